@@ -1,0 +1,173 @@
+//! The shape of a table file, format 1: what [`render`](crate::render()) writes and what the JSON schema describes.
+//!
+//! Reading does not go through these types (they would stop at the first mistake); a test holds the two together.
+
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+use crate::limits;
+
+/// The table of cellgate, format 1: which cell each tenant lives in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(title = "cellgate table", deny_unknown_fields)]
+pub struct TableFile {
+    /// Always 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub format: u8,
+    /// The table's number; it only ever grows. Leave it out in a file edited by hand: the proxy then counts on by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub generation: Option<u64>,
+    /// Lets this table move more slots or overrides at once than the proxy's limits allow.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub allow_move: bool,
+    pub hash: HashFile,
+    /// The cells, by id: 1 to 63 letters, digits, `-`, `_` or `.`, the first one a letter or digit.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = limits::CELLS_MAX))]
+    pub cells: BTreeMap<String, CellFile>,
+    /// The slots of each cell; every slot exactly once.
+    pub slots: BTreeMap<String, Vec<SlotRangeFile>>,
+    /// Tenants pinned to a cell, winning over their slot.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub overrides: BTreeMap<String, String>,
+    /// Other keys of tenants: alias to tenant. An alias names a tenant, never another alias.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub aliases: BTreeMap<String, String>,
+    /// Tenants answered 403 at the edge.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub rejects: Vec<String>,
+}
+
+/// How tenant keys become slots. A change here moves nearly every tenant.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HashFile {
+    /// The seed of XXH3.
+    #[schemars(default)]
+    pub seed: u64,
+    /// The number of slots, 1 to 1,048,576.
+    #[schemars(range(min = 1, max = limits::SLOTS_MAX))]
+    pub slots: u32,
+}
+
+/// One copy of the service.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct CellFile {
+    /// The addresses of the cell.
+    #[schemars(length(min = 1, max = limits::ENDPOINTS_PER_CELL_MAX))]
+    pub endpoints: Vec<EndpointFile>,
+    /// Requests in flight to this cell from one proxy; more are refused at once with `cell_overloaded`. Default 1,024.
+    #[schemars(range(min = 1, max = limits::IN_FLIGHT_MAX), default = "in_flight_default")]
+    pub max_in_flight: u32,
+    /// Without it, endpoints are judged by the requests sent to them only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckFile>,
+}
+
+/// One address of a cell.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct EndpointFile {
+    /// IP address and port, such as `127.0.0.1:9001` or `[::1]:9001`. Names are not resolved.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+    /// Relative to the other endpoints of the cell, 1 to 1,000. Default 1.
+    #[schemars(range(min = 1, max = limits::ENDPOINT_WEIGHT_MAX), default = "weight_default")]
+    pub weight: u16,
+}
+
+/// How a proxy finds out by itself whether the endpoints of a cell are well.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HealthCheckFile {
+    /// `http` asks for a path and wants a status from 200 to 299; `tcp` wants its connection taken.
+    #[serde(rename = "type")]
+    pub kind: HealthCheckKind,
+    /// The path to ask for; with `http` only. Default `/healthz`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Time from one check to the next, 100 to 600,000. Default 2,000.
+    #[schemars(range(min = 100, max = limits::HEALTH_MS_MAX), default = "interval_default")]
+    pub interval_ms: u32,
+    /// How long one check may take, 10 to 600,000. Default 1,000.
+    #[schemars(range(min = 10, max = limits::HEALTH_MS_MAX), default = "timeout_default")]
+    pub timeout_ms: u32,
+    /// Failures in a row until an endpoint is unhealthy, 1 to 100. Default 3.
+    #[schemars(range(min = 1, max = limits::HEALTH_STREAK_MAX), default = "unhealthy_default")]
+    pub unhealthy_after: u32,
+    /// Successes in a row until it is healthy again, 1 to 100. Default 2.
+    #[schemars(range(min = 1, max = limits::HEALTH_STREAK_MAX), default = "healthy_default")]
+    pub healthy_after: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthCheckKind {
+    Http,
+    Tcp,
+}
+
+/// A run of slots: `"0-32767"`, both ends included, or a single slot.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct SlotRangeFile(pub String);
+
+impl JsonSchema for SlotRangeFile {
+    fn schema_name() -> Cow<'static, str> {
+        "SlotRange".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A run of slots: `\"0-32767\"`, both ends included, or a single slot.",
+            "anyOf": [
+                { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?$" },
+                { "type": "integer", "minimum": 0, "exclusiveMaximum": limits::SLOTS_MAX }
+            ]
+        })
+    }
+}
+
+/// The JSON schema of a table file.
+pub fn schema() -> Schema {
+    schemars::schema_for!(TableFile)
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+pub(crate) fn in_flight_default() -> u32 {
+    limits::IN_FLIGHT_DEFAULT
+}
+
+pub(crate) fn weight_default() -> u16 {
+    1
+}
+
+pub(crate) fn interval_default() -> u32 {
+    2_000
+}
+
+pub(crate) fn timeout_default() -> u32 {
+    1_000
+}
+
+pub(crate) fn unhealthy_default() -> u32 {
+    3
+}
+
+pub(crate) fn healthy_default() -> u32 {
+    2
+}

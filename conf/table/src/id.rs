@@ -1,0 +1,204 @@
+//! Ids and numbers that mean something, each valid by construction.
+
+use std::{fmt, num::NonZeroU64};
+
+use serde::Serialize;
+
+use crate::limits;
+
+/// The name of a cell: 1 to 63 letters, digits, `-`, `_` or `.`, the first one a letter or digit.
+///
+/// A cell id travels in headers, metric labels and file names, hence the narrow alphabet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CellId(Box<str>);
+
+/// Why a text cannot be a [`CellId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellIdError {
+    Empty,
+    TooLong,
+    FirstCharacter,
+    Character(char),
+}
+
+impl CellId {
+    pub fn new(text: &str) -> Result<Self, CellIdError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let Some(first) = text.chars().next() else {
+            return Err(CellIdError::Empty);
+        };
+        if let Some(other) = text.chars().find(|c| !allowed(*c)) {
+            return Err(CellIdError::Character(other));
+        }
+        if !first.is_ascii_alphanumeric() {
+            return Err(CellIdError::FirstCharacter);
+        }
+        if text.len() > limits::CELL_ID_BYTES_MAX {
+            return Err(CellIdError::TooLong);
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CellId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CellIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a cell id is empty"),
+            Self::TooLong => write!(
+                f,
+                "a cell id is longer than {} bytes",
+                limits::CELL_ID_BYTES_MAX
+            ),
+            Self::FirstCharacter => {
+                f.write_str("a cell id starts with neither a letter nor a digit")
+            }
+            Self::Character(c) => write!(f, "a cell id holds the character {c:?}"),
+        }
+    }
+}
+
+impl std::error::Error for CellIdError {}
+
+/// Where a cell stands in [`Table::cells`](crate::Table::cells). Valid for the table it came from only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellIndex(u16);
+
+impl CellIndex {
+    /// # Panics
+    /// When `index` is beyond [`limits::CELLS_MAX`], which no table reaches.
+    pub(crate) fn new(index: usize) -> Self {
+        Self(u16::try_from(index).expect("a table holds at most CELLS_MAX cells"))
+    }
+
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The bytes that name a tenant, as the table writes them: 1 to 256 bytes of UTF-8 without control characters.
+///
+/// A request may carry other bytes (a key need not be UTF-8 to have a slot); such a key just cannot be named in a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct TenantKey(Box<str>);
+
+/// Why bytes cannot be a tenant key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantKeyError {
+    Empty,
+    TooLong,
+    ControlCharacter,
+}
+
+impl TenantKey {
+    pub fn new(text: &str) -> Result<Self, TenantKeyError> {
+        check_tenant_key(text.as_bytes())?;
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// The rule for tenant keys, the same for a table's and a request's.
+pub fn check_tenant_key(key: &[u8]) -> Result<(), TenantKeyError> {
+    if key.is_empty() {
+        return Err(TenantKeyError::Empty);
+    }
+    if key.len() > limits::TENANT_KEY_BYTES_MAX {
+        return Err(TenantKeyError::TooLong);
+    }
+    if key.iter().any(u8::is_ascii_control) {
+        return Err(TenantKeyError::ControlCharacter);
+    }
+    Ok(())
+}
+
+impl fmt::Display for TenantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TenantKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a tenant key is empty"),
+            Self::TooLong => write!(
+                f,
+                "a tenant key is longer than {} bytes",
+                limits::TENANT_KEY_BYTES_MAX
+            ),
+            Self::ControlCharacter => f.write_str("a tenant key holds a control character"),
+        }
+    }
+}
+
+impl std::error::Error for TenantKeyError {}
+
+/// A hash bucket, from 0 to the table's number of slots less one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Slot(pub(crate) u32);
+
+impl Slot {
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a table, from 1 up. It only ever grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Generation(NonZeroU64);
+
+impl Generation {
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// `None` for zero.
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The generation after this one. It stays at the largest number there is, which no table reaches by counting.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,49 @@
+//! Every limit of the table's format, with its unit. A file beyond one of them is refused; nothing panics at a limit.
+
+/// Size of a table file, in bytes. A million overrides take about 30 MiB.
+pub const FILE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Number of cells in a table.
+pub const CELLS_MAX: usize = 4_096;
+
+/// Length of a cell's id, in bytes.
+pub const CELL_ID_BYTES_MAX: usize = 63;
+
+/// Number of endpoints of one cell.
+pub const ENDPOINTS_PER_CELL_MAX: usize = 256;
+
+/// Weight of an endpoint, relative to its siblings in the same cell.
+pub const ENDPOINT_WEIGHT_MAX: u16 = 1_000;
+
+/// Requests in flight to one cell from one proxy.
+pub const IN_FLIGHT_MAX: u32 = 1_000_000;
+
+/// Requests in flight to one cell from one proxy where the table says nothing.
+pub const IN_FLIGHT_DEFAULT: u32 = 1_024;
+
+/// Number of slots of a table.
+pub const SLOTS_MAX: u32 = 1_048_576;
+
+/// Number of overrides of a table.
+pub const OVERRIDES_MAX: usize = 4_000_000;
+
+/// Number of aliases of a table.
+pub const ALIASES_MAX: usize = 1_000_000;
+
+/// Number of rejected tenants of a table.
+pub const REJECTS_MAX: usize = 1_000_000;
+
+/// Length of a tenant key, in bytes, in the table and in a request.
+pub const TENANT_KEY_BYTES_MAX: usize = 256;
+
+/// Length of a health check's path, in bytes.
+pub const HEALTH_PATH_BYTES_MAX: usize = 1_024;
+
+/// Interval and time limit of a health check, in milliseconds.
+pub const HEALTH_MS_MAX: u32 = 600_000;
+
+/// Checks in a row that change an endpoint's state.
+pub const HEALTH_STREAK_MAX: u32 = 100;
+
+/// Problems of one file that are told one by one; the rest are counted.
+pub const PROBLEMS_TOLD_MAX: usize = 100;

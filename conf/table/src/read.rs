@@ -1,0 +1,210 @@
+//! From bytes to a table: the one place where a table file is understood and checked.
+
+mod cells;
+mod tenants;
+
+use crate::{
+    hash::HashSpec,
+    id::{CellIndex, Generation},
+    limits,
+    problem::Problems,
+    slots::{Assignment, SlotRange},
+    table::{Cell, Table},
+    yaml::{Fields, Findings, Node, Value, parse_tree},
+};
+
+/// The keys of a table file.
+pub(crate) const TABLE_KEYS: [&str; 10] = [
+    "format",
+    "generation",
+    "allow_move",
+    "hash",
+    "cells",
+    "slots",
+    "overrides",
+    "aliases",
+    "rejects",
+    "holds",
+];
+
+/// Reads a table file of format 1.
+///
+/// # Errors
+/// Everything that is wrong with the file, in the file's order; at most
+/// [`PROBLEMS_TOLD_MAX`](limits::PROBLEMS_TOLD_MAX) of them told one by one. A mistake in the YAML itself is the only
+/// one told, since nothing behind it can be trusted.
+pub fn parse(bytes: &[u8]) -> Result<Table, Problems> {
+    if bytes.len() > limits::FILE_BYTES_MAX {
+        return Err(Problems::whole_file(
+            format!(
+                "the file has {} bytes, more than {}",
+                bytes.len(),
+                limits::FILE_BYTES_MAX
+            ),
+            "a table this large is not one; check what wrote it",
+        ));
+    }
+    let tree = parse_tree(bytes)?;
+    let mut findings = Findings::default();
+    let table = read_table(&tree, &mut findings);
+    match table {
+        Some(table) if findings.is_empty() => Ok(table),
+        _ => {
+            let text =
+                std::str::from_utf8(bytes).expect("the tree was read from the same bytes as text");
+            Err(findings.into_problems(text))
+        }
+    }
+}
+
+fn read_table(tree: &Node, findings: &mut Findings) -> Option<Table> {
+    let root = Value::root(tree);
+    let fields = root.fields(&TABLE_KEYS, findings)?;
+    read_format(&fields, findings);
+    let generation = match fields.optional("generation") {
+        Some(value) => Generation::new(value.integer(1..=u64::MAX, findings).unwrap_or(1)),
+        None => None,
+    };
+    let allow_move = fields
+        .optional("allow_move")
+        .and_then(|value| value.boolean(findings));
+    let hash = fields
+        .required("hash", findings)
+        .and_then(|value| read_hash(value, findings));
+    let cells = fields
+        .required("cells", findings)
+        .and_then(|value| cells::read(&value, findings));
+    // Later parts are judged against the cells; without a list of cells each of them would be "unknown".
+    let cells = cells?;
+    let slots = fields
+        .required("slots", findings)
+        .and_then(|value| read_slots(&value, hash?, &cells, findings));
+    let tenants = tenants::read(&fields, &cells, findings);
+    Some(Table {
+        generation,
+        allow_move: allow_move.unwrap_or(false),
+        hash: hash?,
+        cells,
+        slots: slots?,
+        overrides: tenants.overrides,
+        aliases: tenants.aliases,
+        rejects: tenants.rejects,
+    })
+}
+
+fn read_format(fields: &Fields<'_>, findings: &mut Findings) {
+    let Some(value) = fields.required("format", findings) else {
+        return;
+    };
+    match value.node() {
+        Node::Integer(1) => {}
+        Node::Integer(other) => value.refuse(
+            findings,
+            format!("is {other}, a format that this version does not know"),
+            "write `format: 1`, or use a version of cellgate that knows this format",
+        ),
+        _ => {
+            let _ = value.integer(1..=1_u8, findings);
+        }
+    }
+}
+
+fn read_hash(value: Value<'_>, findings: &mut Findings) -> Option<HashSpec> {
+    let fields = value.fields(&["seed", "slots"], findings)?;
+    let seed = match fields.optional("seed") {
+        Some(seed) => seed.integer(0..=u64::MAX, findings),
+        None => Some(0),
+    };
+    let slots = fields
+        .required("slots", findings)
+        .and_then(|slots| slots.integer(1..=limits::SLOTS_MAX, findings));
+    HashSpec::new(seed?, slots?)
+}
+
+fn read_slots(
+    value: &Value<'_>,
+    hash: HashSpec,
+    cells: &[Cell],
+    findings: &mut Findings,
+) -> Option<Box<[CellIndex]>> {
+    let mut assignment = Assignment::new(hash.slots());
+    let mut seen = std::collections::HashSet::new();
+    for (name, ranges) in value.entries(findings)? {
+        if !seen.insert(name) {
+            ranges.refuse_key(
+                findings,
+                "stands twice",
+                "write all ranges of a cell in one list",
+            );
+        }
+        let cell = cells::resolve(name, cells);
+        if cell.is_none() {
+            cells::refuse_unknown_key(&ranges, name, cells, findings);
+        }
+        let Some(ranges) = ranges.sequence(findings) else {
+            continue;
+        };
+        for item in ranges {
+            let Some(range) = read_slot_range(&item, hash.slots(), findings) else {
+                continue;
+            };
+            // An unknown cell was told already; its slots count as assigned so that they are not told again.
+            let owner = cell.unwrap_or(CellIndex::new(0));
+            if let Err((taken, owner)) = assignment.assign(range, owner) {
+                item.refuse(
+                    findings,
+                    format!(
+                        "slots {taken} already belong to cell `{}`",
+                        cells[owner.get()].id()
+                    ),
+                    "give each slot to exactly one cell",
+                );
+            }
+        }
+    }
+    let unassigned: Vec<SlotRange> = assignment.unassigned().collect();
+    if !unassigned.is_empty() {
+        refuse_unassigned(value, &unassigned, findings);
+    }
+    assignment.finish()
+}
+
+fn read_slot_range(item: &Value<'_>, slots: u32, findings: &mut Findings) -> Option<SlotRange> {
+    let number;
+    let text = match item.node() {
+        Node::Integer(slot) => {
+            number = slot.to_string();
+            &number
+        }
+        _ => item.text(findings)?,
+    };
+    match SlotRange::parse(text, slots) {
+        Ok(range) => Some(range),
+        Err(error) => {
+            let hint = format!("write `first-last` or one slot, within 0-{}", slots - 1);
+            item.refuse(findings, format!("`{text}` {error}"), hint);
+            None
+        }
+    }
+}
+
+fn refuse_unassigned(value: &Value<'_>, unassigned: &[SlotRange], findings: &mut Findings) {
+    const TOLD_MAX: usize = 8;
+    let total: u32 = unassigned.iter().map(|range| range.count()).sum();
+    let mut told: Vec<String> = unassigned
+        .iter()
+        .take(TOLD_MAX)
+        .map(ToString::to_string)
+        .collect();
+    if unassigned.len() > TOLD_MAX {
+        told.push("…".to_owned());
+    }
+    value.refuse_key(
+        findings,
+        format!("{total} slots belong to no cell: {}", told.join(", ")),
+        "give each slot to exactly one cell",
+    );
+}
+
+#[cfg(test)]
+mod tests;

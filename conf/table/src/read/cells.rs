@@ -1,0 +1,306 @@
+//! The part of a table file that lists the cells.
+
+use std::{collections::HashSet, net::SocketAddr};
+
+use crate::{
+    file,
+    id::{CellId, CellIndex},
+    limits,
+    table::{Cell, Endpoint, HealthCheck, Probe},
+    yaml::{Findings, Value, nearest},
+};
+
+/// The cells by id. `None` only when there is no list at all: a cell with mistakes still counts as known, so that what
+/// refers to it is not told as a mistake too.
+pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Cell>> {
+    let entries = value.entries(findings)?;
+    if entries.len() == 0 {
+        value.refuse_key(
+            findings,
+            "names no cell",
+            "add at least one cell with an endpoint",
+        );
+        return None;
+    }
+    if entries.len() > limits::CELLS_MAX {
+        let message = format!(
+            "has {} cells, more than {}",
+            entries.len(),
+            limits::CELLS_MAX
+        );
+        value.refuse_key(findings, message, "split the fleet over several tables");
+        return None;
+    }
+    let mut cells: Vec<Cell> = Vec::with_capacity(entries.len());
+    let mut seen = HashSet::new();
+    for (name, value) in entries {
+        let cell = read_cell(&value, findings);
+        match CellId::new(name) {
+            Ok(id) if seen.insert(id.clone()) => cells.push(Cell { id, ..cell }),
+            Ok(_) => value.refuse_key(findings, "stands twice", "give each cell its own id"),
+            Err(error) => value.refuse_key(
+                findings,
+                error.to_string(),
+                format!(
+                    "use 1 to {} letters, digits, `-`, `_` or `.`, the first one a letter or digit",
+                    limits::CELL_ID_BYTES_MAX
+                ),
+            ),
+        }
+    }
+    cells.sort_by(|left, right| left.id.cmp(&right.id));
+    (!cells.is_empty()).then_some(cells)
+}
+
+fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
+    let mut cell = Cell {
+        id: CellId::new("unnamed").expect("a plain word is a cell id"),
+        endpoints: Vec::new(),
+        in_flight_max: file::in_flight_default(),
+        health_check: None,
+    };
+    let Some(fields) = value.fields(&["endpoints", "max_in_flight", "health_check"], findings)
+    else {
+        return cell;
+    };
+    if let Some(endpoints) = fields.required("endpoints", findings) {
+        cell.endpoints = read_endpoints(&endpoints, findings).unwrap_or_default();
+    }
+    if let Some(limit) = fields.optional("max_in_flight") {
+        let limit = limit.integer(1..=limits::IN_FLIGHT_MAX, findings);
+        cell.in_flight_max = limit.unwrap_or(cell.in_flight_max);
+    }
+    if let Some(check) = fields.optional("health_check") {
+        cell.health_check = read_health_check(&check, findings);
+    }
+    cell
+}
+
+fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endpoint>> {
+    let items = value.sequence(findings)?;
+    if items.len() == 0 {
+        value.refuse_key(
+            findings,
+            "is empty",
+            "a cell needs at least one endpoint; else remove the cell",
+        );
+        return None;
+    }
+    if items.len() > limits::ENDPOINTS_PER_CELL_MAX {
+        let message = format!(
+            "has {} entries, more than {}",
+            items.len(),
+            limits::ENDPOINTS_PER_CELL_MAX
+        );
+        value.refuse_key(
+            findings,
+            message,
+            "put a load balancer of the cell's own in front of it",
+        );
+        return None;
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(fields) = item.fields(&["address", "weight"], findings) else {
+            continue;
+        };
+        let address = fields.required("address", findings);
+        let address = address.and_then(|value| Some((read_address(&value, findings)?, value)));
+        let weight = match fields.optional("weight") {
+            Some(weight) => weight.integer(1..=limits::ENDPOINT_WEIGHT_MAX, findings),
+            None => Some(file::weight_default()),
+        };
+        let (Some((address, value)), Some(weight)) = (address, weight) else {
+            continue;
+        };
+        if endpoints.iter().any(|endpoint| endpoint.address == address) {
+            value.refuse(
+                findings,
+                format!("{address} stands twice in this cell"),
+                "use `weight` instead",
+            );
+        }
+        endpoints.push(Endpoint { address, weight });
+    }
+    Some(endpoints)
+}
+
+/// An IP address with a port. Names are refused, not resolved: a look-up is one more thing that can fail or lie, and it
+/// would make the same file mean different things to different proxies.
+fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    let text = value.text(findings)?;
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let hint = match text.rsplit_once(':') {
+            Some((host, port)) if host.parse::<std::net::IpAddr>().is_ok() => {
+                format!(
+                    "the port `{port}` is not a number from 1 to 65535, or an IPv6 address lacks its brackets"
+                )
+            }
+            Some(_) => {
+                "write an IP address and a port, such as 10.0.0.7:8080; names are not resolved"
+                    .to_owned()
+            }
+            None => "add the port, such as 10.0.0.7:8080".to_owned(),
+        };
+        value.refuse(
+            findings,
+            format!("`{text}` is not an IP address with a port"),
+            hint,
+        );
+        return None;
+    };
+    if address.port() == 0 {
+        value.refuse(
+            findings,
+            format!("`{text}` has port 0"),
+            "write a port from 1 to 65535",
+        );
+        return None;
+    }
+    Some(address)
+}
+
+fn read_health_check(value: &Value<'_>, findings: &mut Findings) -> Option<HealthCheck> {
+    let known = [
+        "type",
+        "path",
+        "interval_ms",
+        "timeout_ms",
+        "unhealthy_after",
+        "healthy_after",
+    ];
+    let fields = value.fields(&known, findings)?;
+    let kind = fields
+        .required("type", findings)
+        .and_then(|kind| kind.choice(&[("http", Kind::Http), ("tcp", Kind::Tcp)], findings));
+    let path = fields.optional("path");
+    let probe = match (kind, path) {
+        (Some(Kind::Http), Some(path)) => read_health_path(&path, findings),
+        (Some(Kind::Http), None) => Some(Probe::Http {
+            path: "/healthz".into(),
+        }),
+        (Some(Kind::Tcp), Some(path)) => {
+            path.refuse_key(
+                findings,
+                "goes with `type: http` only",
+                "remove it, or write `type: http`",
+            );
+            None
+        }
+        (Some(Kind::Tcp), None) => Some(Probe::Tcp),
+        (None, _) => None,
+    };
+    let number = |name: &str, low: u32, high: u32, default: u32, findings: &mut Findings| {
+        fields
+            .optional(name)
+            .map_or(Some(default), |value| value.integer(low..=high, findings))
+    };
+    let interval_ms = number(
+        "interval_ms",
+        100,
+        limits::HEALTH_MS_MAX,
+        file::interval_default(),
+        findings,
+    );
+    let timeout_ms = number(
+        "timeout_ms",
+        10,
+        limits::HEALTH_MS_MAX,
+        file::timeout_default(),
+        findings,
+    );
+    let streak_max = limits::HEALTH_STREAK_MAX;
+    let unhealthy_after = number(
+        "unhealthy_after",
+        1,
+        streak_max,
+        file::unhealthy_default(),
+        findings,
+    );
+    let healthy_after = number(
+        "healthy_after",
+        1,
+        streak_max,
+        file::healthy_default(),
+        findings,
+    );
+    Some(HealthCheck {
+        probe: probe?,
+        interval_ms: interval_ms?,
+        timeout_ms: timeout_ms?,
+        unhealthy_after: unhealthy_after?,
+        healthy_after: healthy_after?,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Http,
+    Tcp,
+}
+
+fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe> {
+    let text = value.text(findings)?;
+    let printable = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !text.starts_with('/') || !printable || text.len() > limits::HEALTH_PATH_BYTES_MAX {
+        let hint = format!(
+            "write a path that starts with `/`, printable ASCII without spaces or `#`, at most {} bytes",
+            limits::HEALTH_PATH_BYTES_MAX
+        );
+        value.refuse(findings, "is not a path to ask for", hint);
+        return None;
+    }
+    Some(Probe::Http { path: text.into() })
+}
+
+/// The cell of that name.
+pub(super) fn resolve(name: &str, cells: &[Cell]) -> Option<CellIndex> {
+    let found = cells.binary_search_by(|cell| cell.id.as_str().cmp(name));
+    found.ok().map(CellIndex::new)
+}
+
+/// Notes a key that names a cell which does not exist.
+pub(super) fn refuse_unknown_key(
+    value: &Value<'_>,
+    name: &str,
+    cells: &[Cell],
+    findings: &mut Findings,
+) {
+    value.refuse_key(
+        findings,
+        format!("there is no cell `{name}`"),
+        known_cells(name, cells),
+    );
+}
+
+/// Notes a value that names a cell which does not exist.
+pub(super) fn refuse_unknown_value(
+    value: &Value<'_>,
+    name: &str,
+    cells: &[Cell],
+    findings: &mut Findings,
+) {
+    value.refuse(
+        findings,
+        format!("there is no cell `{name}`"),
+        known_cells(name, cells),
+    );
+}
+
+fn known_cells(name: &str, cells: &[Cell]) -> String {
+    const TOLD_MAX: usize = 8;
+    if let Some(id) = nearest(name, cells.iter().map(|cell| cell.id.as_str())) {
+        return format!("did you mean `{id}`?");
+    }
+    let mut told: Vec<&str> = cells
+        .iter()
+        .take(TOLD_MAX)
+        .map(|cell| cell.id.as_str())
+        .collect();
+    if cells.len() > TOLD_MAX {
+        told.push("…");
+    }
+    format!("add it under `cells`, or name one of {}", told.join(", "))
+}

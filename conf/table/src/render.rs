@@ -1,0 +1,83 @@
+//! From a table to its canonical text.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    file::{
+        CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, SlotRangeFile,
+        TableFile,
+    },
+    id::CellIndex,
+    table::{Cell, HealthCheck, Probe, Table},
+};
+
+/// The canonical text of a table: keys sorted, defaults written out, one line per override.
+///
+/// `parse(render(table))` gives the same table, and equal tables give equal text.
+pub fn render(table: &Table) -> String {
+    let id = |index: CellIndex| table.cell(index).id().to_string();
+    let mut slots: BTreeMap<String, Vec<SlotRangeFile>> = BTreeMap::new();
+    for (range, owner) in table.slot_ranges() {
+        slots
+            .entry(id(owner))
+            .or_default()
+            .push(SlotRangeFile(range.to_string()));
+    }
+    let file = TableFile {
+        format: 1,
+        generation: table.generation().map(super::id::Generation::get),
+        allow_move: table.allow_move(),
+        hash: HashFile {
+            seed: table.hash().seed(),
+            slots: table.hash().slots(),
+        },
+        cells: table
+            .cells()
+            .iter()
+            .map(|cell| (cell.id().to_string(), cell_file(cell)))
+            .collect(),
+        slots,
+        overrides: table
+            .overrides()
+            .iter()
+            .map(|(key, cell)| (key.to_string(), id(*cell)))
+            .collect(),
+        aliases: table
+            .aliases()
+            .iter()
+            .map(|(alias, tenant)| (alias.to_string(), tenant.to_string()))
+            .collect(),
+        rejects: table.rejects().iter().map(ToString::to_string).collect(),
+    };
+    serde_yaml::to_string(&file).expect("a table file is plain data, which always serializes")
+}
+
+fn cell_file(cell: &Cell) -> CellFile {
+    CellFile {
+        endpoints: cell
+            .endpoints()
+            .iter()
+            .map(|endpoint| EndpointFile {
+                address: endpoint.address,
+                weight: endpoint.weight,
+            })
+            .collect(),
+        max_in_flight: cell.in_flight_max(),
+        health_check: cell.health_check().map(health_check_file),
+    }
+}
+
+fn health_check_file(check: &HealthCheck) -> HealthCheckFile {
+    let (kind, path) = match &check.probe {
+        Probe::Tcp => (HealthCheckKind::Tcp, None),
+        Probe::Http { path } => (HealthCheckKind::Http, Some(path.to_string())),
+    };
+    HealthCheckFile {
+        kind,
+        path,
+        interval_ms: check.interval_ms,
+        timeout_ms: check.timeout_ms,
+        unhealthy_after: check.unhealthy_after,
+        healthy_after: check.healthy_after,
+    }
+}

@@ -1,0 +1,220 @@
+//! The table: valid by construction, immutable, and the one truth about who lives where.
+
+use std::net::SocketAddr;
+
+use crate::{
+    hash::HashSpec,
+    id::{CellId, CellIndex, Generation, Slot, TenantKey},
+    slots::{self, SlotRange},
+};
+
+/// A checked table. It comes from [`parse`](crate::parse) only, so every id in it resolves and every slot has an owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    pub(crate) generation: Option<Generation>,
+    pub(crate) allow_move: bool,
+    pub(crate) hash: HashSpec,
+    /// Sorted by id.
+    pub(crate) cells: Vec<Cell>,
+    /// The owner of each slot, by slot.
+    pub(crate) slots: Box<[CellIndex]>,
+    /// Sorted by key, as are the two below.
+    pub(crate) overrides: Vec<(TenantKey, CellIndex)>,
+    pub(crate) aliases: Vec<(TenantKey, TenantKey)>,
+    pub(crate) rejects: Vec<TenantKey>,
+}
+
+/// One copy of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub(crate) id: CellId,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) in_flight_max: u32,
+    pub(crate) health_check: Option<HealthCheck>,
+}
+
+/// One address of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    /// 1 to 1,000, relative to the other endpoints of the cell.
+    pub weight: u16,
+}
+
+/// How a proxy finds out by itself whether an endpoint is well.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    pub interval_ms: u32,
+    pub timeout_ms: u32,
+    /// Failures in a row until an endpoint is unhealthy.
+    pub unhealthy_after: u32,
+    /// Successes in a row until it is healthy again.
+    pub healthy_after: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Probe {
+    /// A connection is taken.
+    Tcp,
+    /// `GET path` is answered with a status from 200 to 299.
+    Http { path: Box<str> },
+}
+
+/// Where a key leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home<'a> {
+    /// The tenant: the key itself, or what it is an alias of.
+    pub tenant: &'a [u8],
+    pub is_alias: bool,
+    /// Hash and slot of the tenant.
+    pub hash: u64,
+    pub slot: Slot,
+    pub owner: Owner,
+    pub cell: CellIndex,
+    /// The tenant is answered 403 at the edge.
+    pub is_rejected: bool,
+}
+
+/// What decided a tenant's cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Override,
+    Slot,
+}
+
+impl Table {
+    /// `None` in a file edited by hand.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// The file's word that it may move more than the limits allow.
+    pub fn allow_move(&self) -> bool {
+        self.allow_move
+    }
+
+    pub fn hash(&self) -> HashSpec {
+        self.hash
+    }
+
+    /// All cells, by id.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// # Panics
+    /// When `index` comes from another table with more cells.
+    pub fn cell(&self, index: CellIndex) -> &Cell {
+        &self.cells[index.get()]
+    }
+
+    pub fn index_of(&self, id: &CellId) -> Option<CellIndex> {
+        self.cells
+            .binary_search_by(|cell| cell.id.cmp(id))
+            .ok()
+            .map(CellIndex::new)
+    }
+
+    /// The owner of each slot, by slot.
+    pub fn slot_owners(&self) -> &[CellIndex] {
+        &self.slots
+    }
+
+    /// The slots as runs of one owner, in the order of slots.
+    pub fn slot_ranges(&self) -> impl Iterator<Item = (SlotRange, CellIndex)> {
+        slots::runs(&self.slots)
+    }
+
+    /// The tenants pinned to a cell, by key.
+    pub fn overrides(&self) -> &[(TenantKey, CellIndex)] {
+        &self.overrides
+    }
+
+    /// Other keys of tenants, with the tenant each one means, by alias.
+    pub fn aliases(&self) -> &[(TenantKey, TenantKey)] {
+        &self.aliases
+    }
+
+    pub fn rejects(&self) -> &[TenantKey] {
+        &self.rejects
+    }
+
+    pub fn override_of(&self, tenant: &[u8]) -> Option<CellIndex> {
+        find(&self.overrides, |(key, _)| key, tenant).map(|(_, cell)| *cell)
+    }
+
+    pub fn alias_of(&self, key: &[u8]) -> Option<&TenantKey> {
+        find(&self.aliases, |(alias, _)| alias, key).map(|(_, tenant)| tenant)
+    }
+
+    pub fn is_rejected(&self, tenant: &[u8]) -> bool {
+        find(&self.rejects, |key| key, tenant).is_some()
+    }
+
+    /// Where a key leads. Every key leads somewhere: alias first, then override, else the owner of its slot.
+    pub fn home_of<'a>(&'a self, key: &'a [u8]) -> Home<'a> {
+        let alias = self.alias_of(key);
+        let tenant = alias.map_or(key, TenantKey::as_bytes);
+        let hash = self.hash.hash(tenant);
+        let slot = self.hash.slot_of_hash(hash);
+        let (owner, cell) = match self.override_of(tenant) {
+            Some(cell) => (Owner::Override, cell),
+            None => (Owner::Slot, self.slots[slot.index()]),
+        };
+        let is_rejected = self.is_rejected(tenant);
+        Home {
+            tenant,
+            is_alias: alias.is_some(),
+            hash,
+            slot,
+            owner,
+            cell,
+            is_rejected,
+        }
+    }
+
+    /// Same meaning, whatever the generations and the word that allows moves.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.cells == other.cells
+            && self.slots == other.slots
+            && self.overrides == other.overrides
+            && self.aliases == other.aliases
+            && self.rejects == other.rejects
+    }
+
+    /// The same table under another generation.
+    #[must_use]
+    pub fn with_generation(mut self, generation: Generation) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+}
+
+fn find<'t, T>(sorted: &'t [T], key_of: impl Fn(&T) -> &TenantKey, key: &[u8]) -> Option<&'t T> {
+    sorted
+        .binary_search_by(|entry| key_of(entry).as_bytes().cmp(key))
+        .ok()
+        .map(|at| &sorted[at])
+}
+
+impl Cell {
+    pub fn id(&self) -> &CellId {
+        &self.id
+    }
+
+    /// At least one.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The bulkhead: requests in flight from one proxy; more are refused at once, for this cell only.
+    pub fn in_flight_max(&self) -> u32 {
+        self.in_flight_max
+    }
+
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        self.health_check.as_ref()
+    }
+}
