@@ -1,8 +1,8 @@
-//! The demo cell: a small HTTP key-value service that stands for one cell of a SaaS.
+//! The demo cell: a small HTTP key-value service that stands for one cell.
 //!
-//! Each tenant's data is one SQLite file, so a tenant is moved by moving one file, and every answer names the cell
-//! that gave it. The cell believes the tenant header that the proxy sets. It knows nothing of other cells, of slots or
-//! of the table, and must not learn.
+//! Each tenant's data is one `SQLite` file, so a tenant is moved by moving one file, and every
+//! answer names the cell that gave it. The cell believes the tenant header that the proxy sets. It
+//! knows nothing of other cells, of slots or of the table, and must not learn.
 
 mod args;
 mod http;

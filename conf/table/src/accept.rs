@@ -53,21 +53,24 @@ pub enum Taken {
 /// Why a good table may not take the place of the current one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
+    /// A slow writer, or a copy from long ago.
     OlderGeneration {
         offered: Generation,
         current: Generation,
     },
-    SameGenerationOtherContent {
-        generation: Generation,
-    },
+    /// Two writers, or an edit that left the number as it was.
+    SameGenerationOtherContent { generation: Generation },
+    /// The current table has the largest generation there is, so a file edited by hand cannot count on.
+    NoGenerationLeft,
+    /// More of the hash's range changes hands than [`MoveLimits::moved_percent_max`].
     TooManySlotsMoved {
         percent: f64,
         percent_max: f64,
+        /// The seed or the number of slots changes.
+        rehashed: bool,
     },
-    TooManyTenantsMoved {
-        count: usize,
-        count_max: usize,
-    },
+    /// More overrides and aliases change cell than [`MoveLimits::moved_overrides_max`].
+    TooManyTenantsMoved { count: usize, count_max: usize },
 }
 
 /// Reads a table file and judges it against the current table.
@@ -103,7 +106,10 @@ pub fn judge(
     let generation = match table.generation() {
         // Edited by hand: each change counts on by one.
         None if same => return Ok(None),
-        None => current.generation.next(),
+        None => match current.generation.next() {
+            Some(next) => next,
+            None => return Err(vec![Refusal::NoGenerationLeft]),
+        },
         Some(offered) if offered < current.generation => {
             return Err(vec![Refusal::OlderGeneration {
                 offered,
@@ -128,13 +134,18 @@ pub fn judge(
     }
 }
 
+/// What floating point may add to a percentage of slots; a slot itself is at least 0.00009 %.
+const ROUNDING: f64 = 1e-9;
+
 fn excess(diff: &Diff, limits: &MoveLimits) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let percent = diff.moved_share * 100.0;
-    if percent > limits.moved_percent_max {
+    // 7 of 100 slots are 7.000000000000001 %, which is no more than 7 %.
+    if percent > limits.moved_percent_max + ROUNDING {
         refusals.push(Refusal::TooManySlotsMoved {
             percent,
             percent_max: limits.moved_percent_max,
+            rehashed: diff.rehashed,
         });
     }
     let count = diff.tenant_moves.len();
@@ -151,7 +162,10 @@ impl Refusal {
     /// The key in the table file that the refusal is about.
     fn key(&self) -> &'static str {
         match self {
-            Self::OlderGeneration { .. } | Self::SameGenerationOtherContent { .. } => "generation",
+            Self::OlderGeneration { .. }
+            | Self::SameGenerationOtherContent { .. }
+            | Self::NoGenerationLeft => "generation",
+            Self::TooManySlotsMoved { rehashed: true, .. } => "hash",
             Self::TooManySlotsMoved { .. } => "slots",
             Self::TooManyTenantsMoved { .. } => "overrides",
         }
@@ -162,7 +176,15 @@ impl Refusal {
             Self::OlderGeneration { .. } => {
                 "raise the generation above the current one, or leave it out in a file edited by hand"
             }
-            Self::SameGenerationOtherContent { .. } => "raise the generation with each change",
+            Self::SameGenerationOtherContent { .. } => {
+                "raise the generation with each change, or leave it out in a file edited by hand"
+            }
+            Self::NoGenerationLeft => {
+                "restart with an empty state directory to begin with a smaller generation"
+            }
+            Self::TooManySlotsMoved { rehashed: true, .. } => {
+                "leave `hash` as it was; if this is meant, add `allow_move: true` to the table for this change"
+            }
             Self::TooManySlotsMoved { .. } | Self::TooManyTenantsMoved { .. } => {
                 "move in smaller steps; if this is meant, add `allow_move: true` to the table for this change"
             }
@@ -185,13 +207,22 @@ impl fmt::Display for Refusal {
                     "generation {generation} is in force already, with other content"
                 )
             }
+            Self::NoGenerationLeft => f.write_str("the current generation is the largest there is"),
             Self::TooManySlotsMoved {
                 percent,
                 percent_max,
+                rehashed,
             } => {
+                // Rounded up, so that it never looks like the limit itself.
+                let percent = ((percent - ROUNDING) * 100.0).ceil() / 100.0;
+                let what = if *rehashed {
+                    "tenants, by their new hash,"
+                } else {
+                    "slots"
+                };
                 write!(
                     f,
-                    "{percent:.2} % of the slots would move to another cell, more than {percent_max} %"
+                    "{percent:.2} % of the {what} would move to another cell, more than {percent_max} %"
                 )
             }
             Self::TooManyTenantsMoved { count, count_max } => {

@@ -16,7 +16,8 @@ pub struct Diff {
     pub slot_moves: Vec<SlotMove>,
     /// The seed or the number of slots changes, so slots of the two tables cannot be compared one by one.
     pub rehashed: bool,
-    /// Keys named in either table (overrides and aliases) that lead to another cell, by key.
+    /// Keys whose override or alias changes (or the override of the tenant that they are an alias of) and that lead to
+    /// another cell by that, by key. Who only follows a slot is counted under `moved_share`.
     pub tenant_moves: Vec<TenantMove>,
     pub cells_added: Vec<CellId>,
     pub cells_removed: Vec<CellId>,
@@ -26,28 +27,33 @@ pub struct Diff {
     pub rejects_removed: Vec<TenantKey>,
 }
 
+/// A run of slots that go from one cell to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SlotMove {
-    /// Such as `0-32767`.
+    /// As a table writes it, such as `0-32767`.
     pub slots: String,
+    /// How many slots these are, at least one.
     pub count: u32,
     pub from: CellId,
     pub to: CellId,
 }
 
+/// A named tenant, or another key of one, that goes from one cell to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TenantMove {
+    /// The key as the table names it: the tenant's own or an alias.
     pub tenant: TenantKey,
     pub from: CellId,
     pub to: CellId,
 }
 
 impl Diff {
-    /// True when no tenant notices the change.
+    /// True when every tenant stays in its cell.
     pub fn moves_nobody(&self) -> bool {
         self.moved_share == 0.0 && self.tenant_moves.is_empty()
     }
 
+    /// How many slots change owner; 0 when the tables are `rehashed`.
     pub fn moved_slots(&self) -> u32 {
         self.slot_moves
             .iter()
@@ -108,10 +114,9 @@ fn slot_moves(old: &Table, new: &Table) -> Vec<SlotMove> {
 )]
 fn moved_share(old: &Table, new: &Table) -> f64 {
     if old.hash().seed() != new.hash().seed() {
-        let stays: f64 = old
-            .cells()
-            .iter()
-            .map(|cell| share_of(old, cell.id()) * share_of(new, cell.id()))
+        let (old_shares, new_shares) = (shares(old), shares(new));
+        let stays: f64 = (old.cells().iter().zip(old_shares))
+            .filter_map(|(cell, share)| Some(share * new_shares[new.index_of(cell.id())?.get()]))
             .sum();
         return 1.0 - stays;
     }
@@ -135,23 +140,20 @@ fn owner_id(table: &Table, slot: u64) -> &CellId {
     table.cell(table.slot_owners()[slot]).id()
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a share is told to a few digits"
-)]
-fn share_of(table: &Table, id: &CellId) -> f64 {
-    let Some(index) = table.index_of(id) else {
-        return 0.0;
-    };
-    let owned = table
-        .slot_owners()
-        .iter()
-        .filter(|owner| **owner == index)
-        .count();
-    owned as f64 / table.slot_owners().len() as f64
+/// The share of the slots that each cell owns, by cell.
+fn shares(table: &Table) -> Vec<f64> {
+    let mut owned = vec![0_u32; table.cells().len()];
+    for owner in table.slot_owners() {
+        owned[owner.get()] += 1;
+    }
+    let slots = f64::from(table.hash().slots());
+    owned
+        .into_iter()
+        .map(|count| f64::from(count) / slots)
+        .collect()
 }
 
-/// Keys that either table names and that lead to another cell. Two sorted walks, so that a million unchanged overrides
+/// The [`Diff::tenant_moves`]. Two sorted walks, so that a million unchanged overrides
 /// cost a comparison each.
 fn tenant_moves(old: &Table, new: &Table) -> Vec<TenantMove> {
     let renumbered: Vec<Option<CellIndex>> = old
@@ -214,7 +216,8 @@ fn changed_keys<'t, V>(
                 if !same(from, to) {
                     changed.push(left);
                 }
-                old.next(); new.next();
+                old.next();
+                new.next();
             }
             (Some((left, _)), Some((right, _))) if left < right => {
                 changed.push(left);

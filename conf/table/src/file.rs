@@ -18,7 +18,7 @@ pub struct TableFile {
     pub format: u8,
     /// The table's number; it only ever grows. Leave it out in a file edited by hand: the proxy then counts on by one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::GENERATION_MAX))]
     pub generation: Option<u64>,
     /// Lets this table move more slots or overrides at once than the proxy's limits allow.
     #[serde(skip_serializing_if = "is_false")]
@@ -26,22 +26,31 @@ pub struct TableFile {
     pub allow_move: bool,
     pub hash: HashFile,
     /// The cells, by id: 1 to 63 letters, digits, `-`, `_` or `.`, the first one a letter or digit.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = limits::CELLS_MAX))]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = limits::CELLS_MAX,
+        "propertyNames" = { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" }
+    ))]
     pub cells: BTreeMap<String, CellFile>,
-    /// The slots of each cell; every slot exactly once.
+    /// The slots of each cell; every slot exactly once. A cell may be left out.
     pub slots: BTreeMap<String, Vec<SlotRangeFile>>,
     /// Tenants pinned to a cell, winning over their slot.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(default)]
+    #[schemars(default, extend("maxProperties" = limits::OVERRIDES_MAX))]
     pub overrides: BTreeMap<String, String>,
     /// Other keys of tenants: alias to tenant. An alias names a tenant, never another alias.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(default)]
+    #[schemars(default, extend("maxProperties" = limits::ALIASES_MAX))]
     pub aliases: BTreeMap<String, String>,
     /// Tenants answered 403 at the edge.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[schemars(default, length(max = limits::REJECTS_MAX), extend("uniqueItems" = true))]
     pub rejects: Vec<String>,
+    /// Tenants in motion, whose requests wait in the proxy. Part of the format, but this version refuses a table that
+    /// has any: it cannot keep requests waiting yet.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub holds: BTreeMap<String, HoldFile>,
 }
 
 /// How tenant keys become slots. A change here moves nearly every tenant.
@@ -107,11 +116,28 @@ pub struct HealthCheckFile {
     pub healthy_after: u32,
 }
 
+/// What a health check asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthCheckKind {
     Http,
     Tcp,
+}
+
+/// How one tenant's requests wait.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HoldFile {
+    /// `writes` lets reads through, `all` nothing.
+    pub mode: HoldMode,
+}
+
+/// Which requests of a held tenant wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldMode {
+    Writes,
+    All,
 }
 
 /// A run of slots: `"0-32767"`, both ends included, or a single slot.
@@ -171,3 +197,6 @@ pub(crate) fn unhealthy_default() -> u32 {
 pub(crate) fn healthy_default() -> u32 {
     2
 }
+
+#[cfg(test)]
+mod tests;

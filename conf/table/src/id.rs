@@ -17,12 +17,17 @@ pub struct CellId(Box<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellIdError {
     Empty,
+    /// Longer than [`limits::CELL_ID_BYTES_MAX`].
     TooLong,
+    /// It begins with a hyphen, an underscore or a dot.
     FirstCharacter,
+    /// It holds a character outside the alphabet.
     Character(char),
 }
 
 impl CellId {
+    /// # Errors
+    /// The text is empty, too long, or holds a character that no id has.
     pub fn new(text: &str) -> Result<Self, CellIdError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let Some(first) = text.chars().next() else {
@@ -40,6 +45,7 @@ impl CellId {
         Ok(Self(text.into()))
     }
 
+    /// The id as the table writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -81,8 +87,18 @@ impl CellIndex {
         Self(u16::try_from(index).expect("a table holds at most CELLS_MAX cells"))
     }
 
+    /// The position, from 0 to the table's number of cells less one.
     pub fn get(self) -> usize {
         usize::from(self.0)
+    }
+
+    /// The index as a bare number, for compact storage; [`from_number`](Self::from_number) is the way back.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    pub fn from_number(number: u16) -> Self {
+        Self(number)
     }
 }
 
@@ -97,26 +113,35 @@ pub struct TenantKey(Box<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantKeyError {
     Empty,
+    /// Longer than [`limits::TENANT_KEY_BYTES_MAX`].
     TooLong,
+    /// It holds an ASCII control character, a line end or a tab among them.
     ControlCharacter,
 }
 
 impl TenantKey {
+    /// # Errors
+    /// The text is empty, too long, or holds a control character.
     pub fn new(text: &str) -> Result<Self, TenantKeyError> {
         check_tenant_key(text.as_bytes())?;
         Ok(Self(text.into()))
     }
 
+    /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// The bytes that are hashed, and compared with those of a request.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
 
-/// The rule for tenant keys, the same for a table's and a request's.
+/// The rule for tenant keys, the same for a table's and a request's (whose bytes need not be UTF-8).
+///
+/// # Errors
+/// The key is empty, too long, or holds an ASCII control character.
 pub fn check_tenant_key(key: &[u8]) -> Result<(), TenantKeyError> {
     if key.is_empty() {
         return Err(TenantKeyError::Empty);
@@ -158,6 +183,7 @@ impl std::error::Error for TenantKeyError {}
 pub struct Slot(pub(crate) u32);
 
 impl Slot {
+    /// The number.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -173,27 +199,30 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The number of a table, from 1 up. It only ever grows.
+/// The number of a table, from 1 to [`limits::GENERATION_MAX`]. It only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Generation(NonZeroU64);
 
 impl Generation {
+    /// The generation of the first table that counts.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// `None` for zero.
+    /// `None` when the number is out of range.
     pub fn new(number: u64) -> Option<Self> {
-        NonZeroU64::new(number).map(Self)
+        let number = NonZeroU64::new(number)?;
+        (number.get() <= limits::GENERATION_MAX).then_some(Self(number))
     }
 
+    /// The number.
     pub fn get(self) -> u64 {
         self.0.get()
     }
 
-    /// The generation after this one. It stays at the largest number there is, which no table reaches by counting.
+    /// The generation after this one; `None` after the largest, which is never reached by counting.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+    pub fn next(self) -> Option<Self> {
+        Self::new(self.get() + 1)
     }
 }
 

@@ -35,6 +35,8 @@ mod read;
 mod render;
 pub mod slots;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod yaml;
 
 pub use crate::{

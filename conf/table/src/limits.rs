@@ -3,6 +3,16 @@
 /// Size of a table file, in bytes. A million overrides take about 30 MiB.
 pub const FILE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
+/// Places in a file where a YAML value may begin (line ends, commas, brackets and the like). Reading takes memory for
+/// each, about 200 bytes.
+pub const YAML_NODES_MAX: usize = 16_000_000;
+
+/// Nesting of lists and mappings in a file, in levels. The YAML parser's own limit.
+pub const YAML_DEPTH_MAX: usize = 128;
+
+/// Largest generation. Every JSON reader can hold it exactly, and counting on from it never runs over.
+pub const GENERATION_MAX: u64 = (1 << 53) - 1;
+
 /// Number of cells in a table.
 pub const CELLS_MAX: usize = 4_096;
 

@@ -26,6 +26,7 @@ pub struct Problem {
 pub struct Problems {
     /// The file they are about, as the user named it; empty when only bytes were given.
     pub file: String,
+    /// The first [`limits::PROBLEMS_TOLD_MAX`] of them.
     pub problems: Vec<Problem>,
     /// How many more there are beyond [`limits::PROBLEMS_TOLD_MAX`].
     pub more: usize,
@@ -34,23 +35,31 @@ pub struct Problems {
 impl Problems {
     /// A single problem with the file as a whole.
     pub fn whole_file(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let mut problems = Self::default();
-        problems.push(Problem {
+        Self::one(Problem {
             line: None,
             column: None,
             path: String::new(),
             message: message.into(),
             hint: hint.into(),
-        });
-        problems
+        })
     }
 
+    /// A single problem.
+    pub fn one(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+            ..Self::default()
+        }
+    }
+
+    /// The same problems under the name of their file.
     #[must_use]
     pub fn in_file(mut self, file: impl fmt::Display) -> Self {
         self.file = file.to_string();
         self
     }
 
+    /// Adds a problem, or only counts it when enough are told.
     pub fn push(&mut self, problem: Problem) {
         if self.problems.len() < limits::PROBLEMS_TOLD_MAX {
             self.problems.push(problem);
@@ -64,6 +73,7 @@ impl Problems {
         self.problems.len() >= limits::PROBLEMS_TOLD_MAX
     }
 
+    /// True when nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
@@ -73,6 +83,7 @@ impl Problems {
         self.problems.len() + self.more
     }
 
+    /// Puts the problems in the file's order; those without a place come first.
     pub fn sort_by_place(&mut self) {
         self.problems
             .sort_by_key(|p| (p.line.unwrap_or(0), p.column.unwrap_or(0)));
@@ -118,10 +129,45 @@ impl fmt::Display for Problems {
             }
         }
         if self.more > 0 {
-            write!(f, "\n… and {} more problems", self.more)?;
+            let plural = if self.more == 1 { "" } else { "s" };
+            write!(f, "\n… and {} more problem{plural}", self.more)?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Problems {}
+
+/// A piece of somebody's file within a message: between backticks, as [`Cut`] shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'t>(pub &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", Cut(self.0))
+    }
+}
+
+/// A piece of somebody's file as it may go to a terminal or a log: at most 60 characters, line ends and other control
+/// characters as escapes.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut<'t>(pub &'t str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+
+        const CHARS_MAX: usize = 60;
+        for (number, c) in self.0.chars().enumerate() {
+            match c {
+                _ if number == CHARS_MAX => return f.write_char('…'),
+                '"' | '\'' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

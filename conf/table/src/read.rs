@@ -1,13 +1,15 @@
 //! From bytes to a table: the one place where a table file is understood and checked.
 
-mod cells;
-mod tenants;
+pub(crate) mod cells;
+pub(crate) mod tenants;
+
+use std::collections::HashSet;
 
 use crate::{
     hash::HashSpec,
     id::{CellIndex, Generation},
     limits,
-    problem::Problems,
+    problem::{Problems, Quoted},
     slots::{Assignment, SlotRange},
     table::{Cell, Table},
     yaml::{Fields, Findings, Node, Value, parse_tree},
@@ -26,6 +28,9 @@ pub(crate) const TABLE_KEYS: [&str; 10] = [
     "rejects",
     "holds",
 ];
+
+/// The keys of `hash`.
+pub(crate) const HASH_KEYS: [&str; 2] = ["seed", "slots"];
 
 /// Reads a table file of format 1.
 ///
@@ -62,7 +67,9 @@ fn read_table(tree: &Node, findings: &mut Findings) -> Option<Table> {
     let fields = root.fields(&TABLE_KEYS, findings)?;
     read_format(&fields, findings);
     let generation = match fields.optional("generation") {
-        Some(value) => Generation::new(value.integer(1..=u64::MAX, findings).unwrap_or(1)),
+        Some(value) => value
+            .integer(1..=limits::GENERATION_MAX, findings)
+            .and_then(Generation::new),
         None => None,
     };
     let allow_move = fields
@@ -110,7 +117,7 @@ fn read_format(fields: &Fields<'_>, findings: &mut Findings) {
 }
 
 fn read_hash(value: Value<'_>, findings: &mut Findings) -> Option<HashSpec> {
-    let fields = value.fields(&["seed", "slots"], findings)?;
+    let fields = value.fields(&HASH_KEYS, findings)?;
     let seed = match fields.optional("seed") {
         Some(seed) => seed.integer(0..=u64::MAX, findings),
         None => Some(0),
@@ -128,7 +135,7 @@ fn read_slots(
     findings: &mut Findings,
 ) -> Option<Box<[CellIndex]>> {
     let mut assignment = Assignment::new(hash.slots());
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (name, ranges) in value.entries(findings)? {
         if !seen.insert(name) {
             ranges.refuse_key(
@@ -141,32 +148,39 @@ fn read_slots(
         if cell.is_none() {
             cells::refuse_unknown_key(&ranges, name, cells, findings);
         }
-        let Some(ranges) = ranges.sequence(findings) else {
+        let Some(items) = ranges.sequence(findings) else {
             continue;
         };
-        for item in ranges {
+        for item in items {
             let Some(range) = read_slot_range(&item, hash.slots(), findings) else {
                 continue;
             };
-            // An unknown cell was told already; its slots count as assigned so that they are not told again.
-            let owner = cell.unwrap_or(CellIndex::new(0));
-            if let Err((taken, owner)) = assignment.assign(range, owner) {
-                item.refuse(
-                    findings,
-                    format!(
-                        "slots {taken} already belong to cell `{}`",
-                        cells[owner.get()].id()
-                    ),
-                    "give each slot to exactly one cell",
-                );
+            if let Err(taken) = assignment.assign(range, cell) {
+                item.refuse_with(findings, || taken_words(taken, &assignment, cells));
             }
         }
     }
-    let unassigned: Vec<SlotRange> = assignment.unassigned().collect();
-    if !unassigned.is_empty() {
-        refuse_unassigned(value, &unassigned, findings);
+    if assignment.has_unassigned() {
+        refuse_unassigned(value, &assignment, findings);
     }
     assignment.finish()
+}
+
+fn taken_words(taken: SlotRange, assignment: &Assignment, cells: &[Cell]) -> (String, String) {
+    let (run, owner) = assignment.first_run(taken);
+    let owner = match owner {
+        Some(owner) => format!("cell `{}`", cells[owner.get()].id()),
+        None => "an unknown cell".to_owned(),
+    };
+    let (noun, verb) = if run.count() == 1 {
+        ("slot", "belongs")
+    } else {
+        ("slots", "belong")
+    };
+    (
+        format!("{noun} {run} already {verb} to {owner}"),
+        "give each slot to exactly one cell".to_owned(),
+    )
 }
 
 fn read_slot_range(item: &Value<'_>, slots: u32, findings: &mut Findings) -> Option<SlotRange> {
@@ -181,29 +195,37 @@ fn read_slot_range(item: &Value<'_>, slots: u32, findings: &mut Findings) -> Opt
     match SlotRange::parse(text, slots) {
         Ok(range) => Some(range),
         Err(error) => {
-            let hint = format!("write `first-last` or one slot, within 0-{}", slots - 1);
-            item.refuse(findings, format!("`{text}` {error}"), hint);
+            item.refuse_with(findings, || {
+                (
+                    format!("{} {error}", Quoted(text)),
+                    format!("write `first-last` or one slot, within 0-{}", slots - 1),
+                )
+            });
             None
         }
     }
 }
 
-fn refuse_unassigned(value: &Value<'_>, unassigned: &[SlotRange], findings: &mut Findings) {
+fn refuse_unassigned(value: &Value<'_>, assignment: &Assignment, findings: &mut Findings) {
     const TOLD_MAX: usize = 8;
-    let total: u32 = unassigned.iter().map(|range| range.count()).sum();
-    let mut told: Vec<String> = unassigned
-        .iter()
-        .take(TOLD_MAX)
-        .map(ToString::to_string)
-        .collect();
-    if unassigned.len() > TOLD_MAX {
-        told.push("…".to_owned());
-    }
-    value.refuse_key(
-        findings,
-        format!("{total} slots belong to no cell: {}", told.join(", ")),
-        "give each slot to exactly one cell",
-    );
+    value.refuse_key_with(findings, || {
+        let total: u32 = assignment.unassigned().map(SlotRange::count).sum();
+        let mut told: Vec<String> = assignment
+            .unassigned()
+            .take(TOLD_MAX)
+            .map(|range| range.to_string())
+            .collect();
+        if assignment.unassigned().nth(TOLD_MAX).is_some() {
+            told.push("…".to_owned());
+        }
+        let told = told.join(", ");
+        let message = if total == 1 {
+            format!("slot {told} belongs to no cell")
+        } else {
+            format!("{total} slots belong to no cell: {told}")
+        };
+        (message, "give each slot to exactly one cell".to_owned())
+    });
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@ use crate::{
     table::{Cell, HealthCheck, Probe, Table},
 };
 
-/// The canonical text of a table: keys sorted, defaults written out, one line per override.
+/// The canonical text of a table: mappings sorted by key, slots as the longest runs, defaults written out, one line per
+/// override, no comments.
 ///
-/// `parse(render(table))` gives the same table, and equal tables give equal text.
+/// `parse(render(table))` gives the same table, and equal tables give equal text; so whoever publishes a table can tell
+/// by comparing bytes whether anything changed, and two versions of a file differ only in the lines that say something
+/// else.
 pub fn render(table: &Table) -> String {
     let id = |index: CellIndex| table.cell(index).id().to_string();
     let mut slots: BTreeMap<String, Vec<SlotRangeFile>> = BTreeMap::new();
@@ -48,6 +51,7 @@ pub fn render(table: &Table) -> String {
             .map(|(alias, tenant)| (alias.to_string(), tenant.to_string()))
             .collect(),
         rejects: table.rejects().iter().map(ToString::to_string).collect(),
+        holds: BTreeMap::new(),
     };
     serde_yaml::to_string(&file).expect("a table file is plain data, which always serializes")
 }
@@ -81,3 +85,6 @@ fn health_check_file(check: &HealthCheck) -> HealthCheckFile {
         healthy_after: check.healthy_after,
     }
 }
+
+#[cfg(test)]
+mod tests;

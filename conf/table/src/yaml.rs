@@ -2,8 +2,9 @@
 //!
 //! `serde_yaml` alone decides what a file says. Its typed reading stops at the first mistake and does not say where a
 //! mistake in meaning is, so the file becomes a [`Node`] tree, [`Value`] reads it without stopping, and only when there
-//! is a problem a second, position-keeping parser looks up where its path stands in the text ([`locate`](Findings::into_problems)).
-//! That second parser never decides whether a file is good.
+//! is a problem a second, position-keeping parser looks up where its path stands in the text ([`Findings::into_problems`]).
+//! That second parser decides nothing about a file, but for two traps of the first one: nesting that takes it quadratic
+//! time, and anchors that share a name.
 //!
 //! The tree is also the room where YAML's own traps end: aliases that blow up, numbers and `no` where text was meant,
 //! keys given twice, blank fields.
@@ -11,6 +12,8 @@
 mod findings;
 mod node;
 mod place;
+mod syntax;
+mod text;
 mod value;
 
 pub use findings::Findings;

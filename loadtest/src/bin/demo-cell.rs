@@ -1,4 +1,4 @@
-//! One cell of an imaginary SaaS, to put behind the proxy.
+//! One cell of an imaginary service, to put behind the proxy.
 
 use std::{
     future::Future,

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::Parser;
 
-/// One cell of an imaginary SaaS: a key-value service with a database file for each tenant.
+/// One cell to put behind cellgate: a key-value service with a database file for each tenant.
 ///
 /// Prints `demo-cell NAME listening on ADDRESS` when it is ready, and ends on SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
@@ -27,7 +27,8 @@ pub struct Args {
     pub version: String,
 }
 
-/// The name of a cell: 1 to 64 of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`, so that it fits a header and a ready line.
+/// The name of a cell: 1 to 64 of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`, so that it fits a header
+/// and a ready line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellName(String);
 

@@ -1,4 +1,5 @@
-//! The paths of the cell. Handlers turn a request into one call and its result into an answer; they hold no data.
+//! The paths of the cell. Handlers turn a request into one call and its result into an answer; they
+//! hold no data.
 
 use std::{
     convert::Infallible,
@@ -35,8 +36,8 @@ use tokio::{
 use super::{
     args::CellName,
     limits::{
-        ANSWER_BYTES_MAX, DATABASE_JOBS_MAX, KEY_BYTES_MAX, KEYS_PER_PAGE_MAX, SHUTDOWN_GRACE, SLOW_MS_MAX,
-        VALUE_BYTES_MAX,
+        ANSWER_BYTES_MAX, DATABASE_JOBS_MAX, KEY_BYTES_MAX, KEYS_PER_PAGE_MAX, SHUTDOWN_GRACE,
+        SLOW_MS_MAX, VALUE_BYTES_MAX,
     },
     problem::Problem,
     store::{Store, StoreError},
@@ -49,7 +50,8 @@ const CELLGATE_TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant")
 const CELLGATE_GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
 /// On every answer: which cell gave it.
 const CELL: HeaderName = HeaderName::from_static("x-cell");
-/// On answers to requests with one tenant header: that tenant, so that a load test can tell what was asked.
+/// On answers to requests with one tenant header: that tenant, so that a load test can tell what
+/// was asked.
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 /// One running cell.
@@ -66,7 +68,8 @@ pub struct Cell {
 impl Cell {
     #[must_use]
     pub fn new(name: CellName, version: String, store: Store) -> Self {
-        let name_header = HeaderValue::from_str(name.as_str()).expect("cell names are made of header characters");
+        let name_header =
+            HeaderValue::from_str(name.as_str()).expect("cell names are made of header characters");
         Self {
             name,
             name_header,
@@ -82,18 +85,24 @@ impl Cell {
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let job = Arc::clone(&self.database_jobs).try_acquire_owned().map_err(|_| Problem::Busy)?;
+        let job = Arc::clone(&self.database_jobs)
+            .try_acquire_owned()
+            .map_err(|_| Problem::Busy)?;
         let store = Arc::clone(&self.store);
         let outcome = task::spawn_blocking(move || {
             // Held until the work is done, which a client that goes away does not stop.
             let _job = job;
             work(&store)
         });
-        outcome.await.map_err(Problem::Interrupted)?.map_err(Problem::Store)
+        outcome
+            .await
+            .map_err(Problem::Interrupted)?
+            .map_err(Problem::Store)
     }
 }
 
-/// Serves until `stop` is ready and the requests then in flight have ended, or [`SHUTDOWN_GRACE`] is over.
+/// Serves until `stop` is ready and the requests then in flight have ended, or [`SHUTDOWN_GRACE`]
+/// is over.
 pub async fn serve(
     listener: TcpListener,
     cell: Cell,
@@ -118,7 +127,8 @@ pub async fn serve(
     tokio::select! {
         served = serving.into_future() => served,
         () = grace_over => {
-            tracing::warn!(grace_ms = SHUTDOWN_GRACE.as_millis(), "requests were cut off by the shutdown");
+            let grace_ms = SHUTDOWN_GRACE.as_millis();
+            tracing::warn!(grace_ms, "requests were cut off by the shutdown");
             Ok(())
         }
     }
@@ -131,7 +141,10 @@ fn router(cell: Cell) -> Router {
         .route("/admin/health/{state}", post(set_health))
         .route("/kv", get(list_keys))
         .route("/kv/", get(list_keys))
-        .route("/kv/{*key}", get(read_value).put(write_value).delete(delete_value))
+        .route(
+            "/kv/{*key}",
+            get(read_value).put(write_value).delete(delete_value),
+        )
         .route("/whoami", any(whoami))
         .route("/whoami/{*rest}", any(whoami))
         .route("/echo/{*rest}", any(echo))
@@ -221,8 +234,13 @@ async fn list_keys(
     query: Result<Query<KeysQuery>, QueryRejection>,
 ) -> Result<Json<KeysAnswer>, Problem> {
     let Query(KeysQuery { after }) = query.map_err(Problem::BadQuery)?;
-    let page = cell.in_database(move |store| store.keys(&tenant, &after, KEYS_PER_PAGE_MAX)).await?;
-    Ok(Json(KeysAnswer { keys: page.keys, more: page.more }))
+    let page = cell
+        .in_database(move |store| store.keys(&tenant, &after, KEYS_PER_PAGE_MAX))
+        .await?;
+    Ok(Json(KeysAnswer {
+        keys: page.keys,
+        more: page.more,
+    }))
 }
 
 async fn read_value(
@@ -232,7 +250,9 @@ async fn read_value(
 ) -> Result<Bytes, Problem> {
     let key = key(path)?;
     let asked = key.clone();
-    let value = cell.in_database(move |store| store.value(&tenant, &asked)).await?;
+    let value = cell
+        .in_database(move |store| store.value(&tenant, &asked))
+        .await?;
     value.map(Bytes::from).ok_or(Problem::NoSuchKey { key })
 }
 
@@ -244,7 +264,8 @@ async fn write_value(
 ) -> Result<StatusCode, Problem> {
     let key = key(path)?;
     let value = value?;
-    cell.in_database(move |store| store.put(&tenant, &key, &value)).await?;
+    cell.in_database(move |store| store.put(&tenant, &key, &value))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -255,7 +276,10 @@ async fn delete_value(
 ) -> Result<StatusCode, Problem> {
     let key = key(path)?;
     let asked = key.clone();
-    if !cell.in_database(move |store| store.delete(&tenant, &asked)).await? {
+    if !cell
+        .in_database(move |store| store.delete(&tenant, &asked))
+        .await?
+    {
         return Err(Problem::NoSuchKey { key });
     }
     Ok(StatusCode::NO_CONTENT)
@@ -269,8 +293,8 @@ fn key(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     Ok(key)
 }
 
-/// What reached the cell. Bytes of headers are shown as the characters of the same number (ISO 8859-1), so that none
-/// is lost.
+/// What reached the cell. Bytes of headers are shown as the characters of the same number (ISO
+/// 8859-1), so that none is lost.
 #[derive(Serialize)]
 struct Whoami<'a> {
     cell: &'a str,
@@ -283,9 +307,17 @@ struct Whoami<'a> {
     headers: Vec<(&'a str, String)>,
 }
 
-async fn whoami(State(cell): Shared, tenant: TenantKey, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let generation =
-        headers.get(CELLGATE_GENERATION).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+async fn whoami(
+    State(cell): Shared,
+    tenant: TenantKey,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let generation = headers
+        .get(CELLGATE_GENERATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
     let shown = Whoami {
         cell: cell.name.as_str(),
         version: &cell.version,
@@ -294,7 +326,10 @@ async fn whoami(State(cell): Shared, tenant: TenantKey, method: Method, uri: Uri
         method: method.as_str(),
         path: uri.path(),
         query: uri.query(),
-        headers: headers.iter().map(|(name, value)| (name.as_str(), latin1(value.as_bytes()))).collect(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), latin1(value.as_bytes())))
+            .collect(),
     };
     Json(shown).into_response()
 }
@@ -307,7 +342,10 @@ async fn echo(_: TenantKey, body: Body) -> Body {
     body
 }
 
-async fn bytes(_: TenantKey, path: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+async fn bytes(
+    _: TenantKey,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
     let count = number(path, ANSWER_BYTES_MAX)?;
     Ok(([(header::CONTENT_LENGTH, count)], alphabet(count)).into_response())
 }

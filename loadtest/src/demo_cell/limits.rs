@@ -20,7 +20,8 @@ pub const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The wait of `/slow/{ms}`, in milliseconds.
 pub const SLOW_MS_MAX: u64 = 60_000;
 
-/// Tenants whose database is kept open. Each takes three file descriptors, and macOS gives a process 256.
+/// Tenants whose database is kept open. Each takes three file descriptors, and macOS gives a
+/// process 256.
 pub const OPEN_DATABASES_MAX: usize = 64;
 
 /// Threads that run statements.

@@ -98,7 +98,8 @@ impl Problem {
         }
     }
 
-    /// The sentence for the caller: the causes too if they are the caller's, else only that it failed.
+    /// The sentence for the caller: the causes too if they are the caller's, else only that it
+    /// failed.
     fn detail(&self) -> String {
         match self {
             Self::Store(_) | Self::Interrupted(_) => self.to_string(),
@@ -110,8 +111,12 @@ impl Problem {
         let mut chain = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            chain.push_str(": ");
-            chain.push_str(&error.to_string());
+            let message = error.to_string();
+            // The framework's errors state their own causes.
+            if !chain.ends_with(&message) {
+                chain.push_str(": ");
+                chain.push_str(&message);
+            }
             cause = error.source();
         }
         chain

@@ -35,9 +35,10 @@ impl TenantKey {
 
     /// The name of the tenant's database file.
     ///
-    /// Two tenants never share one, on a file system that ignores case neither, for a name holds only lower-case
-    /// letters, digits, `-`, `_` and the one `.` of its ending. Short keys made of `a-z`, `0-9` and `-` become
-    /// `t-KEY.sqlite`; all others `h-SHA256-HINT.sqlite`. At most 98 bytes.
+    /// Two tenants never share one, on a file system that ignores case neither, for a name holds
+    /// only lower-case letters, digits, `-`, `_` and the one `.` of its ending. Short keys made of
+    /// `a-z`, `0-9` and `-` become `t-KEY.sqlite`; all others `h-SHA256-HINT.sqlite`. At most 98
+    /// bytes.
     #[must_use]
     pub fn file_name(&self) -> String {
         if let Some(plain) = self.plain() {

@@ -1,31 +1,33 @@
-//! What the tests stand on: programs that end with their test, HTTP byte by byte, and waiting that has a limit.
+//! What the tests stand on: programs that end with their test, HTTP byte by byte, and waiting that
+//! has a limit.
 //!
 //! Everything panics where it fails, with what was waited for, so that tests need no `unwrap`.
 
-pub mod cell;
-pub mod process;
-pub mod wire;
+pub(crate) mod cell;
+pub(crate) mod process;
+pub(crate) mod wire;
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How long a test waits for what should happen at once. Long, for slow machines; only a failing test uses it up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what should happen at once. Long, for slow machines; only a failing
+/// test uses it up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds; panics after `limit`, naming `what`.
 #[track_caller]
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     wait_for(what, limit, || condition().then_some(()));
 }
 
 /// Waits until `look` finds something; panics after `limit`, naming `what`.
 #[track_caller]
-pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {

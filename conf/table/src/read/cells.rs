@@ -1,14 +1,30 @@
 //! The part of a table file that lists the cells.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use crate::{
     file,
     id::{CellId, CellIndex},
     limits,
+    problem::Quoted,
     table::{Cell, Endpoint, HealthCheck, Probe},
     yaml::{Findings, Value, nearest},
 };
+
+/// The keys of one cell, of one endpoint and of a health check.
+pub(crate) const CELL_KEYS: [&str; 3] = ["endpoints", "max_in_flight", "health_check"];
+pub(crate) const ENDPOINT_KEYS: [&str; 2] = ["address", "weight"];
+pub(crate) const HEALTH_CHECK_KEYS: [&str; 6] = [
+    "type",
+    "path",
+    "interval_ms",
+    "timeout_ms",
+    "unhealthy_after",
+    "healthy_after",
+];
 
 /// The cells by id. `None` only when there is no list at all: a cell with mistakes still counts as known, so that what
 /// refers to it is not told as a mistake too.
@@ -38,14 +54,13 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Cel
         match CellId::new(name) {
             Ok(id) if seen.insert(id.clone()) => cells.push(Cell { id, ..cell }),
             Ok(_) => value.refuse_key(findings, "stands twice", "give each cell its own id"),
-            Err(error) => value.refuse_key(
-                findings,
-                error.to_string(),
-                format!(
+            Err(error) => value.refuse_key_with(findings, || {
+                let hint = format!(
                     "use 1 to {} letters, digits, `-`, `_` or `.`, the first one a letter or digit",
                     limits::CELL_ID_BYTES_MAX
-                ),
-            ),
+                );
+                (error.to_string(), hint)
+            }),
         }
     }
     cells.sort_by(|left, right| left.id.cmp(&right.id));
@@ -59,8 +74,7 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
         in_flight_max: file::in_flight_default(),
         health_check: None,
     };
-    let Some(fields) = value.fields(&["endpoints", "max_in_flight", "health_check"], findings)
-    else {
+    let Some(fields) = value.fields(&CELL_KEYS, findings) else {
         return cell;
     };
     if let Some(endpoints) = fields.required("endpoints", findings) {
@@ -101,7 +115,7 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
     }
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(items.len());
     for item in items {
-        let Some(fields) = item.fields(&["address", "weight"], findings) else {
+        let Some(fields) = item.fields(&ENDPOINT_KEYS, findings) else {
             continue;
         };
         let address = fields.required("address", findings);
@@ -114,11 +128,13 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
             continue;
         };
         if endpoints.iter().any(|endpoint| endpoint.address == address) {
-            value.refuse(
-                findings,
-                format!("{address} stands twice in this cell"),
-                "use `weight` instead",
-            );
+            value.refuse_with(findings, || {
+                (
+                    format!("{address} stands twice in this cell"),
+                    "remove one of them; for a larger share of the requests raise its `weight`"
+                        .to_owned(),
+                )
+            });
         }
         endpoints.push(Endpoint { address, weight });
     }
@@ -130,46 +146,47 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
 fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
     let text = value.text(findings)?;
     let Ok(address) = text.parse::<SocketAddr>() else {
-        let hint = match text.rsplit_once(':') {
-            Some((host, port)) if host.parse::<std::net::IpAddr>().is_ok() => {
-                format!(
-                    "the port `{port}` is not a number from 1 to 65535, or an IPv6 address lacks its brackets"
-                )
-            }
-            Some(_) => {
-                "write an IP address and a port, such as 10.0.0.7:8080; names are not resolved"
-                    .to_owned()
-            }
-            None => "add the port, such as 10.0.0.7:8080".to_owned(),
-        };
-        value.refuse(
-            findings,
-            format!("`{text}` is not an IP address with a port"),
-            hint,
-        );
+        value.refuse_with(findings, || {
+            (
+                format!("{} is not an IP address with a port", Quoted(text)),
+                address_hint(text),
+            )
+        });
         return None;
     };
     if address.port() == 0 {
-        value.refuse(
-            findings,
-            format!("`{text}` has port 0"),
-            "write a port from 1 to 65535",
-        );
+        value.refuse_with(findings, || {
+            (
+                format!("{} has port 0", Quoted(text)),
+                "write a port from 1 to 65535".to_owned(),
+            )
+        });
         return None;
     }
     Some(address)
 }
 
+fn address_hint(text: &str) -> String {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return format!("add the port, such as {}", SocketAddr::new(ip, 8080));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') => {
+            format!(
+                "the port, {}, is not a number from 1 to 65535",
+                Quoted(port)
+            )
+        }
+        Some((host, _)) if host.contains(':') => {
+            "write an IPv6 address in brackets, such as [::1]:8080".to_owned()
+        }
+        _ => "write an IP address and a port, such as 10.0.0.7:8080; names are not resolved"
+            .to_owned(),
+    }
+}
+
 fn read_health_check(value: &Value<'_>, findings: &mut Findings) -> Option<HealthCheck> {
-    let known = [
-        "type",
-        "path",
-        "interval_ms",
-        "timeout_ms",
-        "unhealthy_after",
-        "healthy_after",
-    ];
-    let fields = value.fields(&known, findings)?;
+    let fields = value.fields(&HEALTH_CHECK_KEYS, findings)?;
     let kind = fields
         .required("type", findings)
         .and_then(|kind| kind.choice(&[("http", Kind::Http), ("tcp", Kind::Tcp)], findings));
@@ -245,11 +262,13 @@ fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe>
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if !text.starts_with('/') || !printable || text.len() > limits::HEALTH_PATH_BYTES_MAX {
-        let hint = format!(
-            "write a path that starts with `/`, printable ASCII without spaces or `#`, at most {} bytes",
-            limits::HEALTH_PATH_BYTES_MAX
-        );
-        value.refuse(findings, "is not a path to ask for", hint);
+        value.refuse_with(findings, || {
+            let hint = format!(
+                "write a path that starts with `/`, printable ASCII without spaces or `#`, at most {} bytes",
+                limits::HEALTH_PATH_BYTES_MAX
+            );
+            (format!("{} is not a path to ask for", Quoted(text)), hint)
+        });
         return None;
     }
     Some(Probe::Http { path: text.into() })
@@ -268,11 +287,7 @@ pub(super) fn refuse_unknown_key(
     cells: &[Cell],
     findings: &mut Findings,
 ) {
-    value.refuse_key(
-        findings,
-        format!("there is no cell `{name}`"),
-        known_cells(name, cells),
-    );
+    value.refuse_key_with(findings, || unknown_cell(name, cells));
 }
 
 /// Notes a value that names a cell which does not exist.
@@ -282,11 +297,12 @@ pub(super) fn refuse_unknown_value(
     cells: &[Cell],
     findings: &mut Findings,
 ) {
-    value.refuse(
-        findings,
-        format!("there is no cell `{name}`"),
-        known_cells(name, cells),
-    );
+    value.refuse_with(findings, || unknown_cell(name, cells));
+}
+
+fn unknown_cell(name: &str, cells: &[Cell]) -> (String, String) {
+    let message = format!("there is no cell {}", Quoted(name));
+    (message, known_cells(name, cells))
 }
 
 fn known_cells(name: &str, cells: &[Cell]) -> String {

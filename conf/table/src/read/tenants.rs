@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::{
     id::{CellIndex, TenantKey, TenantKeyError},
     limits,
+    problem::Quoted,
     read::cells,
     table::Cell,
     yaml::{Fields, Findings, Value},
@@ -41,10 +42,10 @@ fn read_overrides(
 ) -> Option<Vec<(TenantKey, CellIndex)>> {
     let entries = value.entries(findings)?;
     check_count(value, entries.len(), limits::OVERRIDES_MAX, findings)?;
+    refuse_repeated(value, findings);
     let mut overrides = Vec::with_capacity(entries.len());
-    let mut seen = HashSet::with_capacity(entries.len());
     for (name, value) in entries {
-        let key = read_key(name, &value, &mut seen, findings);
+        let key = read_key(name, &value, findings);
         let Some(cell_name) = value.text(findings) else {
             continue;
         };
@@ -65,34 +66,38 @@ fn read_aliases(
 ) -> Option<Vec<(TenantKey, TenantKey)>> {
     let entries = value.entries(findings)?;
     check_count(value, entries.len(), limits::ALIASES_MAX, findings)?;
+    refuse_repeated(value, findings);
     let names: HashSet<&str> = value.entries(findings)?.map(|(name, _)| name).collect();
     let mut aliases = Vec::with_capacity(entries.len());
-    let mut seen = HashSet::with_capacity(entries.len());
     for (name, value) in entries {
-        let alias = read_key(name, &value, &mut seen, findings);
+        let alias = read_key(name, &value, findings);
         let Some(target) = value.text(findings) else {
             continue;
         };
         if names.contains(target) {
-            let message = format!("`{target}` is an alias itself");
-            value.refuse(
-                findings,
-                message,
-                "name the tenant, not another of its aliases",
-            );
+            value.refuse_with(findings, || {
+                (
+                    format!("{} is an alias itself", Quoted(target)),
+                    "name the tenant, not another of its aliases".to_owned(),
+                )
+            });
             continue;
         }
         if overrides
             .binary_search_by(|(key, _)| key.as_str().cmp(name))
             .is_ok()
         {
-            let hint =
-                format!("an override belongs to the tenant: pin `{target}` instead of its alias");
-            value.refuse_key(findings, "stands under `overrides` too", hint);
+            value.refuse_key_with(findings, || {
+                let target = Quoted(target);
+                (
+                    "stands under `overrides` too".to_owned(),
+                    format!("an override belongs to the tenant: pin {target} instead of its alias"),
+                )
+            });
         }
         match TenantKey::new(target) {
             Ok(tenant) => aliases.extend(alias.map(|alias| (alias, tenant))),
-            Err(error) => value.refuse(findings, error.to_string(), hint_for(error)),
+            Err(error) => value.refuse_with(findings, || key_words(error)),
         }
     }
     aliases.sort_unstable_by(|left, right| left.0.cmp(&right.0));
@@ -113,43 +118,50 @@ fn read_rejects(
             continue;
         };
         if let Ok(at) = aliases.binary_search_by(|(alias, _)| alias.as_str().cmp(name)) {
-            let hint = format!("reject the tenant itself, `{}`", aliases[at].1);
-            item.refuse(findings, format!("`{name}` is an alias"), hint);
+            item.refuse_with(findings, || {
+                let tenant = Quoted(aliases[at].1.as_str());
+                (
+                    format!("{} is an alias", Quoted(name)),
+                    format!("reject the tenant itself, {tenant}"),
+                )
+            });
+            continue;
+        }
+        if !seen.insert(name) {
+            item.refuse_with(findings, || {
+                (
+                    format!("{} stands twice", Quoted(name)),
+                    "keep one of them".to_owned(),
+                )
+            });
             continue;
         }
         match TenantKey::new(name) {
-            Ok(key) if seen.insert(key.clone()) => rejects.push(key),
-            Ok(_) => item.refuse(
-                findings,
-                format!("`{name}` stands twice"),
-                "keep one of them",
-            ),
-            Err(error) => item.refuse(findings, error.to_string(), hint_for(error)),
+            Ok(key) => rejects.push(key),
+            Err(error) => item.refuse_with(findings, || key_words(error)),
         }
     }
     rejects.sort_unstable();
     Some(rejects)
 }
 
+/// The keys of one hold.
+pub(crate) const HOLD_KEYS: [&str; 1] = ["mode"];
+
 /// Holds are part of the format, but this version cannot keep requests waiting: a table that asks for it is refused
 /// whole rather than served without the protection that a tenant's move relies on.
 fn refuse_holds(value: &Value<'_>, findings: &mut Findings) {
-    #[derive(Clone, Copy)]
-    enum Mode {
-        Writes,
-        All,
-    }
     let Some(entries) = value.entries(findings) else {
         return;
     };
-    let mut seen = HashSet::new();
+    refuse_repeated(value, findings);
     for (name, value) in entries {
-        read_key(name, &value, &mut seen, findings);
-        let Some(fields) = value.fields(&["mode"], findings) else {
+        read_key(name, &value, findings);
+        let Some(fields) = value.fields(&HOLD_KEYS, findings) else {
             continue;
         };
         if let Some(mode) = fields.required("mode", findings) {
-            let _ = mode.choice(&[("writes", Mode::Writes), ("all", Mode::All)], findings);
+            let _ = mode.choice(&[("writes", ()), ("all", ())], findings);
         }
         value.refuse_key(
             findings,
@@ -159,40 +171,50 @@ fn refuse_holds(value: &Value<'_>, findings: &mut Findings) {
     }
 }
 
-fn read_key<'v>(
-    name: &'v str,
-    value: &Value<'_>,
-    seen: &mut HashSet<&'v str>,
-    findings: &mut Findings,
-) -> Option<TenantKey> {
-    if !seen.insert(name) {
-        value.refuse_key(findings, "stands twice", "keep one of them");
-        return None;
+/// Notes each entry whose key an earlier one has.
+fn refuse_repeated(value: &Value<'_>, findings: &mut Findings) {
+    let Some(entries) = value.entries(findings) else {
+        return;
+    };
+    // What a program wrote is sorted: then neighbours tell, and a million keys need no set.
+    let mut names: Vec<&str> = entries.map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if names.is_sorted_by(|left, right| left < right) {
+        return;
     }
+    let mut seen = HashSet::with_capacity(names.len());
+    for (name, value) in value.entries(findings).into_iter().flatten() {
+        if !seen.insert(name) {
+            value.refuse_key(findings, "stands twice", "keep one of them");
+        }
+    }
+}
+
+fn read_key(name: &str, value: &Value<'_>, findings: &mut Findings) -> Option<TenantKey> {
     match TenantKey::new(name) {
         Ok(key) => Some(key),
         Err(error) => {
-            value.refuse_key(findings, error.to_string(), hint_for(error));
+            value.refuse_key_with(findings, || key_words(error));
             None
         }
     }
 }
 
-fn hint_for(error: TenantKeyError) -> String {
-    match error {
+/// What is wrong with a tenant key, and what to do.
+fn key_words(error: TenantKeyError) -> (String, String) {
+    let hint = match error {
         TenantKeyError::Empty => {
-            "write the tenant's key, in quotes if it looks like nothing".to_owned()
+            format!("write a key of 1 to {} bytes", limits::TENANT_KEY_BYTES_MAX)
         }
         TenantKeyError::TooLong => {
-            format!(
-                "a key has 1 to {} bytes; hash longer ones",
-                limits::TENANT_KEY_BYTES_MAX
-            )
+            let max = limits::TENANT_KEY_BYTES_MAX;
+            format!("name the tenant by 1 to {max} bytes, its id for instance")
         }
         TenantKeyError::ControlCharacter => {
             "remove line breaks, tabs and other control characters".to_owned()
         }
-    }
+    };
+    (error.to_string(), hint)
 }
 
 fn check_count(value: &Value<'_>, count: usize, max: usize, findings: &mut Findings) -> Option<()> {

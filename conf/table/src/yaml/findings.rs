@@ -1,8 +1,12 @@
 //! The problems found while a document is read, before their places are known.
 
 use crate::{
+    limits,
     problem::{Problem, Problems},
-    yaml::place::{At, Focus, Path, Places},
+    yaml::{
+        place::{At, Focus, Path, Places},
+        text,
+    },
 };
 
 /// Collects problems while a document is read.
@@ -21,13 +25,20 @@ struct Finding {
 }
 
 impl Findings {
+    /// True when no problem was noted.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Notes a problem. `words` makes the message and the hint, and is not called once enough problems are told.
+    /// True when a problem more would only be counted: its text need not be made.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= limits::PROBLEMS_TOLD_MAX
+    }
+
+    /// Notes a problem. `words` makes the message and the hint, and is not called once enough problems are told: a file
+    /// with a million mistakes must not cost a million texts.
     pub fn add(&mut self, at: At<'_>, focus: Focus, words: impl FnOnce() -> (String, String)) {
-        if self.found.len() >= crate::limits::PROBLEMS_TOLD_MAX {
+        if self.is_full() {
             self.more += 1;
             return;
         }
@@ -42,15 +53,14 @@ impl Findings {
 
     /// Looks up where each problem stands in the text.
     pub fn into_problems(self, text: &str) -> Problems {
-        let places = Places::of(text);
+        let text = text::without_mark(text);
+        let places = Places::of(text, self.found.iter().map(|finding| &finding.path));
         let mut problems = Problems {
             more: self.more,
             ..Problems::default()
         };
         for finding in self.found {
-            let place = places
-                .as_ref()
-                .map(|places| places.find(&finding.path, finding.focus));
+            let place = places.find(&finding.path, finding.focus);
             problems.push(Problem {
                 line: place.map(|place| place.line),
                 column: place.map(|place| place.column),

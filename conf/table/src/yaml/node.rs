@@ -4,10 +4,13 @@ use std::{cell::Cell, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::problem::{Problem, Problems};
+use crate::{
+    problem::Problems,
+    yaml::{syntax, text},
+};
 
 /// A YAML value. Mappings keep their order and repeated keys, so that a reader can report them.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,88 +28,34 @@ pub enum Node {
 /// Reads exactly one YAML document.
 ///
 /// # Errors
-/// One problem, with its place where the parser knows it: syntax, encoding, more than one document, a tag, nesting
-/// deeper than 128, or aliases that unfold to more than the file's own size warrants.
+/// One problem, with its place where the parser knows it: an empty file, encoding, syntax, more than one document, a
+/// tag, nesting deeper than [`YAML_DEPTH_MAX`](crate::limits::YAML_DEPTH_MAX), more values than
+/// [`YAML_NODES_MAX`](crate::limits::YAML_NODES_MAX), or aliases that unfold to more than the file's own size warrants.
 pub fn parse_tree(bytes: &[u8]) -> Result<Node, Problems> {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => return Err(not_utf8(bytes, error.valid_up_to())),
+    let text = text::checked(bytes)?;
+    let budget = Budget::for_file_of(bytes.len());
+    let seed = NodeSeed { budget: &budget };
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let first = documents.next().map(|document| seed.deserialize(document));
+    let tree = match first {
+        Some(Ok(tree)) => tree,
+        Some(Err(error)) => return Err(syntax::problem(&error, text)),
+        None => Node::Null,
     };
-    if let Some(at) = text.find('\0') {
-        return Err(problem_at(
-            text,
-            at,
-            "holds a NUL byte",
-            "this is not a text file; check that the right file is named",
-        ));
+    if let Some(second) = documents.next() {
+        // Text behind the end of the first document that is no YAML comes out as a second document with an error.
+        return Err(match IgnoredAny::deserialize(second) {
+            Err(error) if error.location().is_some() => syntax::problem(&error, text),
+            _ => syntax::more_than_one_document(text),
+        });
     }
-    if text.trim().is_empty() {
+    if tree == Node::Null {
         return Err(Problems::whole_file(
-            "the file is empty",
+            "the file says nothing; all it holds are comments or blanks",
             "write the whole file, or put a finished one in its place with a rename",
         ));
     }
-    let budget = Budget::for_file_of(bytes.len());
-    let seed = NodeSeed { budget: &budget };
-    seed.deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|error| syntax(&error))
-}
-
-fn not_utf8(bytes: &[u8], at: usize) -> Problems {
-    let good = String::from_utf8_lossy(&bytes[..at]);
-    problem_at(
-        &good,
-        at,
-        "is not UTF-8 text",
-        "save the file as UTF-8; if it is a binary file, check that the right file is named",
-    )
-}
-
-fn problem_at(text: &str, offset: usize, message: &str, hint: &str) -> Problems {
-    let before = &text[..offset];
-    let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |last| last.chars().count())
-        + 1;
-    let mut problems = Problems::default();
-    problems.push(Problem {
-        line: u32::try_from(line).ok(),
-        column: u32::try_from(column).ok(),
-        path: String::new(),
-        message: message.to_owned(),
-        hint: hint.to_owned(),
-    });
-    problems
-}
-
-fn syntax(error: &serde_yaml::Error) -> Problems {
-    let place = error.location();
-    let number = |n: usize| u32::try_from(n).ok();
-    let full = error.to_string();
-    // The parser appends the place to its message, where it would stand twice.
-    let message = full.split(" at line ").next().unwrap_or(&full);
-    let (message, hint) = if full.contains("more than one document") {
-        (
-            "the file holds more than one YAML document",
-            "remove the `---` lines that separate them",
-        )
-    } else {
-        (
-            message,
-            "mend the YAML here; often the mistake is the indentation, a quote or a bracket just before",
-        )
-    };
-    let mut problems = Problems::default();
-    problems.push(Problem {
-        line: place.as_ref().and_then(|p| number(p.line())),
-        column: place.as_ref().and_then(|p| number(p.column())),
-        path: String::new(),
-        message: message.to_owned(),
-        hint: hint.to_owned(),
-    });
-    problems
+    Ok(tree)
 }
 
 /// What a tree may grow to. Without aliases a file cannot unfold to more nodes and text than it has bytes, so only a
@@ -129,7 +78,7 @@ impl Budget {
                 self.left.set(left);
                 Ok(())
             }
-            None => Err(E::custom("aliases unfold to far more than the file's size")),
+            None => Err(E::custom(syntax::UNFOLDS)),
         }
     }
 }
@@ -152,7 +101,12 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a plain value, a list or a mapping (YAML tags are not supported)")
+        f.write_str("a plain value, a list or a mapping")
+    }
+
+    /// A document without any value.
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
@@ -209,7 +163,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_enum<A: serde::de::EnumAccess<'de>>(self, _: A) -> Result<Node, A::Error> {
-        Err(A::Error::custom("YAML tags are not supported"))
+        Err(A::Error::custom(syntax::TAG))
     }
 }
 
@@ -218,6 +172,20 @@ struct Key(Box<str>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<str>::deserialize(deserializer).map(Self)
+        struct KeyVisitor;
+
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(syntax::KEY_KIND)
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(text.into()))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
     }
 }

@@ -1,8 +1,10 @@
 //! Paths through a document, and where they stand in its text.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use saphyr_parser::{Event, Parser, Span};
+use saphyr_parser::{Event, Marker, Parser};
+
+use crate::{limits, problem::Cut};
 
 /// A path through a document, built on the stack while reading: no allocation unless there is a problem.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,10 @@ impl<'a> At<'a> {
         }
     }
 
+    pub(crate) fn is_root(self) -> bool {
+        self.parent.is_none()
+    }
+
     pub(crate) fn to_path(self) -> Path {
         let mut path = match self.parent {
             Some(parent) => parent.to_path(),
@@ -78,10 +84,11 @@ fn push_name(text: &mut String, name: &str) {
         && name
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    let name = Cut(name);
     if plain {
-        text.push_str(name);
+        write!(text, "{name}").expect("writing to a string never fails");
     } else {
-        write!(text, "{name:?}").expect("writing to a string never fails");
+        write!(text, "\"{name}\"").expect("writing to a string never fails");
     }
 }
 
@@ -92,114 +99,203 @@ pub(crate) struct Path {
     pub(crate) indices: Vec<usize>,
 }
 
-/// A line and column, both from 1.
+/// A line and column, both from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-/// Where every key and value of a document stands.
-#[derive(Debug)]
+impl Place {
+    fn of(marker: &Marker) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            line: number(marker.line()),
+            column: number(marker.col() + 1),
+        }
+    }
+}
+
+/// Where the keys and values of a few paths stand in a text.
+///
+/// Only the asked paths are kept while the text goes by, so a mistake in a large file costs no second copy of it.
+#[derive(Debug, Default)]
 pub(crate) struct Places {
     root: Spot,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Spot {
     key: Option<Place>,
-    value: Place,
-    children: Vec<Spot>,
+    value: Option<Place>,
+    children: BTreeMap<usize, Spot>,
 }
 
 impl Places {
-    /// `None` when the position-keeping parser cannot follow the text: then problems go without a place.
-    pub(crate) fn of(text: &str) -> Option<Self> {
-        let mut open: Vec<Open> = Vec::new();
-        let mut events = Parser::new_from_str(text);
-        while let Some(event) = events.next_event() {
-            let (event, span) = event.ok()?;
-            let done = match event {
-                Event::MappingStart(..) => {
-                    open.push(Open::new(span, true));
-                    None
-                }
-                Event::SequenceStart(..) => {
-                    open.push(Open::new(span, false));
-                    None
-                }
-                Event::Scalar(..) | Event::Alias(_) => Some(Spot {
-                    key: None,
-                    value: place(span),
-                    children: Vec::new(),
-                }),
-                Event::MappingEnd | Event::SequenceEnd => Some(open.pop()?.spot),
-                _ => None,
-            };
-            let Some(spot) = done else { continue };
-            match open.last_mut() {
-                Some(parent) => parent.add(spot),
-                None => return Some(Self { root: spot }),
+    /// Looks the paths up. Where the position-keeping parser cannot follow the text, the rest stays without a place.
+    pub(crate) fn of<'p>(text: &str, paths: impl Iterator<Item = &'p Path>) -> Self {
+        let mut places = Self::default();
+        for path in paths {
+            let mut spot = &mut places.root;
+            for index in &path.indices {
+                spot = spot.children.entry(*index).or_default();
             }
         }
-        None
+        places.fill(text);
+        places
     }
 
-    /// The place of a path, or of its nearest ancestor that stands in the text.
-    pub(crate) fn find(&self, path: &Path, focus: Focus) -> Place {
+    fn fill(&mut self, text: &str) {
+        let mut walk = Walk {
+            open: Vec::new(),
+            root: &mut self.root,
+        };
+        let mut events = Parser::new_from_str(text);
+        while let Some(Ok((event, span))) = events.next_event() {
+            let place = Place::of(&span.start);
+            match event {
+                Event::MappingStart(..) => walk.open(place, true),
+                Event::SequenceStart(..) => walk.open(place, false),
+                Event::Scalar(..) | Event::Alias(_) => walk.scalar(place),
+                Event::MappingEnd | Event::SequenceEnd => walk.close(),
+                Event::DocumentEnd => return,
+                _ => {}
+            }
+            if walk.open.len() > limits::YAML_DEPTH_MAX {
+                return;
+            }
+        }
+    }
+
+    /// The place of a path, or of its nearest ancestor that stands in the text (what an alias repeats does not).
+    pub(crate) fn find(&self, path: &Path, focus: Focus) -> Option<Place> {
         let mut spot = &self.root;
         for index in &path.indices {
-            match spot.children.get(*index) {
-                Some(child) => spot = child,
-                None => return spot.value,
+            match spot.children.get(index) {
+                Some(child) if child.value.is_some() => spot = child,
+                _ => return spot.value,
             }
         }
         match focus {
-            Focus::Key => spot.key.unwrap_or(spot.value),
+            Focus::Key => spot.key.or(spot.value),
             Focus::Value => spot.value,
         }
     }
 }
 
-/// A mapping or sequence whose end has not come yet.
-struct Open {
-    spot: Spot,
-    is_mapping: bool,
-    key: Option<Place>,
+/// The collections that are open at a point of the text.
+struct Walk<'s> {
+    open: Vec<Open>,
+    root: &'s mut Spot,
 }
 
-impl Open {
-    fn new(span: Span, is_mapping: bool) -> Self {
-        let spot = Spot {
-            key: None,
-            value: place(span),
-            children: Vec::new(),
-        };
-        Self {
-            spot,
+struct Open {
+    is_mapping: bool,
+    /// The key whose value has not come yet.
+    key: Option<Place>,
+    /// Number of entries so far.
+    count: usize,
+    /// The entry is on the way to a path that is asked for.
+    is_wanted: bool,
+}
+
+impl Walk<'_> {
+    fn scalar(&mut self, place: Place) {
+        self.node(place);
+    }
+
+    fn open(&mut self, place: Place, is_mapping: bool) {
+        let is_wanted = self.node(place);
+        self.open.push(Open {
             is_mapping,
             key: None,
-        }
+            count: 0,
+            is_wanted,
+        });
     }
 
-    fn add(&mut self, mut child: Spot) {
-        if self.is_mapping {
-            match self.key.take() {
-                None => {
-                    self.key = Some(child.value);
-                    return;
-                }
-                key => child.key = key,
+    fn close(&mut self) {
+        self.open.pop();
+    }
+
+    /// Notes a node; true when something in it is asked for.
+    fn node(&mut self, place: Place) -> bool {
+        let Some(parent) = self.open.last_mut() else {
+            self.root.value = Some(place);
+            return true;
+        };
+        if parent.is_mapping && parent.key.is_none() {
+            parent.key = Some(place);
+            return false;
+        }
+        let key = parent.key.take();
+        parent.count += 1;
+        if !parent.is_wanted {
+            return false;
+        }
+        let mut spot = &mut *self.root;
+        for open in &self.open {
+            match spot.children.get_mut(&(open.count - 1)) {
+                Some(child) => spot = child,
+                None => return false,
             }
         }
-        self.spot.children.push(child);
+        spot.key = key;
+        spot.value = Some(place);
+        true
     }
 }
 
-fn place(span: Span) -> Place {
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Place {
-        line: number(span.start.line()),
-        column: number(span.start.col() + 1),
+/// What a whole text holds, all its documents.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    pub(crate) has_aliases: bool,
+}
+
+/// Why the position-keeping parser stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    TooDeep(Place),
+    Other,
+}
+
+/// Reads through a text without keeping any of it.
+pub(crate) fn scan(text: &str) -> Result<Scanned, Stop> {
+    let mut scanned = Scanned::default();
+    let mut depth = 0_usize;
+    let mut events = Parser::new_from_str(text);
+    while let Some(event) = events.next_event() {
+        let (event, span) = event.map_err(|error| {
+            if error.info().contains("recursion limit") {
+                Stop::TooDeep(Place::of(error.marker()))
+            } else {
+                Stop::Other
+            }
+        })?;
+        match event {
+            Event::Alias(_) => scanned.has_aliases = true,
+            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::MappingEnd | Event::SequenceEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limits::YAML_DEPTH_MAX {
+            return Err(Stop::TooDeep(Place::of(&span.start)));
+        }
     }
+    Ok(scanned)
+}
+
+/// Where the second document of a text begins.
+pub(crate) fn second_document(text: &str) -> Option<Place> {
+    let mut documents = 0;
+    let mut events = Parser::new_from_str(text);
+    while let Some(Ok((event, span))) = events.next_event() {
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+        }
+        if documents == 2 {
+            return Some(Place::of(&span.start));
+        }
+    }
+    None
 }

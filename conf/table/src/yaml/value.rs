@@ -2,11 +2,19 @@
 
 use std::ops::RangeInclusive;
 
-use crate::yaml::{
-    findings::Findings,
-    node::Node,
-    place::{At, Focus},
+use crate::{
+    problem::Quoted,
+    yaml::{
+        findings::Findings,
+        node::Node,
+        place::{At, Focus},
+    },
 };
+
+// The kinds of values, in words for messages.
+const TEXT: &str = "text";
+const NUMBER: &str = "a whole number";
+const MAPPING: &str = "a mapping";
 
 /// A node together with its path.
 #[derive(Clone, Copy, Debug)]
@@ -16,22 +24,24 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// The whole document.
     pub fn root(node: &'a Node) -> Self {
         Self { node, at: At::ROOT }
     }
 
+    /// What stands there.
     pub fn node(&self) -> &'a Node {
         self.node
     }
 
-    /// Notes a problem with this value.
+    /// Notes a problem with this value: what is wrong, and what to do.
     pub fn refuse(
         &self,
         findings: &mut Findings,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        findings.add(self.at, Focus::Value, || (message.into(), hint.into()));
+        self.refuse_with(findings, || (message.into(), hint.into()));
     }
 
     /// Notes a problem with this value's key.
@@ -41,39 +51,70 @@ impl<'a> Value<'a> {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        findings.add(self.at, Focus::Key, || (message.into(), hint.into()));
+        self.refuse_key_with(findings, || (message.into(), hint.into()));
     }
 
-    fn wrong_kind(&self, findings: &mut Findings, expected: &str) {
-        let hint = match self.node {
-            Node::Null => format!("give {expected}, or remove the key"),
-            Node::Bool(_) | Node::Integer(_) | Node::Float(_) if expected.starts_with("text") => {
-                "put it in quotes".to_owned()
+    /// Like [`refuse`](Self::refuse), with words that are costly to make: message and hint.
+    pub fn refuse_with(&self, findings: &mut Findings, words: impl FnOnce() -> (String, String)) {
+        findings.add(self.at, Focus::Value, words);
+    }
+
+    /// Like [`refuse_key`](Self::refuse_key), with words that are costly to make: message and hint.
+    pub fn refuse_key_with(
+        &self,
+        findings: &mut Findings,
+        words: impl FnOnce() -> (String, String),
+    ) {
+        findings.add(self.at, Focus::Key, words);
+    }
+
+    /// Notes a value of the wrong kind: `kind` is what it should be, `wanted` the same in full.
+    fn refuse_kind(&self, findings: &mut Findings, kind: &str, wanted: impl FnOnce() -> String) {
+        self.refuse_with(findings, || {
+            let wanted = wanted();
+            let found = self.node.kind();
+            if self.at.is_root() {
+                return (
+                    format!("the file is {found}, not {kind}"),
+                    format!("check that the right file is named; it has to be {wanted}"),
+                );
             }
-            _ => format!("write {expected}"),
-        };
-        let message = match self.node {
-            Node::Null => "is blank".to_owned(),
-            other => format!("is {}, not {expected}", other.kind()),
-        };
-        self.refuse(findings, message, hint);
+            match self.node {
+                Node::Null => (
+                    "is blank".to_owned(),
+                    format!("give {wanted}, or remove it"),
+                ),
+                Node::Bool(_) | Node::Integer(_) | Node::Float(_) if kind == TEXT => (
+                    format!("is {found}, not {kind}"),
+                    "put it in quotes".to_owned(),
+                ),
+                Node::Text(text) if kind == NUMBER && text.parse::<i128>().is_ok() => (
+                    format!("is {found}, not {kind}"),
+                    "write it without quotes".to_owned(),
+                ),
+                _ => (format!("is {found}, not {kind}"), format!("write {wanted}")),
+            }
+        });
     }
 
+    /// A text. A number or a truth value is none: it needs quotes.
     pub fn text(&self, findings: &mut Findings) -> Option<&'a str> {
         match self.node {
             Node::Text(text) => Some(text),
             _ => {
-                self.wrong_kind(findings, "text");
+                self.refuse_kind(findings, TEXT, || TEXT.to_owned());
                 None
             }
         }
     }
 
+    /// `true` or `false`, and nothing that only looks like it.
     pub fn boolean(&self, findings: &mut Findings) -> Option<bool> {
         match self.node {
             Node::Bool(value) => Some(*value),
             _ => {
-                self.wrong_kind(findings, "`true` or `false`");
+                let wanted = "`true` or `false`";
+                self.refuse_kind(findings, wanted, || wanted.to_owned());
                 None
             }
         }
@@ -85,52 +126,76 @@ impl<'a> Value<'a> {
         N: Copy + Into<i128> + TryFrom<i128>,
     {
         let (low, high): (i128, i128) = ((*range.start()).into(), (*range.end()).into());
+        let allowed = || match low == high {
+            true => format!("the number {low}"),
+            false => format!("a whole number from {low} to {high}"),
+        };
         let Node::Integer(value) = *self.node else {
-            self.wrong_kind(findings, &format!("a whole number from {low} to {high}"));
+            self.refuse_kind(findings, NUMBER, allowed);
             return None;
         };
         if value < low || value > high {
-            self.refuse(
-                findings,
-                format!("is {value}, out of range"),
-                format!("write a whole number from {low} to {high}"),
-            );
+            self.refuse_with(findings, || {
+                (
+                    format!("is {value}, out of range"),
+                    format!("write {}", allowed()),
+                )
+            });
             return None;
         }
         N::try_from(value).ok()
     }
 
-    /// One of a few words.
-    pub fn choice<T: Copy>(&self, choices: &[(&str, T)], findings: &mut Findings) -> Option<T> {
-        let known = || {
-            choices
-                .iter()
-                .map(|(word, _)| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let text = match self.node {
-            Node::Text(text) => text,
+    /// A number within `range`, whole or not.
+    pub fn number(&self, range: RangeInclusive<f64>, findings: &mut Findings) -> Option<f64> {
+        let (low, high) = (*range.start(), *range.end());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the ranges of the format are small"
+        )]
+        let value = match *self.node {
+            Node::Integer(value) => value as f64,
+            Node::Float(value) => value,
             _ => {
-                self.wrong_kind(findings, &format!("one of {}", known()));
+                self.refuse_kind(findings, NUMBER, || {
+                    format!("a number from {low} to {high}")
+                });
                 return None;
             }
         };
+        if range.contains(&value) {
+            return Some(value);
+        }
+        let hint = format!("write a number from {low} to {high}");
+        self.refuse(findings, format!("is {value}, out of range"), hint);
+        None
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+        let known = || {
+            let words = choices.iter().map(|(word, _)| format!("`{word}`"));
+            words.collect::<Vec<_>>().join(", ")
+        };
+        let Node::Text(text) = self.node else {
+            self.refuse_kind(findings, "a word", || format!("one of {}", known()));
+            return None;
+        };
         let found = choices.iter().find(|(word, _)| *word == &**text);
         if found.is_none() {
-            let hint = match nearest(text, choices.iter().map(|(word, _)| *word)) {
-                Some(word) => format!("did you mean `{word}`? known are {}", known()),
-                None => format!("known are {}", known()),
-            };
-            self.refuse(
-                findings,
-                format!("is `{text}`, which is not known here"),
-                hint,
-            );
+            self.refuse_with(findings, || {
+                let hint = match nearest(text, choices.iter().map(|(word, _)| *word)) {
+                    Some(word) => format!("did you mean `{word}`? known are {}", known()),
+                    None => format!("known are {}", known()),
+                };
+                let message = format!("is {}, which is not known here", Quoted(text));
+                (message, hint)
+            });
         }
         found.map(|(_, choice)| *choice)
     }
 
+    /// The items of a list.
     pub fn sequence(
         &'a self,
         findings: &mut Findings,
@@ -141,7 +206,7 @@ impl<'a> Value<'a> {
                 at: self.at.item(index),
             })),
             _ => {
-                self.wrong_kind(findings, "a list");
+                self.refuse_kind(findings, "a list", || "a list".to_owned());
                 None
             }
         }
@@ -165,7 +230,7 @@ impl<'a> Value<'a> {
                 }))
             }
             _ => {
-                self.wrong_kind(findings, "a mapping");
+                self.refuse_kind(findings, MAPPING, || MAPPING.to_owned());
                 None
             }
         }
@@ -174,24 +239,22 @@ impl<'a> Value<'a> {
     /// The fields of a mapping whose keys are fixed. Unknown and repeated keys are noted here.
     pub fn fields(&'a self, known: &[&str], findings: &mut Findings) -> Option<Fields<'a>> {
         let Node::Mapping(entries) = self.node else {
-            self.wrong_kind(
-                findings,
-                &format!("a mapping with the keys {}", known.join(", ")),
-            );
+            self.refuse_kind(findings, MAPPING, || {
+                format!("a mapping with the keys {}", known.join(", "))
+            });
             return None;
         };
+        let mut seen = vec![false; known.len()];
         for (index, (name, node)) in entries.iter().enumerate() {
             let value = Value {
                 node,
                 at: self.at.key(name, index),
             };
-            if !known.contains(&&**name) {
-                let hint = match nearest(name, known.iter().copied()) {
-                    Some(word) => format!("did you mean `{word}`?"),
-                    None => format!("known here are {}", known.join(", ")),
-                };
-                value.refuse_key(findings, "is not a known key", hint);
-            } else if entries[..index].iter().any(|(earlier, _)| earlier == name) {
+            let Some(at) = known.iter().position(|word| *word == &**name) else {
+                value.refuse_key_with(findings, || unknown_key(name, known));
+                continue;
+            };
+            if std::mem::replace(&mut seen[at], true) {
                 value.refuse_key(findings, "stands twice", "keep one of them");
             }
         }
@@ -200,6 +263,20 @@ impl<'a> Value<'a> {
             entries,
         })
     }
+}
+
+fn unknown_key(name: &str, known: &[&str]) -> (String, String) {
+    if name == "<<" {
+        return (
+            "merge keys are not supported".to_owned(),
+            "write the fields out".to_owned(),
+        );
+    }
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("known here are {}", known.join(", ")),
+    };
+    ("is not a known key".to_owned(), hint)
 }
 
 /// The fields of a mapping with fixed keys.
@@ -227,42 +304,60 @@ impl<'a> Fields<'a> {
     pub fn required(&self, name: &str, findings: &mut Findings) -> Option<Value<'a>> {
         let found = self.optional(name);
         if found.is_none() {
-            self.owner.refuse(
-                findings,
-                format!("the key `{name}` is missing"),
-                format!("add `{name}`"),
-            );
+            self.owner.refuse_key_with(findings, || {
+                (
+                    format!("the key `{name}` is missing"),
+                    format!("add `{name}`"),
+                )
+            });
         }
         found
     }
 }
 
 impl Node {
+    /// What it is, in words for a message.
     fn kind(&self) -> String {
         match self {
             Self::Null => "blank".to_owned(),
             Self::Bool(value) => format!("the truth value {value}"),
             Self::Integer(value) => format!("the number {value}"),
             Self::Float(value) => format!("the number {value}"),
-            Self::Text(text) if text.len() > 40 => "text".to_owned(),
-            Self::Text(text) => format!("the text {text:?}"),
+            Self::Text(text) => format!("the text {}", Quoted(text)),
             Self::Sequence(_) => "a list".to_owned(),
             Self::Mapping(_) => "a mapping".to_owned(),
         }
     }
 }
 
-/// The known word that a misspelt one most likely meant: at most a third of its letters differ.
+/// The known word that a misspelt one most likely meant: at most a third of its letters differ. Where two words are as
+/// near, none is named: an operator in a hurry would take the wrong one.
 pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    const WORD_CHARS_MAX: usize = 40;
-    if word.chars().count() > WORD_CHARS_MAX {
+    const WORD_BYTES_MAX: usize = 63;
+    if word.len() > WORD_BYTES_MAX {
         return None;
     }
-    known
-        .map(|candidate| (edit_distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let word_chars = word.chars().count();
+    let mut best: Option<(usize, &str)> = None;
+    let mut is_tie = false;
+    for candidate in known {
+        let candidate_chars = candidate.chars().count();
+        let allowed = (candidate_chars / 3).max(1);
+        if candidate_chars.abs_diff(word_chars) > allowed {
+            continue;
+        }
+        let distance = edit_distance(word, candidate);
+        match best {
+            _ if distance > allowed => {}
+            Some((least, _)) if distance > least => {}
+            Some((least, _)) if distance == least => is_tie = true,
+            _ => {
+                best = Some((distance, candidate));
+                is_tie = false;
+            }
+        }
+    }
+    best.filter(|_| !is_tie).map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein's distance, in characters.

@@ -33,7 +33,11 @@ fn reading_makes_no_file() {
     store.put(&acme, "a", b"1").unwrap();
     assert_eq!(store.value(&acme, "a").unwrap().unwrap(), b"1");
     drop(store);
-    assert_eq!(files(&directory), ["t-acme.sqlite"], "closing folds the write-ahead log into the file");
+    assert_eq!(
+        files(&directory),
+        ["t-acme.sqlite"],
+        "closing folds the write-ahead log into the file"
+    );
 }
 
 #[test]
@@ -44,11 +48,17 @@ fn more_tenants_than_open_databases() {
 
     for tenant in &tenants {
         store.put(tenant, "name", tenant.as_bytes()).unwrap();
-        let open = files(&directory).iter().filter(|name| name.ends_with("-wal")).count();
+        let open = files(&directory)
+            .iter()
+            .filter(|name| name.ends_with("-wal"))
+            .count();
         assert!(open <= 2, "{open} databases are open");
     }
     for tenant in &tenants {
-        assert_eq!(store.value(tenant, "name").unwrap().unwrap(), tenant.as_bytes());
+        assert_eq!(
+            store.value(tenant, "name").unwrap().unwrap(),
+            tenant.as_bytes()
+        );
     }
 }
 
@@ -78,7 +88,11 @@ fn another_tenants_file_is_not_served() {
     let original = store(&directory);
     original.put(&acme, "a", b"acme's").unwrap();
     drop(original);
-    fs::copy(directory.path().join(acme.file_name()), directory.path().join(globex.file_name())).unwrap();
+    fs::copy(
+        directory.path().join(acme.file_name()),
+        directory.path().join(globex.file_name()),
+    )
+    .unwrap();
 
     let store = store(&directory);
     let error = store.value(&globex, "a").unwrap_err();
@@ -93,7 +107,11 @@ fn a_broken_file_can_be_mended() {
     let store = store(&directory);
     let acme = tenant("acme");
     let path = directory.path().join(acme.file_name());
-    fs::write(&path, "this is not a database, though it is long enough to be one".repeat(10)).unwrap();
+    fs::write(
+        &path,
+        "this is not a database, though it is long enough to be one".repeat(10),
+    )
+    .unwrap();
 
     let error = store.put(&acme, "a", b"1").unwrap_err();
     assert!(matches!(error, StoreError::Open { .. }), "{error:?}");

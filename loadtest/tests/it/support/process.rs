@@ -5,12 +5,12 @@ use std::{
     fmt::Write,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-pub use rustix::process::Signal;
+pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
 use super::{wait_for, wait_until};
@@ -18,8 +18,9 @@ use super::{wait_for, wait_until};
 /// Lines of output that are kept, the newest ones.
 const LINES_MAX: usize = 10_000;
 
-/// A running program. It is killed when this is dropped, and its output is shown if the test is failing then.
-pub struct Process {
+/// A running program. It is killed when this is dropped, and its output is shown if the test is
+/// failing then.
+pub(crate) struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<Output>>,
@@ -34,7 +35,7 @@ struct Output {
 impl Process {
     /// Starts `command` without standard input; `name` is what messages call it.
     #[track_caller]
-    pub fn start(name: impl Into<String>, command: &mut Command) -> Self {
+    pub(crate) fn start(name: impl Into<String>, command: &mut Command) -> Self {
         let name = name.into();
         let mut child = command
             .stdin(Stdio::null())
@@ -43,41 +44,68 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
 
-        let output = Arc::new(Mutex::new(Output { open_streams: 2, ..Output::default() }));
-        collect(child.stdout.take().expect("stdout is piped"), Arc::clone(&output));
-        collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&output));
-        Self { name, child, output }
+        let output = Arc::new(Mutex::new(Output {
+            open_streams: 2,
+            ..Output::default()
+        }));
+        collect(
+            child.stdout.take().expect("stdout is piped"),
+            Arc::clone(&output),
+        );
+        collect(
+            child.stderr.take().expect("stderr is piped"),
+            Arc::clone(&output),
+        );
+        Self {
+            name,
+            child,
+            output,
+        }
     }
 
     /// Waits for a line, on either output, in which `pick` finds something.
     #[track_caller]
-    pub fn wait_for_line<T>(&self, what: &str, limit: Duration, mut pick: impl FnMut(&str) -> Option<T>) -> T {
+    pub(crate) fn wait_for_line<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> T {
         wait_for(&format!("{}: {what}", self.name), limit, || {
-            let output = self.output.lock().unwrap();
+            let output = lock(&self.output);
             let found = output.lines.iter().find_map(|line| pick(line));
-            assert!(found.is_some() || output.open_streams > 0, "{} ended before {what}", self.name);
+            assert!(
+                found.is_some() || output.open_streams > 0,
+                "{} ended before {what}",
+                self.name
+            );
             found
         })
     }
 
     /// All lines so far, of both outputs.
-    pub fn output(&self) -> String {
-        self.output.lock().unwrap().lines.iter().fold(String::new(), |mut text, line| {
-            writeln!(text, "{line}").expect("a String takes whatever is written");
-            text
-        })
+    pub(crate) fn output(&self) -> String {
+        lock(&self.output)
+            .lines
+            .iter()
+            .fold(String::new(), |mut text, line| {
+                writeln!(text, "{line}").expect("a String takes whatever is written");
+                text
+            })
     }
 
-    /// Sends a signal. `Signal::STOP` makes a program that accepts and never answers, `Signal::CONT` heals it.
+    /// Sends a signal. `Signal::STOP` makes a program that accepts and never answers,
+    /// `Signal::CONT` heals it.
     #[track_caller]
-    pub fn signal(&mut self, signal: Signal) {
+    pub(crate) fn signal(&mut self, signal: Signal) {
         assert!(self.try_wait().is_none(), "{} has ended already", self.name);
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal:?} to {}: {error}", self.name));
+        kill_process(pid, signal)
+            .unwrap_or_else(|error| panic!("cannot send {signal:?} to {}: {error}", self.name));
     }
 
     /// Kills it without warning, and waits for its end.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // Both fail only for a program that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -85,16 +113,20 @@ impl Process {
 
     /// Waits for it to end by itself.
     #[track_caller]
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
         let status = wait_for(&what, limit, || self.try_wait());
         // Whoever looks at the output next wants all of it.
-        wait_until("its output ends", limit, || self.output.lock().unwrap().open_streams == 0);
+        wait_until("its output ends", limit, || {
+            lock(&self.output).open_streams == 0
+        });
         status
     }
 
     fn try_wait(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name))
+        self.child
+            .try_wait()
+            .unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name))
     }
 }
 
@@ -109,14 +141,21 @@ impl Drop for Process {
 
 fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Output>>) {
     thread::spawn(move || {
-        // A line that is not UTF-8 ends the reading; none of ours are.
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut output = output.lock().unwrap();
+        // To the end, whatever it is: a program whose output nobody reads would be stopped by it.
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let mut output = lock(&output);
             if output.lines.len() == LINES_MAX {
                 output.lines.pop_front();
             }
-            output.lines.push_back(line);
+            output
+                .lines
+                .push_back(String::from_utf8_lossy(&line).into_owned());
         }
-        output.lock().unwrap().open_streams -= 1;
+        lock(&output).open_streams -= 1;
     });
+}
+
+/// Also after a failed assertion under the lock, for the output is shown then.
+fn lock(output: &Mutex<Output>) -> MutexGuard<'_, Output> {
+    output.lock().unwrap_or_else(PoisonError::into_inner)
 }

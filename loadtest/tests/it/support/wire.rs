@@ -11,7 +11,7 @@ use super::PATIENCE;
 const HEADERS_MAX: usize = 128;
 
 /// A client's connection. Reads and writes that take longer than [`PATIENCE`] fail.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     /// Received, but not yet part of an answer.
     received: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct Connection {
 
 /// A well-formed request. For the others there is [`Connection::send`].
 #[derive(Clone)]
-pub struct Request {
+pub(crate) struct Request {
     method: String,
     head: Vec<u8>,
     body: Option<Vec<u8>>,
@@ -27,36 +27,43 @@ pub struct Request {
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// In the order and spelling in which they came.
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Connection {
     #[track_caller]
-    pub fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         stream.set_nodelay(true).expect("the socket is open");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the limit is not zero");
-        stream.set_write_timeout(Some(PATIENCE)).expect("the limit is not zero");
-        Self { stream, received: Vec::new() }
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("the limit is not zero");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("the limit is not zero");
+        Self {
+            stream,
+            received: Vec::new(),
+        }
     }
 
     /// For what is not here: shutting one side down, other time limits.
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
     /// Sends these bytes.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
     /// Reads the answer to a request of this method. Interim answers (1xx) are skipped.
-    pub fn answer(&mut self, method: &str) -> io::Result<Answer> {
+    pub(crate) fn answer(&mut self, method: &str) -> io::Result<Answer> {
         loop {
             let (mut answer, framing) = self.head()?;
             if matches!(answer.status, 100 | 102..200) {
@@ -71,14 +78,16 @@ impl Connection {
 
     /// Sends a request and reads its answer.
     #[track_caller]
-    pub fn exchange(&mut self, request: &Request) -> Answer {
+    pub(crate) fn exchange(&mut self, request: &Request) -> Answer {
         self.send(request.bytes())
             .and_then(|()| self.answer(&request.method))
-            .unwrap_or_else(|error| panic!("no answer to {}: {error}", request.bytes().escape_ascii()))
+            .unwrap_or_else(|error| {
+                panic!("no answer to {}: {error}", request.bytes().escape_ascii())
+            })
     }
 
     /// Waits for the other side to close the connection, and returns what it sent until then.
-    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.receive()? {}
         Ok(std::mem::take(&mut self.received))
     }
@@ -87,13 +96,19 @@ impl Connection {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
             let mut head = httparse::Response::new(&mut fields);
-            if let httparse::Status::Complete(head_bytes) = head.parse(&self.received).map_err(invalid)? {
+            if let httparse::Status::Complete(head_bytes) =
+                head.parse(&self.received).map_err(invalid)?
+            {
                 let headers: Vec<_> = head
                     .headers
                     .iter()
                     .map(|field| (field.name.to_owned(), field.value.to_vec()))
                     .collect();
-                let answer = Answer { status: head.code.unwrap_or_default(), headers, body: Vec::new() };
+                let answer = Answer {
+                    status: head.code.unwrap_or_default(),
+                    headers,
+                    body: Vec::new(),
+                };
                 self.received.drain(..head_bytes);
                 let framing = Framing::of(&answer)?;
                 return Ok((answer, framing));
@@ -154,13 +169,16 @@ impl Connection {
         if self.receive()? {
             return Ok(());
         }
-        let message = format!("closed in the middle of an answer, after \"{}\"", self.received.escape_ascii());
+        let message = format!(
+            "closed in the middle of an answer, after \"{}\"",
+            self.received.escape_ascii()
+        );
         Err(io::Error::new(ErrorKind::UnexpectedEof, message))
     }
 
     /// Whether there was something; nothing means that the other side has closed.
     fn receive(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         let count = self.stream.read(&mut buffer)?;
         self.received.extend_from_slice(&buffer[..count]);
         Ok(count > 0)
@@ -177,7 +195,10 @@ enum Framing {
 
 impl Framing {
     fn of(answer: &Answer) -> io::Result<Self> {
-        if answer.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        if answer
+            .header("transfer-encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+        {
             return Ok(Self::Chunked);
         }
         let Some(length) = answer.header("content-length") else {
@@ -189,33 +210,38 @@ impl Framing {
 
 impl Request {
     /// `target` goes out as it is.
-    pub fn new(method: &str, target: &str) -> Self {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
         let head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n").into_bytes();
-        Self { method: method.to_owned(), head, body: None }
+        Self {
+            method: method.to_owned(),
+            head,
+            body: None,
+        }
     }
 
-    pub fn get(target: &str) -> Self {
+    pub(crate) fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
 
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.head.extend([name.as_bytes(), b": ", value.as_ref(), b"\r\n"].concat());
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.head
+            .extend([name.as_bytes(), b": ", value.as_ref(), b"\r\n"].concat());
         self
     }
 
     /// With a content-length.
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
     /// Sends it on a connection of its own.
     #[track_caller]
-    pub fn send(&self, address: SocketAddr) -> Answer {
+    pub(crate) fn send(&self, address: SocketAddr) -> Answer {
         Connection::open(address).exchange(self)
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head.clone();
         if let Some(body) = &self.body {
             bytes.extend(format!("content-length: {}\r\n", body.len()).into_bytes());
@@ -228,18 +254,22 @@ impl Request {
 
 impl Answer {
     /// The first header of this name, in any spelling, if it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self
+            .headers
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))?;
         str::from_utf8(value).ok()
     }
 
     #[track_caller]
-    pub fn text(&self) -> &str {
-        str::from_utf8(&self.body).unwrap_or_else(|_| panic!("not text: {}", self.body.escape_ascii()))
+    pub(crate) fn text(&self) -> &str {
+        str::from_utf8(&self.body)
+            .unwrap_or_else(|_| panic!("not text: {}", self.body.escape_ascii()))
     }
 
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.body.escape_ascii()))
     }

@@ -1,0 +1,76 @@
+# What is done often; `make` alone lists it. Works with make 3.81, which macOS has.
+#
+# LOCKED=--locked makes cargo fail where Cargo.lock would change. CI sets it.
+
+# TARGETS="--bins --tests" builds the programs with the tests' dependencies too. Cargo then settles on other features for
+# some crates, so a run that builds both wants this from the start; CI sets it.
+
+LOCKED ?=
+TARGETS ?= --bins
+FUZZ := conf/table/fuzz/Cargo.toml
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Start three cells and the proxy, send requests, move a tenant; ONCE=1 ends by itself
+	@bash loadtest/demo.sh
+
+.PHONY: tools
+tools: ## Install what the build needs (a C compiler, cmake), or say what to type
+	@bash loadtest/setup-tools.sh build
+
+.PHONY: build
+build: tools ## Build all programs, for development
+	cargo build $(LOCKED) --workspace $(TARGETS)
+
+.PHONY: release
+release: tools ## Build all programs, for production; slow
+	cargo build $(LOCKED) --workspace --bins --release
+
+# The end-to-end tests start the programs that stand in the target folder. Doc tests come first, so that the last lines
+# are the summary of all other tests.
+.PHONY: test
+test: tools fuzz-build ## Run every test
+	cargo build $(LOCKED) --workspace --bins --tests
+	@bash loadtest/setup-tools.sh tests
+	cargo test $(LOCKED) --workspace --doc
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; cargo nextest run $(LOCKED) --workspace; \
+	else \
+	  set -x; cargo test $(LOCKED) --workspace --lib --bins --tests; \
+	fi
+
+.PHONY: fuzz-build
+fuzz-build: tools
+	@if [ -e $(FUZZ) ]; then set -x; cargo build $(LOCKED) --manifest-path $(FUZZ); fi
+
+.PHONY: lint
+lint: tools ## Look for mistakes: clippy, and the borders between the rooms
+	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	@bash .ci/borders
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: doc
+doc: tools ## Build the documentation of the code
+	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --workspace --no-deps
+
+.PHONY: deny
+deny: ## Check licences, sources and bans of the dependencies; installs cargo-deny into .tools
+	@bash .ci/deny
+
+.PHONY: bench
+bench: tools ## Run the benchmarks
+	cargo bench $(LOCKED) -p cellgate-benches
+
+.PHONY: schemas
+schemas: build ## Write the JSON schemas of proxy.yaml and table.yaml
+	@bash .ci/schemas write
+
+.PHONY: clean
+clean: ## Remove what was built, but not .tools
+	cargo clean

@@ -1,0 +1,81 @@
+//! What a line of the access log says.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer};
+
+use crate::{answer::Reason, clock};
+
+/// One request and its answer. Fields that are not known are left out.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// When the answer ended; RFC 3339, UTC.
+    #[serde(serialize_with = "as_date")]
+    pub time: SystemTime,
+    pub client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// 0 when nobody was there to be answered.
+    pub status: u16,
+    /// The proxy's reason, when it answered by itself.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_code")]
+    pub reason: Option<Reason>,
+    #[serde(rename = "duration_ms", serialize_with = "as_ms")]
+    pub took: Duration,
+    pub request_body_bytes: u64,
+    pub response_body_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Endpoints tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<usize>,
+}
+
+impl Entry {
+    /// A request that was refused before it was read as one.
+    pub fn refused_unread(client: IpAddr, reason: Reason) -> Self {
+        Self {
+            time: SystemTime::now(),
+            client,
+            method: None,
+            host: None,
+            target: None,
+            status: reason.status(),
+            reason: Some(reason),
+            took: Duration::ZERO,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            tenant: None,
+            cell: None,
+            endpoint: None,
+            generation: None,
+            tries: None,
+        }
+    }
+}
+
+fn as_date<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&clock::rfc3339(*time))
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.map_or("", Reason::code))
+}
+
+fn as_ms<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((took.as_secs_f64() * 1e6).round() / 1e3)
+}

@@ -1,0 +1,249 @@
+//! The operator's window: health, metrics, status, explanations. It changes nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use http::{Method, Response, header};
+use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    cell::EndpointState,
+    clock,
+    explain::explain,
+    lifecycle::{Lifecycle, Phase},
+    metrics::Metrics,
+    snapshot::{CellRuntime, Current, Source},
+    tenant_key::RequestKey,
+    watch::{LastReload, Loader},
+};
+
+/// Answers on the admin address.
+#[derive(Debug)]
+pub struct Admin {
+    pub current: Arc<Current>,
+    pub loader: Arc<Loader>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_ready_because: Option<String>,
+    draining: bool,
+    generation: Option<u64>,
+    digest: Option<String>,
+    source: Option<Source>,
+    loaded_at: Option<String>,
+    last_reload: Option<LastReload>,
+    state_dir_error: Option<String>,
+    client_connections: usize,
+    requests_in_flight: usize,
+    cells: BTreeMap<String, CellStatus>,
+    /// Tenants whose requests wait. This version holds none.
+    held: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct CellStatus {
+    in_flight: u32,
+    max_in_flight: u32,
+    /// Endpoints that may be chosen.
+    healthy: usize,
+    endpoints: usize,
+    endpoint_states: Vec<EndpointStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointStatus {
+    address: String,
+    weight: u16,
+    in_flight: u32,
+    state: &'static str,
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        if request.method != Method::GET && request.method != Method::HEAD {
+            return text(405, "only GET is served here\n");
+        }
+        let head_only = request.method == Method::HEAD;
+        let uri = &request.uri;
+        let mut response = match uri.path() {
+            "/livez" => text(200, "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => self.metrics(),
+            "/status" => json_answer(200, &self.status()),
+            "/explain" => self.explain(uri.query().unwrap_or_default()),
+            _ => text(
+                404,
+                "known here: /livez /readyz /metrics /status /explain?tenant=KEY\n",
+            ),
+        };
+        if head_only {
+            response.body_mut().clear();
+        }
+        response
+    }
+}
+
+impl Admin {
+    fn not_ready_because(&self) -> Option<String> {
+        if self.lifecycle.has_reached(Phase::Leaving) {
+            return Some("shutting down".to_owned());
+        }
+        if self.current.load().is_some() {
+            return None;
+        }
+        let refused = self
+            .loader
+            .status()
+            .last_reload
+            .and_then(|reload| reload.error);
+        Some(match refused {
+            Some(why) => format!("no table: {}: {why}", self.loader.table_path().display()),
+            None => "no table yet".to_owned(),
+        })
+    }
+
+    fn ready(&self) -> Response<Vec<u8>> {
+        match self.not_ready_because() {
+            None => text(200, "ok\n"),
+            Some(why) => text(503, &format!("not ready: {why}\n")),
+        }
+    }
+
+    fn metrics(&self) -> Response<Vec<u8>> {
+        answer(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            self.metrics.render(),
+        )
+    }
+
+    fn status(&self) -> Status {
+        let snapshot = self.current.load();
+        let table = self.loader.status();
+        let not_ready_because = self.not_ready_because();
+        let snapshot = snapshot.as_deref();
+        let now = clock::now_ms();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: now / 1000,
+            ready: not_ready_because.is_none(),
+            not_ready_because,
+            draining: self.lifecycle.has_reached(Phase::Leaving),
+            generation: snapshot.map(|s| s.generation.get()),
+            digest: snapshot.map(|s| s.digest.to_string()),
+            source: snapshot.map(|s| s.source),
+            loaded_at: snapshot.map(|s| clock::rfc3339(s.loaded_at)),
+            last_reload: table.last_reload,
+            state_dir_error: table.state_dir_error,
+            client_connections: self.lifecycle.connections(),
+            requests_in_flight: self.lifecycle.requests(),
+            cells: snapshot
+                .map(|s| s.cells())
+                .unwrap_or_default()
+                .iter()
+                .map(|cell| (cell.state.id.to_string(), cell_status(cell, now)))
+                .collect(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn explain(&self, query: &str) -> Response<Vec<u8>> {
+        let Some(value) = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("tenant="))
+        else {
+            return json_answer(
+                400,
+                &json!({ "error": "name the key: /explain?tenant=KEY" }),
+            );
+        };
+        let Some(key) = percent_decoded(value) else {
+            return json_answer(400, &json!({ "error": "the key holds a broken escape" }));
+        };
+        if let Err(error) = RequestKey::new(&key) {
+            return json_answer(400, &json!({ "error": error.to_string() }));
+        }
+        match self.current.load() {
+            None => json_answer(503, &json!({ "error": "there is no table yet" })),
+            Some(s) => json_answer(200, &explain(&s.table, Some(s.generation), &key)),
+        }
+    }
+}
+
+fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
+    let state = |endpoint: &EndpointState| {
+        if endpoint.health.is_unhealthy() {
+            "unhealthy"
+        } else if endpoint.health.is_ejected(now_ms) {
+            "ejected"
+        } else {
+            "healthy"
+        }
+    };
+    CellStatus {
+        in_flight: cell.state.in_flight(),
+        max_in_flight: cell.in_flight_max,
+        healthy: cell.usable_endpoints(now_ms),
+        endpoints: cell.endpoints.len(),
+        endpoint_states: cell
+            .endpoints
+            .iter()
+            .map(|endpoint| EndpointStatus {
+                address: endpoint.state.address.to_string(),
+                weight: endpoint.weight,
+                in_flight: endpoint.state.in_flight(),
+                state: state(&endpoint.state),
+            })
+            .collect(),
+    }
+}
+
+/// A query value as bytes; `+` stands for itself, as in a path. `None` for a broken escape.
+fn percent_decoded(value: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2)?;
+        let digits = std::str::from_utf8(digits)
+            .ok()
+            .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = tail;
+    }
+    Some(bytes)
+}
+
+fn text(status: u16, body: &str) -> Response<Vec<u8>> {
+    answer(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn json_answer(status: u16, body: &impl Serialize) -> Response<Vec<u8>> {
+    let mut body = serde_json::to_vec_pretty(body).expect("plain data always serializes");
+    body.push(b'\n');
+    answer(status, "application/json", body)
+}
+
+fn answer(status: u16, content_type: &str, body: Vec<u8>) -> Response<Vec<u8>> {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONTENT_LENGTH, body.len())
+        .body(body)
+        .expect("status and headers are constants of this file")
+}

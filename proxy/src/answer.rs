@@ -1,0 +1,233 @@
+//! The one place where a cause becomes an answer of the proxy's own: reason, status, and words for the caller.
+
+use std::fmt;
+
+use serde_json::json;
+
+/// Why the proxy answers by itself. The code stands in `x-cellgate-reason`, in metrics and in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    NoTenantKey,
+    BadTenantKey,
+    BadRequest,
+    UnknownTenant,
+    Rejected,
+    MethodNotAllowed,
+    RequestTimeout,
+    BodyTooLarge,
+    TargetTooLong,
+    ExpectationFailed,
+    HeadTooLarge,
+    NotImplemented,
+    VersionNotSupported,
+    CellOverloaded,
+    NoHealthyEndpoint,
+    Draining,
+    NoTable,
+    Overloaded,
+    ConnectFailed,
+    UpstreamError,
+    UpstreamTimeout,
+    InternalError,
+}
+
+impl Reason {
+    pub const ALL: [Self; 22] = [
+        Self::NoTenantKey,
+        Self::BadTenantKey,
+        Self::BadRequest,
+        Self::UnknownTenant,
+        Self::Rejected,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::ExpectationFailed,
+        Self::HeadTooLarge,
+        Self::NotImplemented,
+        Self::VersionNotSupported,
+        Self::CellOverloaded,
+        Self::NoHealthyEndpoint,
+        Self::Draining,
+        Self::NoTable,
+        Self::Overloaded,
+        Self::ConnectFailed,
+        Self::UpstreamError,
+        Self::UpstreamTimeout,
+        Self::InternalError,
+    ];
+    pub const COUNT: usize = Self::ALL.len();
+
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The stable name.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoTenantKey => "no_tenant_key",
+            Self::BadTenantKey => "bad_tenant_key",
+            Self::BadRequest => "bad_request",
+            Self::UnknownTenant => "unknown_tenant",
+            Self::Rejected => "rejected",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::NotImplemented => "not_implemented",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::CellOverloaded => "cell_overloaded",
+            Self::NoHealthyEndpoint => "no_healthy_endpoint",
+            Self::Draining => "draining",
+            Self::NoTable => "no_table",
+            Self::Overloaded => "overloaded",
+            Self::ConnectFailed => "connect_failed",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::InternalError => "internal_error",
+        }
+    }
+
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NoTenantKey | Self::BadTenantKey | Self::BadRequest => 400,
+            Self::Rejected => 403,
+            Self::UnknownTenant => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::ExpectationFailed => 417,
+            Self::HeadTooLarge => 431,
+            Self::InternalError => 500,
+            Self::NotImplemented => 501,
+            Self::ConnectFailed | Self::UpstreamError => 502,
+            Self::CellOverloaded
+            | Self::NoHealthyEndpoint
+            | Self::Draining
+            | Self::NoTable
+            | Self::Overloaded => 503,
+            Self::UpstreamTimeout => 504,
+            Self::VersionNotSupported => 505,
+        }
+    }
+
+    /// Seconds after which the client may come again.
+    pub fn retry_after(self) -> Option<u32> {
+        (self.status() == 503).then_some(1)
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::NoTenantKey => "the request names no tenant",
+            Self::BadTenantKey => "the request's tenant key cannot be used",
+            Self::BadRequest => "the request is malformed",
+            Self::UnknownTenant => "there is no such tenant",
+            Self::Rejected => "this tenant is not served",
+            Self::MethodNotAllowed => "the method is not allowed",
+            Self::RequestTimeout => "the request took too long to arrive",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::TargetTooLong => "the request target is too long",
+            Self::ExpectationFailed => "the request expects something that is not offered",
+            Self::HeadTooLarge => "the request head is too large",
+            Self::NotImplemented => "the request asks for something that is not implemented",
+            Self::VersionNotSupported => "the HTTP version is not supported",
+            Self::CellOverloaded => "the tenant's cell has too many requests in flight",
+            Self::NoHealthyEndpoint => "no endpoint of the tenant's cell is healthy",
+            Self::Draining => "the proxy is shutting down",
+            Self::NoTable => "the proxy has no table yet",
+            Self::Overloaded => "the proxy has too many connections",
+            Self::ConnectFailed => "the tenant's cell could not be reached",
+            Self::UpstreamError => "the tenant's cell gave no usable answer",
+            Self::UpstreamTimeout => "the tenant's cell did not answer in time",
+            Self::InternalError => "the proxy failed",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The body of an answer: `application/problem+json` (RFC 9457). `detail` says what is wrong with this very request.
+pub fn problem_body(reason: Reason, detail: Option<&str>) -> Vec<u8> {
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": reason.title(),
+        "status": reason.status(),
+        "reason": reason.code(),
+    });
+    if let Some(detail) = detail {
+        problem["detail"] = detail.into();
+    }
+    problem.to_string().into_bytes()
+}
+
+/// A whole answer as bytes, for a connection that has no HTTP session to answer through. It always closes.
+pub fn closing_response(reason: Reason, detail: Option<&str>) -> Vec<u8> {
+    let body = problem_body(reason, detail);
+    let status =
+        http::StatusCode::from_u16(reason.status()).expect("every reason has a real status");
+    let phrase = status.canonical_reason().unwrap_or("Refused");
+    let retry = match reason.retry_after() {
+        Some(seconds) => format!("retry-after: {seconds}\r\n"),
+        None => String::new(),
+    };
+    let allow = if reason == Reason::MethodNotAllowed {
+        "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n"
+    } else {
+        ""
+    };
+    let head = format!(
+        "HTTP/1.1 {} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         x-cellgate-reason: {}\r\n{retry}{allow}connection: close\r\n\r\n",
+        status.as_u16(),
+        body.len(),
+        reason.code(),
+    );
+    let mut response = head.into_bytes();
+    response.extend_from_slice(&body);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_are_positions() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position, "{reason}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_pass_say_when_to_come_again() {
+        for reason in Reason::ALL {
+            assert_eq!(
+                reason.retry_after().is_some(),
+                reason.status() == 503,
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_closing_response_is_whole() {
+        let response =
+            String::from_utf8(closing_response(Reason::BadRequest, Some("no host"))).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{head}"
+        );
+        assert!(head.contains("x-cellgate-reason: bad_request"), "{head}");
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["detail"], "no host");
+    }
+}

@@ -1,0 +1,124 @@
+//! What the proxy knows of a cell while it runs: requests in flight, endpoints, their health.
+//!
+//! This state outlives snapshots: a new table that names the same cell goes on counting on the same counters. Whatever
+//! is counted up here is counted down by `Drop`.
+
+mod balance;
+mod health;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use cellgate_table::CellId;
+
+pub use balance::{Candidate, choose};
+pub use health::{Change, Health, may_eject_one_more};
+
+use crate::metrics::CellMetrics;
+
+/// A cell's counters.
+#[derive(Debug)]
+pub struct CellState {
+    pub id: CellId,
+    in_flight: AtomicU32,
+    pub metrics: CellMetrics,
+}
+
+/// An endpoint's counters and health.
+#[derive(Debug)]
+pub struct EndpointState {
+    pub address: SocketAddr,
+    /// Tells this endpoint's pooled connections from those of the same address in another cell.
+    pub pool_key: u64,
+    in_flight: AtomicU32,
+    pub health: Health,
+}
+
+/// One request in flight to a cell. Dropping it ends the count.
+#[derive(Debug)]
+pub struct InFlight {
+    cell: Arc<CellState>,
+}
+
+/// One request in flight to an endpoint. Dropping it ends the count.
+#[derive(Debug)]
+pub struct EndpointUse {
+    endpoint: Arc<EndpointState>,
+}
+
+impl CellState {
+    pub fn new(id: CellId, metrics: CellMetrics) -> Self {
+        Self {
+            id,
+            in_flight: AtomicU32::new(0),
+            metrics,
+        }
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The bulkhead: `None` when `limit` requests are in flight already.
+    pub fn admit(self: &Arc<Self>, limit: u32) -> Option<InFlight> {
+        let admitted = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
+                (count < limit).then_some(count + 1)
+            });
+        admitted.ok()?;
+        self.metrics.in_flight.inc();
+        Some(InFlight {
+            cell: Arc::clone(self),
+        })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.cell.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.cell.metrics.in_flight.dec();
+    }
+}
+
+impl EndpointState {
+    pub fn new(address: SocketAddr, pool_key: u64) -> Self {
+        Self {
+            address,
+            pool_key,
+            in_flight: AtomicU32::new(0),
+            health: Health::default(),
+        }
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub fn enter(self: &Arc<Self>) -> EndpointUse {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        EndpointUse {
+            endpoint: Arc::clone(self),
+        }
+    }
+}
+
+impl EndpointUse {
+    pub fn endpoint(&self) -> &Arc<EndpointState> {
+        &self.endpoint
+    }
+}
+
+impl Drop for EndpointUse {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests;

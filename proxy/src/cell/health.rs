@@ -1,0 +1,121 @@
+//! The health of one endpoint, from two sources that are kept apart: active checks say whether it is well, and the
+//! requests themselves can get it *ejected* for a while. The clock is an argument.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::config::Ejection;
+
+/// Times are milliseconds since the process started.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Set by active checks; an endpoint counts as well until they say otherwise.
+    is_unhealthy: AtomicBool,
+    check_streak: AtomicU32,
+    failures_in_a_row: AtomicU32,
+    ejections_in_a_row: AtomicU32,
+    ejected_until_ms: AtomicU64,
+}
+
+/// A change that somebody should read in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Healthy,
+    Unhealthy,
+    Ejected {
+        for_ms: u64,
+    },
+    /// It failed often enough to be ejected, but too many of its cell's endpoints are out already.
+    EjectionHeldBack,
+}
+
+impl Health {
+    /// May be chosen for a request.
+    pub fn is_usable(&self, now_ms: u64) -> bool {
+        !self.is_unhealthy() && !self.is_ejected(now_ms)
+    }
+
+    pub fn is_unhealthy(&self) -> bool {
+        self.is_unhealthy.load(Ordering::Relaxed)
+    }
+
+    pub fn is_ejected(&self, now_ms: u64) -> bool {
+        self.ejected_until_ms.load(Ordering::Relaxed) > now_ms
+    }
+
+    /// Forgets what active checks said: the endpoint has no check any more.
+    pub fn forget_checks(&self) {
+        self.is_unhealthy.store(false, Ordering::Relaxed);
+        self.check_streak.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes in the outcome of an active check. One task calls this per endpoint.
+    pub fn checked(
+        &self,
+        passed: bool,
+        unhealthy_after: u32,
+        healthy_after: u32,
+    ) -> Option<Change> {
+        let was_unhealthy = self.is_unhealthy();
+        if passed != was_unhealthy {
+            self.check_streak.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let streak = self.check_streak.fetch_add(1, Ordering::Relaxed) + 1;
+        let needed = if passed {
+            healthy_after
+        } else {
+            unhealthy_after
+        };
+        if streak < needed {
+            return None;
+        }
+        self.check_streak.store(0, Ordering::Relaxed);
+        self.is_unhealthy.store(!passed, Ordering::Relaxed);
+        Some(if passed {
+            Change::Healthy
+        } else {
+            Change::Unhealthy
+        })
+    }
+
+    /// A request got an answer.
+    pub fn succeeded(&self) {
+        // Read first: on a healthy endpoint nothing is written, so no cache line is fought over.
+        for counter in [&self.failures_in_a_row, &self.ejections_in_a_row] {
+            if counter.load(Ordering::Relaxed) != 0 {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A request failed on this endpoint: no connection, no answer, a broken answer.
+    ///
+    /// `may_eject` is asked only when the endpoint has failed often enough: the cell's floor decides.
+    pub fn failed(
+        &self,
+        now_ms: u64,
+        rules: &Ejection,
+        may_eject: impl FnOnce() -> bool,
+    ) -> Option<Change> {
+        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if rules.after_failures == 0 || failures < rules.after_failures || self.is_ejected(now_ms) {
+            return None;
+        }
+        self.failures_in_a_row.store(0, Ordering::Relaxed);
+        if !may_eject() {
+            return Some(Change::EjectionHeldBack);
+        }
+        let times = self.ejections_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        let time_out = rules.base.saturating_mul(times).min(rules.max);
+        let for_ms = u64::try_from(time_out.as_millis()).unwrap_or(u64::MAX);
+        self.ejected_until_ms
+            .store(now_ms.saturating_add(for_ms), Ordering::Relaxed);
+        Some(Change::Ejected { for_ms })
+    }
+}
+
+/// Whether one more endpoint of a cell may be ejected: `out` of `count` are out already.
+pub fn may_eject_one_more(out: usize, count: usize, percent_max: u32) -> bool {
+    let out = out + 1;
+    out < count && out * 100 <= count * percent_max as usize
+}

@@ -1,0 +1,96 @@
+//! The command line.
+
+mod commands;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub use commands::run;
+
+/// The data plane of cellgate: takes each request to the cell of its tenant, out of a table file.
+///
+/// Without a command it serves in the foreground until SIGTERM or SIGINT, and logs to standard error. It watches the
+/// table file and takes each good change; a bad one is refused with its reasons while the last good table stays in force.
+///
+/// Signals: SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reads the table file now; SIGUSR1 opens
+/// the access log anew.
+///
+/// Exit codes: 0 all is fine, 1 the input is bad or the proxy cannot start, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+        cellgate-proxy check --config proxy.yaml             check both files before a change goes out\n  \
+        cellgate-proxy --config proxy.yaml                   serve\n  \
+        cellgate-proxy explain --table table.yaml acme       why tenant acme goes where it goes\n  \
+        cellgate-proxy diff table.yaml new-table.yaml        whom a new table would move\n\n\
+        The configuration is described in conf/README.md."
+)]
+pub struct Cli {
+    /// The configuration file (proxy.yaml).
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what the proxy would load, or everything that is wrong.
+    ///
+    /// Reads the configuration and the table the way the proxy does at start, the last good table in the state directory
+    /// included: a table that would move too much, or that is older, is refused here too. Prints every problem with file,
+    /// line, column, key, what is wrong and what to do, and exits 1.
+    Check {
+        /// The table to check in the place of the configured one.
+        #[arg(long, value_name = "FILE")]
+        table: Option<PathBuf>,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Show which cell a tenant key leads to, and why.
+    Explain {
+        /// The table; without it, the one that --config names.
+        #[arg(long, value_name = "FILE")]
+        table: Option<PathBuf>,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        /// The tenant key, as a request names it.
+        key: OsString,
+    },
+    /// Show what moves from one table to another.
+    Diff {
+        /// The table in force.
+        old: PathBuf,
+        /// The table to come.
+        new: PathBuf,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print the JSON schema of a file.
+    Schema {
+        #[arg(value_enum)]
+        file: SchemaOf,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// proxy.yaml
+    Proxy,
+    /// table.yaml
+    Table,
+}

@@ -1,0 +1,117 @@
+//! The proxy's configuration: what `proxy.yaml` says, valid by construction.
+//!
+//! The file is read once at start. The table is the part that changes while the proxy runs; see [`watch`](crate::watch).
+
+mod file;
+mod read;
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use cellgate_table::accept::MoveLimits;
+
+use crate::{
+    net::Networks,
+    tenant_key::{KeyRules, UnknownTenants},
+};
+
+pub use file::schema;
+pub use read::{load, parse};
+
+/// Everything that `proxy.yaml` says, with every default filled in. `conf/README.md` lists them.
+#[derive(Debug)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    pub key_rules: KeyRules,
+    pub unknown_tenants: UnknownTenants,
+    pub table: TableConfig,
+    pub state_dir: PathBuf,
+    pub admin: SocketAddr,
+    pub threads: NonZeroUsize,
+    pub trusted_proxies: Networks,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub upstream: Upstream,
+    pub access_log: Option<AccessLogConfig>,
+    pub log_format: LogFormat,
+}
+
+/// An address that takes connections. Only HTTP/1 so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableConfig {
+    pub path: PathBuf,
+    pub move_limits: MoveLimits,
+    /// How often the file's stat is looked at, whether or not an event came.
+    pub poll_interval: Duration,
+}
+
+/// What one client may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub head_bytes_max: usize,
+    pub headers_max: usize,
+    pub body_bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the whole request head, from its first byte (on a new connection: from the accept).
+    pub head: Duration,
+    /// Between two requests of a connection.
+    pub keepalive: Duration,
+    /// Between two reads or two writes of a body, on the client's side.
+    pub client_idle: Duration,
+    pub connect: Duration,
+    /// Until the cell's answer begins, and between two reads of it.
+    pub upstream_read: Duration,
+    pub upstream_write: Duration,
+    /// Without a byte in either direction on an upgraded connection.
+    pub upgrade_idle: Duration,
+    /// How long readiness fails before the listeners close.
+    pub shutdown_delay: Duration,
+    /// How long requests may go on after that.
+    pub shutdown: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Further tries inside the cell, where trying again is safe.
+    pub retries: usize,
+    /// Idle connections kept per worker thread, over all cells.
+    pub idle_connections_max: usize,
+    /// How long a connection is kept idle; shorter than the cells' own keep-alive.
+    pub idle: Duration,
+    pub ejection: Ejection,
+}
+
+/// Passive health: when an endpoint is left out because of the requests that failed on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row; 0 switches ejection off.
+    pub after_failures: u32,
+    /// The first time out; it grows with each time in a row.
+    pub base: Duration,
+    /// The longest time out.
+    pub max: Duration,
+    /// Share of a cell's endpoints that may be out at once, in percent. At least one always stays.
+    pub percent_max: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    pub path: PathBuf,
+    /// Lines that may wait to be written; more are dropped and counted.
+    pub queue_lines_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}

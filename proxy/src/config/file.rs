@@ -1,0 +1,207 @@
+//! The shape of `proxy.yaml`, for its JSON schema. [`read`](super::read) is what reads it; a test holds the two together.
+
+use schemars::{JsonSchema, Schema};
+
+/// The configuration of cellgate-proxy.
+#[derive(JsonSchema)]
+#[schemars(title = "cellgate proxy configuration", deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+pub(crate) struct ProxyFile {
+    /// Where clients connect.
+    #[schemars(length(min = 1, max = 64))]
+    listeners: Vec<ListenerFile>,
+    /// How a request names its tenant. The first rule that matches decides.
+    #[schemars(length(min = 1, max = 32))]
+    tenant_key: Vec<KeyRuleFile>,
+    /// `hash`: every key has a slot, so every key has a cell. `refuse`: only tenants with an override or alias do.
+    #[schemars(default)]
+    unknown_tenants: Option<UnknownTenantsFile>,
+    table: TableSection,
+    /// Where the last good tables are kept. Default `/var/lib/cellgate`.
+    state_dir: Option<String>,
+    admin: Option<AdminSection>,
+    /// Worker threads. Default: the number of cores.
+    #[schemars(range(min = 1, max = 1024))]
+    threads: Option<u32>,
+    /// Networks whose `x-forwarded-for` is believed, such as `10.0.0.0/8`. Default: none.
+    trusted_proxies: Option<Vec<String>>,
+    limits: Option<LimitsSection>,
+    timeouts: Option<TimeoutsSection>,
+    upstream: Option<UpstreamSection>,
+    /// One JSON line per request. Default: no access log.
+    access_log: Option<AccessLogSection>,
+    log: Option<LogSection>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct ListenerFile {
+    /// Names the listener in logs.
+    name: String,
+    /// IP address and port, such as `0.0.0.0:8080`.
+    address: String,
+    /// `http` is HTTP/1. Default `http`.
+    protocol: Option<ProtocolFile>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum ProtocolFile {
+    Http,
+}
+
+/// One place to look for the tenant key.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct KeyRuleFile {
+    /// The name of a header.
+    header: Option<String>,
+    /// A pattern for the host name, such as `{tenant}.example.com`.
+    host: Option<String>,
+    /// A pattern for the path, such as `/t/{tenant}/`.
+    path: Option<String>,
+    /// The name of a query parameter.
+    query: Option<String>,
+    /// The name of a cookie.
+    cookie: Option<String>,
+    /// The client's address; always `true`.
+    source_ip: Option<bool>,
+    /// Cuts the tenant out of a header, query parameter or cookie, such as `tenant-{tenant}`.
+    pattern: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum UnknownTenantsFile {
+    Hash,
+    Refuse,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct TableSection {
+    /// The table file.
+    path: String,
+    /// Share of the slots that one table may move without `allow_move: true`, in percent. Default 25.
+    #[schemars(range(min = 0, max = 100))]
+    max_moved_percent: Option<f64>,
+    /// Overrides that one table may move without `allow_move: true`. Default 1,000.
+    max_moved_overrides: Option<u32>,
+    /// How often the file is looked at when no event came, 50 to 60,000. Default 1,000.
+    #[schemars(range(min = 50, max = 60_000))]
+    poll_interval_ms: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct AdminSection {
+    /// Where health, metrics and status are served. Default `127.0.0.1:9600`.
+    address: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct LimitsSection {
+    /// Client connections at once; more are closed at once. Default 20,000.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    connections_max: Option<u32>,
+    /// Size of a request head. Default 32,768.
+    #[schemars(range(min = 1_024, max = 1_048_576))]
+    head_bytes_max: Option<u32>,
+    /// Header fields of a request, 1 to 256. Default 100.
+    #[schemars(range(min = 1, max = 256))]
+    headers_max: Option<u32>,
+    /// Size of a request body. Default 1,073,741,824 (1 GiB).
+    body_bytes_max: Option<u64>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct TimeoutsSection {
+    /// For a whole request head. Default 10,000.
+    head_ms: Option<u32>,
+    /// Between two requests of a connection. Default 60,000.
+    keepalive_ms: Option<u32>,
+    /// Between two reads or writes of a body on the client's side. Default 60,000.
+    client_idle_ms: Option<u32>,
+    /// To connect to an endpoint. Default 1,000.
+    connect_ms: Option<u32>,
+    /// Until the cell's answer begins, and between two reads of it. Default 30,000.
+    upstream_read_ms: Option<u32>,
+    /// Between two writes to the cell. Default 30,000.
+    upstream_write_ms: Option<u32>,
+    /// Without a byte on an upgraded connection (WebSocket). Default 3,600,000.
+    upgrade_idle_ms: Option<u32>,
+    /// How long readiness fails before the listeners close, on SIGTERM. Default 0.
+    shutdown_delay_ms: Option<u32>,
+    /// How long requests may go on after that. Default 30,000.
+    shutdown_ms: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct UpstreamSection {
+    /// Further tries inside the cell, where trying again is safe, 0 to 3. Default 1.
+    #[schemars(range(min = 0, max = 3))]
+    retries: Option<u32>,
+    /// Idle connections kept, over all cells. Default 1,024.
+    idle_connections_max: Option<u32>,
+    /// How long a connection is kept idle; must be shorter than the cells' own keep-alive. Default 30,000.
+    idle_ms: Option<u32>,
+    ejection: Option<EjectionSection>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct EjectionSection {
+    /// Failures in a row until an endpoint is left out; 0 switches ejection off. Default 5.
+    after_failures: Option<u32>,
+    /// The first time out; each further one in a row is longer by this. Default 10,000.
+    base_ms: Option<u32>,
+    /// The longest time out. Default 300,000.
+    max_ms: Option<u32>,
+    /// Share of a cell's endpoints that may be out at once, in percent; at least one stays. Default 50.
+    #[schemars(range(min = 0, max = 100))]
+    percent_max: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct AccessLogSection {
+    /// The file that lines are added to; SIGUSR1 opens it anew.
+    path: String,
+    /// Lines that may wait to be written; more are dropped and counted. Default 65,536.
+    queue_lines_max: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct LogSection {
+    /// `text` or `json`, on standard error. Default `text`.
+    format: Option<LogFormatFile>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum LogFormatFile {
+    Text,
+    Json,
+}
+
+/// The JSON schema of `proxy.yaml`.
+pub fn schema() -> Schema {
+    schemars::schema_for!(ProxyFile)
+}

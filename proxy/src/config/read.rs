@@ -1,0 +1,496 @@
+//! From `proxy.yaml` to a [`Config`]: every problem of the file in one go.
+
+mod key_rules;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use cellgate_table::{
+    Problems,
+    accept::MoveLimits,
+    yaml::{Fields, Findings, Value, parse_tree},
+};
+
+use super::{
+    AccessLogConfig, Config, Ejection, Limits, Listener, LogFormat, TableConfig, Timeouts, Upstream,
+};
+use crate::{net::Networks, tenant_key::UnknownTenants};
+
+/// Size of `proxy.yaml`, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const LISTENERS_MAX: usize = 64;
+/// The longest time that can be configured: a day.
+const MS_MAX: u32 = 86_400_000;
+
+const KEYS: [&str; 13] = [
+    "listeners",
+    "tenant_key",
+    "unknown_tenants",
+    "table",
+    "state_dir",
+    "admin",
+    "threads",
+    "trusted_proxies",
+    "limits",
+    "timeouts",
+    "upstream",
+    "access_log",
+    "log",
+];
+
+/// Reads the configuration file. Paths in it are relative to the file itself.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let refuse =
+        |message: String, hint: &str| Problems::whole_file(message, hint).in_file(path.display());
+    let size = fs::metadata(path)
+        .map_err(|error| {
+            refuse(
+                format!("cannot be read: {error}"),
+                "check the path and its permissions",
+            )
+        })?
+        .len();
+    if size > FILE_BYTES_MAX {
+        let message = format!("has {size} bytes, more than {FILE_BYTES_MAX}");
+        return Err(refuse(message, "check that the right file is named"));
+    }
+    let bytes = fs::read(path).map_err(|error| {
+        refuse(
+            format!("cannot be read: {error}"),
+            "check the path and its permissions",
+        )
+    })?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    parse(&bytes, folder).map_err(|problems| problems.in_file(path.display()))
+}
+
+/// Reads a configuration from bytes; paths in it are relative to `folder`.
+pub fn parse(bytes: &[u8], folder: &Path) -> Result<Config, Problems> {
+    let tree = parse_tree(bytes)?;
+    let mut findings = Findings::default();
+    let config = read(&Value::root(&tree), folder, &mut findings);
+    match config {
+        Some(config) if findings.is_empty() => Ok(config),
+        _ => {
+            let text =
+                std::str::from_utf8(bytes).expect("the tree was read from the same bytes as text");
+            Err(findings.into_problems(text))
+        }
+    }
+}
+
+fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Config> {
+    let fields = root.fields(&KEYS, findings)?;
+    let listeners = fields
+        .required("listeners", findings)
+        .and_then(|v| read_listeners(&v, findings));
+    let key_rules = fields
+        .required("tenant_key", findings)
+        .and_then(|v| key_rules::read(&v, findings));
+    let unknown_tenants = match fields.optional("unknown_tenants") {
+        Some(value) => {
+            let choices = [
+                ("hash", UnknownTenants::Hash),
+                ("refuse", UnknownTenants::Refuse),
+            ];
+            value.choice(&choices, findings)
+        }
+        None => Some(UnknownTenants::Hash),
+    };
+    let table = fields
+        .required("table", findings)
+        .and_then(|v| read_table(&v, folder, findings));
+    let state_dir = match fields.optional("state_dir") {
+        Some(value) => read_path(&value, folder, findings),
+        None => Some(PathBuf::from("/var/lib/cellgate")),
+    };
+    let admin = section(
+        &fields,
+        "admin",
+        &["address"],
+        findings,
+        |fields, findings| match fields.and_then(|fields| fields.optional("address")) {
+            Some(value) => read_address(&value, findings),
+            None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
+        },
+    );
+    let threads = match fields.optional("threads") {
+        Some(value) => value
+            .integer(1..=1024_u32, findings)
+            .and_then(|n| NonZeroUsize::new(n as usize)),
+        None => Some(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    };
+    let trusted_proxies = match fields.optional("trusted_proxies") {
+        Some(value) => read_networks(&value, findings),
+        None => Some(Networks::default()),
+    };
+    let limits = read_limits(&fields, findings);
+    let timeouts = read_timeouts(&fields, findings);
+    let upstream = read_upstream(&fields, findings);
+    let access_log = match fields.optional("access_log") {
+        Some(value) => read_access_log(&value, folder, findings).map(Some),
+        None => Some(None),
+    };
+    let log_format = section(
+        &fields,
+        "log",
+        &["format"],
+        findings,
+        |fields, findings| match fields.and_then(|fields| fields.optional("format")) {
+            Some(value) => value.choice(
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                findings,
+            ),
+            None => Some(LogFormat::Text),
+        },
+    );
+    Some(Config {
+        listeners: listeners?,
+        key_rules: key_rules?,
+        unknown_tenants: unknown_tenants?,
+        table: table?,
+        state_dir: state_dir?,
+        admin: admin?,
+        threads: threads?,
+        trusted_proxies: trusted_proxies?,
+        limits: limits?,
+        timeouts: timeouts?,
+        upstream: upstream?,
+        access_log: access_log?,
+        log_format: log_format?,
+    })
+}
+
+/// Reads a mapping that may be left out whole: then every field has its default.
+fn section<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    known: &[&str],
+    findings: &mut Findings,
+    read: impl FnOnce(Option<Fields<'_>>, &mut Findings) -> Option<T>,
+) -> Option<T> {
+    match fields.optional(name) {
+        None => read(None, findings),
+        Some(value) => {
+            let fields = value.fields(known, findings)?;
+            read(Some(fields), findings)
+        }
+    }
+}
+
+/// A whole number with a default.
+fn number<N>(
+    fields: Option<&Fields<'_>>,
+    name: &str,
+    range: std::ops::RangeInclusive<N>,
+    default: N,
+    findings: &mut Findings,
+) -> Option<N>
+where
+    N: Copy + Into<i128> + TryFrom<i128>,
+{
+    match fields.and_then(|fields| fields.optional(name)) {
+        Some(value) => value.integer(range, findings),
+        None => Some(default),
+    }
+}
+
+fn milliseconds(
+    fields: Option<&Fields<'_>>,
+    name: &str,
+    least: u32,
+    default: u32,
+    findings: &mut Findings,
+) -> Option<Duration> {
+    number(fields, name, least..=MS_MAX, default, findings)
+        .map(|ms| Duration::from_millis(ms.into()))
+}
+
+fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {
+    #[derive(Clone, Copy)]
+    enum Protocol {
+        Http,
+        Tcp,
+    }
+    let items = value.sequence(findings)?;
+    if items.len() == 0 || items.len() > LISTENERS_MAX {
+        let message = format!("has {} entries", items.len());
+        value.refuse_key(
+            findings,
+            message,
+            format!("list 1 to {LISTENERS_MAX} listeners"),
+        );
+        return None;
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in items {
+        let Some(fields) = item.fields(&["name", "address", "protocol"], findings) else {
+            continue;
+        };
+        let name = fields
+            .required("name", findings)
+            .and_then(|v| v.text(findings));
+        let address = fields
+            .required("address", findings)
+            .and_then(|v| read_address(&v, findings));
+        if let Some(value) = fields.optional("protocol") {
+            let choices = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+            if let Some(Protocol::Tcp) = value.choice(&choices, findings) {
+                value.refuse(
+                    findings,
+                    "TCP listeners do not work in this version yet",
+                    "write `http`",
+                );
+            }
+        }
+        let (Some(name), Some(address)) = (name, address) else {
+            continue;
+        };
+        if listeners.iter().any(|other| other.name == name) {
+            item.refuse(
+                findings,
+                format!("the name `{name}` stands twice"),
+                "give each listener its own name",
+            );
+        }
+        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+            item.refuse(
+                findings,
+                format!("{address} stands twice"),
+                "give each listener its own address",
+            );
+        }
+        listeners.push(Listener {
+            name: name.to_owned(),
+            address,
+        });
+    }
+    Some(listeners)
+}
+
+/// An IP address with a port; port 0 takes a free one, which the log then names.
+fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    let text = value.text(findings)?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let hint = "write one such as 0.0.0.0:8080, 127.0.0.1:8080 or [::]:8080";
+            value.refuse(
+                findings,
+                format!("`{text}` is not an IP address with a port"),
+                hint,
+            );
+            None
+        }
+    }
+}
+
+fn read_path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    let text = value.text(findings)?;
+    if text.is_empty() {
+        value.refuse(findings, "is empty", "name a file or directory");
+        return None;
+    }
+    Some(folder.join(text))
+}
+
+fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<TableConfig> {
+    let known = [
+        "path",
+        "max_moved_percent",
+        "max_moved_overrides",
+        "poll_interval_ms",
+    ];
+    let fields = value.fields(&known, findings)?;
+    let path = fields
+        .required("path", findings)
+        .and_then(|v| read_path(&v, folder, findings));
+    let default = MoveLimits::default();
+    let moved_percent_max = match fields.optional("max_moved_percent") {
+        Some(value) => value.number(0.0..=100.0, findings),
+        None => Some(default.moved_percent_max),
+    };
+    let overrides_default = u32::try_from(default.moved_overrides_max).unwrap_or(u32::MAX);
+    let overrides = number(
+        Some(&fields),
+        "max_moved_overrides",
+        0..=u32::MAX,
+        overrides_default,
+        findings,
+    );
+    let poll = number(
+        Some(&fields),
+        "poll_interval_ms",
+        50..=60_000_u32,
+        1_000,
+        findings,
+    );
+    Some(TableConfig {
+        path: path?,
+        move_limits: MoveLimits {
+            moved_percent_max: moved_percent_max?,
+            moved_overrides_max: overrides? as usize,
+        },
+        poll_interval: Duration::from_millis(poll?.into()),
+    })
+}
+
+fn read_networks(value: &Value<'_>, findings: &mut Findings) -> Option<Networks> {
+    let mut networks = Networks::default();
+    for item in value.sequence(findings)? {
+        let Some(text) = item.text(findings) else {
+            continue;
+        };
+        if let Err(error) = networks.add(text) {
+            let hint = "write a network such as 10.0.0.0/8 or fd00::/8, or one address";
+            item.refuse(findings, format!("`{text}` {error}"), hint);
+        }
+    }
+    Some(networks)
+}
+
+fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
+    let known = [
+        "connections_max",
+        "head_bytes_max",
+        "headers_max",
+        "body_bytes_max",
+    ];
+    section(fields, "limits", &known, findings, |fields, findings| {
+        let fields = fields.as_ref();
+        let connections = number(
+            fields,
+            "connections_max",
+            1..=10_000_000_u32,
+            20_000,
+            findings,
+        );
+        let head = number(
+            fields,
+            "head_bytes_max",
+            1_024..=1_048_576_u32,
+            32_768,
+            findings,
+        );
+        // Pingora's own limit is 256.
+        let headers = number(fields, "headers_max", 1..=256_u32, 100, findings);
+        let body = number(fields, "body_bytes_max", 0..=u64::MAX, 1 << 30, findings);
+        Some(Limits {
+            connections_max: connections? as usize,
+            head_bytes_max: head? as usize,
+            headers_max: headers? as usize,
+            body_bytes_max: body?,
+        })
+    })
+}
+
+fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeouts> {
+    let known = [
+        "head_ms",
+        "keepalive_ms",
+        "client_idle_ms",
+        "connect_ms",
+        "upstream_read_ms",
+        "upstream_write_ms",
+        "upgrade_idle_ms",
+        "shutdown_delay_ms",
+        "shutdown_ms",
+    ];
+    section(fields, "timeouts", &known, findings, |fields, findings| {
+        let mut ms =
+            |name, least, default| milliseconds(fields.as_ref(), name, least, default, findings);
+        let head = ms("head_ms", 10, 10_000);
+        let keepalive = ms("keepalive_ms", 10, 60_000);
+        let client_idle = ms("client_idle_ms", 10, 60_000);
+        let connect = ms("connect_ms", 1, 1_000);
+        let upstream_read = ms("upstream_read_ms", 1, 30_000);
+        let upstream_write = ms("upstream_write_ms", 1, 30_000);
+        let upgrade_idle = ms("upgrade_idle_ms", 1, 3_600_000);
+        let shutdown_delay = ms("shutdown_delay_ms", 0, 0);
+        let shutdown = ms("shutdown_ms", 0, 30_000);
+        Some(Timeouts {
+            head: head?,
+            keepalive: keepalive?,
+            client_idle: client_idle?,
+            connect: connect?,
+            upstream_read: upstream_read?,
+            upstream_write: upstream_write?,
+            upgrade_idle: upgrade_idle?,
+            shutdown_delay: shutdown_delay?,
+            shutdown: shutdown?,
+        })
+    })
+}
+
+fn read_upstream(fields: &Fields<'_>, findings: &mut Findings) -> Option<Upstream> {
+    let known = ["retries", "idle_connections_max", "idle_ms", "ejection"];
+    section(fields, "upstream", &known, findings, |fields, findings| {
+        let retries = number(fields.as_ref(), "retries", 0..=3_u32, 1, findings);
+        let pool = number(
+            fields.as_ref(),
+            "idle_connections_max",
+            1..=1_000_000_u32,
+            1_024,
+            findings,
+        );
+        let idle = milliseconds(fields.as_ref(), "idle_ms", 1, 30_000, findings);
+        let ejection = match fields.and_then(|fields| fields.optional("ejection")) {
+            Some(value) => {
+                let known = ["after_failures", "base_ms", "max_ms", "percent_max"];
+                let fields = value.fields(&known, findings)?;
+                read_ejection(Some(&fields), findings)
+            }
+            None => read_ejection(None, findings),
+        };
+        Some(Upstream {
+            retries: retries? as usize,
+            idle_connections_max: pool? as usize,
+            idle: idle?,
+            ejection: ejection?,
+        })
+    })
+}
+
+fn read_ejection(fields: Option<&Fields<'_>>, findings: &mut Findings) -> Option<Ejection> {
+    let after_failures = number(fields, "after_failures", 0..=1_000_u32, 5, findings);
+    let base = milliseconds(fields, "base_ms", 1, 10_000, findings);
+    let max = milliseconds(fields, "max_ms", 1, 300_000, findings);
+    let percent_max = number(fields, "percent_max", 0..=100_u32, 50, findings);
+    Some(Ejection {
+        after_failures: after_failures?,
+        base: base?,
+        max: max?,
+        percent_max: percent_max?,
+    })
+}
+
+fn read_access_log(
+    value: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<AccessLogConfig> {
+    let fields = value.fields(&["path", "queue_lines_max"], findings)?;
+    let path = fields
+        .required("path", findings)
+        .and_then(|v| read_path(&v, folder, findings));
+    let queue = number(
+        Some(&fields),
+        "queue_lines_max",
+        1..=10_000_000_u32,
+        65_536,
+        findings,
+    );
+    Some(AccessLogConfig {
+        path: path?,
+        queue_lines_max: queue? as usize,
+    })
+}
+
+#[cfg(test)]
+mod tests;

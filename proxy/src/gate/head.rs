@@ -1,0 +1,260 @@
+//! The inspection of one whole head: request line, then fields, then what they mean together.
+
+use super::bytes::{self, ALNUM, CR, LF, TARGET, TOKEN, find_control, is};
+use super::fields::{Fields, Upgrade};
+use super::{BodyFraming, GateLimits, Refusal, target};
+
+/// Longer than every method in the IANA registry (`UPDATEREDIRECTREF` has 17 bytes).
+const METHOD_BYTES_MAX: usize = 32;
+
+/// The standard methods, RFC 9110 section 9.3 and RFC 5789. Methods are case-sensitive, but there are programs that
+/// capitalise them, so `get` is not let through as a method of its own.
+const STANDARD_METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// What the gate learned from a head that it lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    pub method: &'a str,
+    /// As sent, in origin-, absolute- or asterisk-form. It may hold a fragment, which is no part of a request target
+    /// and which Pingora cuts off, and non-ASCII text as UTF-8.
+    pub target: &'a str,
+    /// Host and optional port. `None` only on HTTP/1.0, where the field is not required.
+    pub host: Option<&'a str>,
+    pub version: Version,
+    pub body: BodyFraming,
+    /// The body went through another transfer coding before `chunked`, or Transfer-Encoding came as several lines.
+    /// Legal, but what follows such a request upstream should not share a connection with it, and the lines have to be
+    /// joined into one, since a program that looks at one line only would see another framing.
+    pub extra_codings: bool,
+    /// What the client wants for the connection, before limits and drains have their say.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends its body. Never true without a body.
+    pub expects_continue: bool,
+    pub upgrade: Upgrade,
+}
+
+impl Head<'_> {
+    /// RFC 9110 section 9.2.1.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+    }
+
+    /// RFC 9110 section 9.2.2.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.is_safe() || matches!(self.method, "PUT" | "DELETE")
+    }
+
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.body.has_body()
+    }
+
+    /// A body whose meaning RFC 9110 leaves open (sections 9.3.1, 9.3.2 and 9.3.5). Legal and in use, but there are
+    /// servers that do not read it and take it for the next request: do not reuse the upstream connection after it.
+    #[must_use]
+    pub fn has_undefined_body(&self) -> bool {
+        self.has_body() && matches!(self.method, "GET" | "HEAD" | "DELETE")
+    }
+}
+
+struct RequestLine<'a> {
+    method: &'a str,
+    target: &'a str,
+    version: Version,
+}
+
+/// Reads a head that [`super::HeadScanner`] cut out: from the request line to the blank line, and nothing after it.
+///
+/// # Errors
+///
+/// The first rule that the head breaks, in the order of its bytes, then what its fields mean together.
+pub fn inspect_head<'a>(head: &'a [u8], limits: &GateLimits) -> Result<Head<'a>, Refusal> {
+    if head.len() > limits.head_bytes_max {
+        return Err(Refusal::HeadTooLarge);
+    }
+    let (line, mut rest) = split_line(head)?;
+    let line = request_line(line, limits)?;
+    let mut fields = Fields::default();
+    let mut count = 0;
+    while !rest.starts_with(b"\r\n") {
+        if count == limits.headers_max {
+            return Err(Refusal::TooManyHeaders);
+        }
+        count += 1;
+        rest = field(rest, &mut fields)?;
+    }
+    if rest.len() != 2 {
+        return Err(Refusal::MalformedHead);
+    }
+    conclude(&line, &fields)
+}
+
+/// What is before the first CRLF, and what is after it.
+fn split_line(bytes: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let mut at = 0;
+    loop {
+        at += find_control(bytes.get(at..).unwrap_or_default());
+        match bytes.get(at..) {
+            Some([b'\t', ..]) => at += 1,
+            Some([CR, LF, rest @ ..]) => return Ok((&bytes[..at], rest)),
+            Some([] | [CR]) | None => return Err(Refusal::MalformedHead),
+            Some([CR, ..]) => return Err(Refusal::BareCr),
+            Some([LF, ..]) => return Err(Refusal::BareLf),
+            Some(_) => return Err(Refusal::ControlByte),
+        }
+    }
+}
+
+fn request_line<'a>(line: &'a [u8], limits: &GateLimits) -> Result<RequestLine<'a>, Refusal> {
+    let version = check_version(line)?;
+    let before_version = &line[..line.len() - " HTTP/1.1".len()];
+    let method_end = before_version
+        .iter()
+        .position(|&byte| !is(byte, TOKEN))
+        .ok_or(Refusal::BadRequestLine)?;
+    let (method, rest) = before_version.split_at(method_end);
+    let [b' ', target @ ..] = rest else {
+        return Err(if rest.starts_with(b"\t") {
+            Refusal::BadRequestLine
+        } else {
+            Refusal::BadMethod
+        });
+    };
+    let method = check_method(method)?;
+    if !bytes::all(target, TARGET) || target.is_empty() {
+        return Err(Refusal::BadRequestLine);
+    }
+    if target.len() > limits.target_bytes_max {
+        return Err(Refusal::TargetTooLong);
+    }
+    let target = std::str::from_utf8(target).map_err(|_| Refusal::BadTargetByte)?;
+    Ok(RequestLine {
+        method,
+        target,
+        version,
+    })
+}
+
+fn check_method(method: &[u8]) -> Result<&str, Refusal> {
+    if method.is_empty() {
+        return Err(Refusal::BadRequestLine);
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Refusal::MethodTooLong);
+    }
+    let method = std::str::from_utf8(method).map_err(|_| Refusal::BadMethod)?;
+    if matches!(method, "GET" | "POST") {
+        return Ok(method);
+    }
+    let standard = STANDARD_METHODS
+        .iter()
+        .find(|standard| standard.eq_ignore_ascii_case(method));
+    match standard {
+        Some(&"CONNECT") => Err(Refusal::ConnectMethod),
+        Some(&standard) if standard != method => Err(Refusal::BadMethod),
+        _ => Ok(method),
+    }
+}
+
+/// The version at the end of a request line. RFC 9112 section 2.3: case-sensitive, one digit each.
+pub(super) fn check_version(line: &[u8]) -> Result<Version, Refusal> {
+    if line.ends_with(b" HTTP/1.1") {
+        return Ok(Version::Http11);
+    }
+    if line.ends_with(b" HTTP/1.0") {
+        return Ok(Version::Http10);
+    }
+    if line == b"PRI * HTTP/2.0" {
+        return Err(Refusal::Http2Preface);
+    }
+    let Some(name_start) = line.len().checked_sub(" HTTP/d.d".len()) else {
+        return Err(Refusal::BadVersion);
+    };
+    Err(match &line[name_start..] {
+        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Refusal::UnsupportedVersion
+        }
+        _ => Refusal::BadVersion,
+    })
+}
+
+/// Reads one field line and returns what is after it.
+fn field<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<&'a [u8], Refusal> {
+    let mut letters = 0;
+    let mut name_end = 0;
+    for &byte in bytes {
+        if !is(byte, TOKEN) {
+            break;
+        }
+        letters += usize::from(is(byte, ALNUM));
+        name_end += 1;
+    }
+    let (name, rest) = bytes.split_at(name_end);
+    let [b':', rest @ ..] = rest else {
+        return Err(name_refusal(name, rest));
+    };
+    if name.is_empty() {
+        return Err(Refusal::EmptyName);
+    }
+    let (value, rest) = split_line(rest)?;
+    fields.take(name, letters, bytes::trim(value))?;
+    Ok(rest)
+}
+
+/// Why there is no colon after what could be read as a name.
+fn name_refusal(name: &[u8], rest: &[u8]) -> Refusal {
+    match (name, rest) {
+        (_, []) => Refusal::MalformedHead,
+        ([], [b' ' | b'\t', ..]) => Refusal::LineFolding,
+        (_, [b' ' | b'\t', ..]) => Refusal::SpaceInName,
+        (_, [CR, LF, ..]) => Refusal::MissingColon,
+        (_, [CR, ..]) => Refusal::BareCr,
+        (_, [LF, ..]) => Refusal::BareLf,
+        (_, [byte, ..]) if byte.is_ascii_control() => Refusal::ControlByte,
+        _ => Refusal::BadName,
+    }
+}
+
+fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>, Refusal> {
+    let authority = target::authority(line.method, line.target)?;
+    let host = match (fields.host, authority) {
+        // RFC 9112 section 3.2: identical, so compared as bytes. Pingora does the same.
+        (Some(host), Some(authority)) if host != authority => return Err(Refusal::HostMismatch),
+        (None, _) if line.version == Version::Http11 => return Err(Refusal::MissingHost),
+        (host, authority) => host.or(authority),
+    };
+    let body = fields.framing(line.version)?;
+    if line.method == "TRACE" && body.has_body() {
+        return Err(Refusal::TraceWithBody);
+    }
+    let upgrade = fields.upgrade(line.version);
+    if upgrade.is_asked() && body.has_body() {
+        return Err(Refusal::UpgradeWithBody);
+    }
+    Ok(Head {
+        method: line.method,
+        target: line.target,
+        host,
+        version: line.version,
+        body,
+        extra_codings: fields.has_extra_codings(),
+        keep_alive: fields.keep_alive(line.version),
+        // RFC 9110 section 10.1.1: ignored on HTTP/1.0.
+        expects_continue: fields.expects_continue
+            && line.version == Version::Http11
+            && body.has_body(),
+        upgrade,
+    })
+}

@@ -1,0 +1,346 @@
+//! The header fields, each and together.
+
+use super::*;
+
+#[test]
+fn hosts() {
+    for value in [
+        "a",
+        "A-b.c_d~e",
+        "example.com.",
+        "example.com:",
+        "example.com:80",
+        "a:65535",
+        "127.0.0.1:1",
+        "[::1]",
+        "[2001:db8::1]:443",
+        "xn--bcher-kva.example",
+        "  a  ",
+    ] {
+        check_host(value, Ok(()));
+    }
+    check_host("", Err(EmptyHost));
+    check_host(" \t ", Err(EmptyHost));
+    for value in [
+        "a, b",
+        "a,b",
+        "a b",
+        "a\tb",
+        "a/",
+        "a/b",
+        "a?b",
+        "a#b",
+        "u@a",
+        "u:p@a",
+        "a\\b",
+        "a:b",
+        "a:80:80",
+        "a:65536",
+        "a:000080",
+        "a:999999",
+        "a:+1",
+        "a:-1",
+        ":80",
+        ".",
+        ".a",
+        "a..b",
+        "a%2eb",
+        "a;b",
+        "a'b",
+        "a*",
+        "[::1",
+        "[]",
+        "[a]",
+        "[::1]a",
+        "[::1]:x",
+        "[::1%25lo]",
+        "[v1.a]",
+        "::1",
+        "http://a",
+        "b\u{fc}cher.example",
+    ] {
+        check_host(value, Err(BadHost));
+    }
+    check_host(&"a".repeat(260), Ok(()));
+    check_host(&"a".repeat(261), Err(BadHost));
+    check(b"GET / HTTP/1.1\r\n\r\n", Err(MissingHost));
+    check(b"GET http://a/ HTTP/1.1\r\n\r\n", Err(MissingHost));
+    check(b"GET / HTTP/1.0\r\nHost:\r\n\r\n", Err(EmptyHost));
+    check_field(b"Host: a", Err(RepeatedHost));
+    check_field(b"hOST: b", Err(RepeatedHost));
+    assert_eq!(head("GET / HTTP/1.0\r\n\r\n").host, None);
+    assert_eq!(head("GET http://b:1/ HTTP/1.0\r\n\r\n").host, Some("b:1"));
+}
+
+#[test]
+fn field_lines() {
+    check_field(b"Name : value", Err(SpaceInName));
+    check_field(b"Name\t: value", Err(SpaceInName));
+    check_field(b"Na me: value", Err(SpaceInName));
+    check_field(b"Transfer-Encoding : chunked", Err(SpaceInName));
+    check_field(b" folded", Err(LineFolding));
+    check_field(b"\tfolded: a", Err(LineFolding));
+    check_field(b"Name", Err(MissingColon));
+    check_field(b": value", Err(EmptyName));
+    check_field(b":", Err(EmptyName));
+    check_field(b"N(me: value", Err(BadName));
+    check_field(b"N\xc3\xa4me: value", Err(BadName));
+    check_field("Tran\u{17f}fer-Encoding: chunked".as_bytes(), Err(BadName));
+    check_field(b"\xa0Content-Length: 1", Err(BadName));
+    check_field(b"Na\x01me: value", Err(ControlByte));
+    check_field(b"Name\0: value", Err(ControlByte));
+    check_field(b"Name: a\0b", Err(ControlByte));
+    check_field(b"Name: a\x0bb", Err(ControlByte));
+    check_field(b"Name: \x7f", Err(ControlByte));
+    check_field(b"Name: a\rb", Err(BareCr));
+    check_field(b"Name: a\r\r", Err(BareCr));
+    check_field(b"Name: a\nb: c", Err(BareLf));
+    check_field(b"\rName: a", Err(BareCr));
+    // The first line is a field like any other.
+    check(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Err(LineFolding));
+    check(b"GET / HTTP/1.1\nHost: a\r\n\r\n", Err(BareLf));
+    check(b"GET / HTTP/1.1\r\nHost: a\n\n", Err(BareLf));
+    check(b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(BareLf));
+    check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\r\n", Err(BareCr));
+}
+
+#[test]
+fn lookalike_names() {
+    for name in [
+        "Transfer_Encoding",
+        "Transfer---Encoding",
+        "Transfer.Encoding",
+        "TransferEncoding",
+        "'Transfer-Encoding",
+        "Transfer-Encoding_",
+        "Content_Length",
+        "ContentLength",
+        "content-length-",
+        "Host_",
+        "_host",
+        "H-O-S-T",
+    ] {
+        check_field(format!("{name}: 1").as_bytes(), Err(LookalikeName));
+    }
+}
+
+#[test]
+fn content_lengths() {
+    for value in ["0", "5", "0005", "9223372036854775807", " 5\t"] {
+        check_field(format!("Content-Length: {value}").as_bytes(), Ok(()));
+    }
+    for value in [
+        "",
+        " ",
+        "5, 5",
+        "5,5",
+        "5 5",
+        "+5",
+        "-5",
+        "-0",
+        "0x5",
+        "5.0",
+        "5e1",
+        "5_0",
+        "a",
+        "5;",
+        "\u{665}",
+        "9223372036854775808",
+        "18446744073709551616",
+        "99999999999999999999999999",
+    ] {
+        let line = format!("Content-Length: {value}");
+        check_field(line.as_bytes(), Err(BadContentLength));
+    }
+    let repeated = b"Content-Length: 5\r\ncontent-length: 5";
+    check_field(repeated, Err(RepeatedContentLength));
+    let length = head("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 070\r\n\r\n");
+    assert_eq!(length.body, BodyFraming::Length(70));
+}
+
+#[test]
+fn transfer_encodings() {
+    for value in [
+        "chunked",
+        "CHUNKED",
+        "\tchunked ",
+        "gzip, chunked",
+        "gzip , deflate,\tidentity\t,x-gzip, Chunked",
+    ] {
+        check_field(format!("Transfer-Encoding: {value}").as_bytes(), Ok(()));
+    }
+    for value in [
+        "",
+        ",",
+        "chunked,",
+        ",chunked",
+        "chunked,,chunked",
+        "chunked, chunked",
+        "chunked, gzip",
+        "gzip",
+        "identity",
+        "gzip, deflate",
+        "chunked;",
+        "chunked;a=b",
+        "chunked gzip",
+        "\"chunked\"",
+        "chunked\u{a0}",
+        "chunked;q=1, chunked",
+    ] {
+        let line = format!("Transfer-Encoding: {value}");
+        check_field(line.as_bytes(), Err(BadTransferEncoding));
+    }
+    for value in ["xchunked", "chunk", "cow, chunked", "chunkedd"] {
+        let line = format!("Transfer-Encoding: {value}");
+        check_field(line.as_bytes(), Err(UnknownTransferCoding));
+    }
+    let lines = |lines: &str| lines.replace('|', "\r\nTransfer-Encoding: ");
+    check_field(lines("X: y|gzip|chunked").as_bytes(), Ok(()));
+    check_field(
+        lines("X: y|chunked|chunked").as_bytes(),
+        Err(BadTransferEncoding),
+    );
+    check_field(
+        lines("X: y|chunked|gzip").as_bytes(),
+        Err(BadTransferEncoding),
+    );
+    check_field(lines("X: y|chunked|").as_bytes(), Err(BadTransferEncoding));
+    for other in [
+        "X: y|chunked\r\nContent-Length: 5",
+        "Content-Length: 5|chunked",
+        "Content-Length: 0|gzip",
+    ] {
+        check_field(lines(other).as_bytes(), Err(LengthAndEncoding));
+    }
+    check(
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        Err(EncodingInHttp10),
+    );
+    let extra = |value: &str| {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {value}\r\n\r\n");
+        head(&request).extra_codings
+    };
+    assert!(!extra("chunked"));
+    assert!(extra("gzip, chunked"));
+    assert!(extra("gzip\r\nTransfer-Encoding: chunked"));
+}
+
+#[test]
+fn bodies_of_methods() {
+    let body =
+        |method: &str, field: &str| format!("{method} / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+    check(
+        body("TRACE", "Content-Length: 1").as_bytes(),
+        Err(TraceWithBody),
+    );
+    check(body("TRACE", "Content-Length: 0").as_bytes(), Ok(()));
+    let is_undefined = |method, field| head(&body(method, field)).has_undefined_body();
+    assert!(is_undefined("GET", "Content-Length: 1"));
+    assert!(is_undefined("HEAD", "Transfer-Encoding: chunked"));
+    assert!(!is_undefined("GET", "Content-Length: 0"));
+    assert!(!is_undefined("POST", "Content-Length: 1"));
+}
+
+#[test]
+fn connection_options() {
+    let keep_alive = |version: &str, field: &str| {
+        head(&format!(
+            "GET / HTTP/{version}\r\nHost: a\r\n{field}\r\n\r\n"
+        ))
+        .keep_alive
+    };
+    assert!(keep_alive("1.1", "A: b"));
+    assert!(!keep_alive("1.1", "Connection: Close"));
+    assert!(!keep_alive("1.1", "Connection: keep-alive, close"));
+    assert!(!keep_alive("1.1", "Connection: x\r\nConnection: close"));
+    assert!(!keep_alive("1.0", "A: b"));
+    assert!(keep_alive("1.0", "Connection: Keep-Alive"));
+    assert!(!keep_alive("1.0", "Connection: keep-alive, close"));
+    check_field(b"Connection: x-y, TE, Cookie", Ok(()));
+    for option in [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "Content_Length",
+    ] {
+        let line = format!("Connection: close, {option}");
+        check_field(line.as_bytes(), Err(ConnectionNamesFraming));
+    }
+}
+
+#[test]
+fn upgrades() {
+    let upgrade =
+        |fields: &str| head(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).upgrade;
+    assert_eq!(upgrade("Connection: upgrade"), Upgrade::None);
+    assert_eq!(upgrade("Upgrade: websocket"), Upgrade::Stray);
+    assert_eq!(
+        upgrade("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket"),
+        Upgrade::WebSocket
+    );
+    assert_eq!(
+        upgrade("Upgrade: websocket\r\nConnection: upgrade"),
+        Upgrade::WebSocket
+    );
+    assert_eq!(
+        upgrade("Connection: upgrade\r\nUpgrade: TLS/1.0"),
+        Upgrade::Other
+    );
+    assert_eq!(upgrade("Connection: upgrade\r\nUpgrade:"), Upgrade::Other);
+    assert_eq!(
+        upgrade("Connection: upgrade\r\nUpgrade: websocket, foo"),
+        Upgrade::Other
+    );
+    assert_eq!(
+        upgrade("Connection: upgrade\r\nUpgrade: websocket, h2c"),
+        Upgrade::H2c
+    );
+    assert_eq!(
+        upgrade("Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket"),
+        Upgrade::H2c
+    );
+    // curl --http2 sends bodies with its offer of h2c.
+    assert_eq!(
+        upgrade("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\nContent-Length: 5"),
+        Upgrade::H2c
+    );
+    assert_eq!(
+        upgrade("Upgrade: websocket\r\nContent-Length: 5"),
+        Upgrade::Stray
+    );
+    assert_eq!(
+        head("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").upgrade,
+        Upgrade::Stray
+    );
+    for body in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
+        let line = format!("Connection: upgrade\r\nUpgrade: websocket\r\n{body}");
+        check_field(line.as_bytes(), Err(UpgradeWithBody));
+    }
+    check_field(
+        b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0",
+        Ok(()),
+    );
+    assert!(Upgrade::WebSocket.is_asked() && Upgrade::Other.is_asked());
+    assert!(!Upgrade::None.is_asked() && !Upgrade::Stray.is_asked() && !Upgrade::H2c.is_asked());
+}
+
+#[test]
+fn expectations() {
+    let expects = |version: &str, fields: &str| {
+        head(&format!(
+            "POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n\r\n"
+        ))
+        .expects_continue
+    };
+    assert!(expects("1.1", "Expect: 100-Continue\r\nContent-Length: 5"));
+    assert!(!expects("1.1", "Expect: 100-continue"));
+    assert!(!expects("1.0", "Expect: 100-continue\r\nContent-Length: 5"));
+    assert!(!expects("1.1", "Content-Length: 5"));
+    check_field(b"Expect: y 100-continue", Err(BadExpectation));
+    check_field(b"Expect: 100-continue, 100-continue", Err(BadExpectation));
+    check_field(
+        b"Expect: 100-continue\r\nExpect: 100-continue",
+        Err(BadExpectation),
+    );
+    check_field(b"Expect:", Err(BadExpectation));
+}

@@ -1,0 +1,192 @@
+//! Active health checks: one task per endpoint of a cell that asks for it, following the table in force.
+//!
+//! The probes are Pingora's. What they find goes into the endpoint's state, where requests read it.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cellgate_table::{HealthCheck, Probe};
+use pingora::{server::ShutdownWatch, services::background::BackgroundService};
+use pingora_load_balancing::{
+    Backend,
+    health_check::{HealthCheck as PingoraCheck, HttpHealthCheck, TcpHealthCheck},
+};
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    cell::{Change, EndpointState},
+    clock,
+    snapshot::{Current, Snapshot},
+};
+
+/// How often the checks are matched with the table in force, and the cells' gauges are set.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Runs the checks.
+#[derive(Debug)]
+pub struct HealthChecks {
+    pub current: Arc<Current>,
+}
+
+/// Which check runs on which endpoint.
+type CheckKey = (String, SocketAddr, HealthCheck);
+
+#[async_trait]
+impl BackgroundService for HealthChecks {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut running: HashMap<CheckKey, JoinHandle<()>> = HashMap::new();
+        let mut cells_down: HashMap<String, bool> = HashMap::new();
+        loop {
+            if let Some(snapshot) = self.current.load() {
+                match_with_table(&snapshot, &mut running);
+                report_cells(&snapshot, &mut cells_down);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+        }
+        for check in running.into_values() {
+            check.abort();
+        }
+    }
+}
+
+/// Starts the checks that the table asks for and ends the others.
+fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, JoinHandle<()>>) {
+    let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
+    for (cell, runtime) in snapshot.table.cells().iter().zip(snapshot.cells()) {
+        let Some(check) = cell.health_check() else {
+            continue;
+        };
+        for endpoint in &runtime.endpoints {
+            let key = (cell.id().to_string(), endpoint.state.address, check.clone());
+            wanted.insert(key, Arc::clone(&endpoint.state));
+        }
+    }
+    running.retain(|key, check| {
+        let keep = wanted.contains_key(key);
+        if !keep {
+            check.abort();
+        }
+        keep
+    });
+    for (key, endpoint) in wanted {
+        if !running.contains_key(&key) {
+            let (cell, _, check) = key.clone();
+            running.insert(key, tokio::spawn(check_endpoint(cell, endpoint, check)));
+        }
+    }
+}
+
+/// Checks one endpoint for ever, at a steady pace.
+async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: HealthCheck) {
+    let interval = Duration::from_millis(check.interval_ms.into());
+    let time_limit = Duration::from_millis(check.timeout_ms.into());
+    let probe = probe(&check.probe, endpoint.address, time_limit);
+    let backend = match Backend::new(&endpoint.address.to_string()) {
+        Ok(backend) => backend,
+        Err(error) => {
+            error!(cell, endpoint = %endpoint.address, %error, "an endpoint cannot be checked");
+            return;
+        }
+    };
+    // The endpoints of a fleet must not all be asked in the same moment.
+    tokio::time::sleep(
+        interval
+            .mul_f64(fastrand::f64())
+            .min(Duration::from_secs(1)),
+    )
+    .await;
+    let mut pace = tokio::time::interval(interval);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        let result = tokio::time::timeout(time_limit, probe.check(&backend)).await;
+        let failure = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        let passed = failure.is_none();
+        match endpoint
+            .health
+            .checked(passed, check.unhealthy_after, check.healthy_after)
+        {
+            Some(Change::Unhealthy) => {
+                let failure = failure.unwrap_or_default();
+                warn!(cell, endpoint = %endpoint.address, failure, "endpoint unhealthy");
+            }
+            Some(Change::Healthy) => {
+                info!(cell, endpoint = %endpoint.address, "endpoint healthy again")
+            }
+            Some(Change::Ejected { .. } | Change::EjectionHeldBack) | None => {
+                debug!(cell, endpoint = %endpoint.address, passed, "endpoint checked");
+            }
+        }
+    }
+}
+
+fn probe(
+    probe: &Probe,
+    address: SocketAddr,
+    time_limit: Duration,
+) -> Box<dyn PingoraCheck + Send + Sync> {
+    match probe {
+        Probe::Tcp => {
+            let mut check = TcpHealthCheck::default();
+            check.peer_template.options.connection_timeout = Some(time_limit);
+            Box::new(check)
+        }
+        Probe::Http { path } => {
+            let mut check = HttpHealthCheck::new(&address.to_string(), false);
+            check.peer_template.options.connection_timeout = Some(time_limit);
+            check.peer_template.options.read_timeout = Some(time_limit);
+            check.req.set_uri(
+                path.parse()
+                    .expect("the table holds only paths that are URIs"),
+            );
+            check.validator = Some(Box::new(|response| {
+                if response.status.is_success() {
+                    return Ok(());
+                }
+                pingora::Error::e_explain(
+                    pingora::ErrorType::HTTPStatus(response.status.as_u16()),
+                    "health check answered",
+                )
+            }));
+            Box::new(check)
+        }
+    }
+}
+
+/// Sets each cell's gauge, and says aloud when a cell has no endpoint left that may be chosen.
+fn report_cells(snapshot: &Snapshot, cells_down: &mut HashMap<String, bool>) {
+    let now = clock::now_ms();
+    cells_down.retain(|id, _| {
+        snapshot
+            .cells()
+            .iter()
+            .any(|cell| cell.state.id.as_str() == id)
+    });
+    for cell in snapshot.cells() {
+        let usable = cell.usable_endpoints(now);
+        cell.state
+            .metrics
+            .healthy_endpoints
+            .set(i64::try_from(usable).unwrap_or(i64::MAX));
+        let id = cell.state.id.as_str();
+        let was_down = cells_down
+            .insert(id.to_owned(), usable == 0)
+            .unwrap_or(false);
+        match (was_down, usable) {
+            (false, 0) => error!(
+                cell = id,
+                "no endpoint of the cell is healthy: its tenants get `no_healthy_endpoint`"
+            ),
+            (true, 1..) => info!(cell = id, usable, "the cell has a healthy endpoint again"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The life of a client's connection: head, gate, Pingora, and again.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::{
+    apps::{HttpServerApp as _, ReusedHttpStream, ServerApp},
+    protocols::{Stream, http::ServerSession},
+    proxy::HttpProxy,
+    server::ShutdownWatch,
+};
+
+use super::{
+    exchange::Arrival,
+    gateway::Gateway,
+    stream::{GatedStream, HeadWait, NextHead},
+};
+use crate::{
+    access_log::{AccessLog, Entry},
+    answer::{Reason, closing_response},
+    config::{Limits, Timeouts},
+    gate::{BodyTracker, GateLimits, Head, Refusal, Upgrade, inspect_head},
+    lifecycle::{Lifecycle, Phase},
+    metrics::Metrics,
+};
+
+/// Longest request target. RFC 9112, section 3, asks for at least 8,000 bytes.
+const TARGET_BYTES_MAX: usize = 16 * 1024;
+
+/// Takes client connections.
+pub struct Edge {
+    pub proxy: Arc<HttpProxy<Gateway>>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub lifecycle: Arc<Lifecycle>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        self.serve(stream, shutdown).await;
+        None
+    }
+
+    /// Called once the listeners are closed.
+    async fn cleanup(&self) {
+        self.lifecycle.enter(Phase::ListenersClosed);
+    }
+}
+
+impl Edge {
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let client = client_address(&stream);
+        let mut stream = GatedStream::new(stream);
+        let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
+            self.metrics.connections_refused.inc();
+            self.metrics.rejected_without_cell(Reason::Overloaded);
+            stream
+                .close_with(&closing_response(Reason::Overloaded, None))
+                .await;
+            return;
+        };
+        let limits = self.gate_limits();
+        let mut shutdown_seen = shutdown.clone();
+        let mut wait = HeadWait {
+            idle: None,
+            head: self.timeouts.head,
+        };
+        loop {
+            let head = match stream.next_head(&limits, wait, &mut shutdown_seen).await {
+                NextHead::Head(head) => head,
+                NextHead::Done => return,
+                NextHead::TimedOut => {
+                    return self
+                        .refuse(stream, client, Reason::RequestTimeout, None)
+                        .await;
+                }
+                NextHead::Refused(refusal) => {
+                    return self.refuse_malformed(stream, client, refusal).await;
+                }
+            };
+            // In flight from the last byte of the head until the answer is written.
+            let _busy = self.lifecycle.request();
+            let arrival = match self.admit(&head, &limits, &mut stream, client) {
+                Ok(arrival) => arrival,
+                Err(refusal) => return self.refuse_malformed(stream, client, refusal).await,
+            };
+            let session = self.session(stream, head, arrival, shutdown);
+            match self
+                .proxy
+                .process_new_http(session, shutdown)
+                .await
+                .and_then(reclaim)
+            {
+                Some(next) => stream = next,
+                None => return,
+            }
+            wait.idle = Some(self.timeouts.keepalive);
+        }
+    }
+
+    /// Shows the head to the gate and sets the stream up for its body.
+    fn admit(
+        &self,
+        head: &BytesMut,
+        limits: &GateLimits,
+        stream: &mut GatedStream,
+        client: IpAddr,
+    ) -> Result<Arrival, Refusal> {
+        let seen = inspect_head(head, limits)?;
+        if seen.host.is_none() {
+            // HTTP/1.0 may do without, but cells are asked in HTTP/1.1, which may not.
+            return Err(Refusal::MissingHost);
+        }
+        let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
+        stream.begin(body, seen.upgrade.is_asked())?;
+        Ok(arrival_of(&seen, client))
+    }
+
+    fn session(
+        &self,
+        stream: GatedStream,
+        head: BytesMut,
+        arrival: Arrival,
+        shutdown: &ShutdownWatch,
+    ) -> ServerSession {
+        let mut session = ServerSession::new_http1(Box::new(stream));
+        let keepalive = !*shutdown.borrow() && !self.lifecycle.has_reached(Phase::Draining);
+        session.set_keepalive(keepalive.then(|| self.timeouts.keepalive.as_secs().max(1)));
+        let idle = if arrival.asks_for_switch {
+            self.timeouts.upgrade_idle
+        } else {
+            self.timeouts.client_idle
+        };
+        session.set_read_timeout(Some(idle));
+        session.set_write_timeout(Some(idle));
+        session.set_total_drain_timeout(Some(self.timeouts.client_idle));
+        session.set_connection_user_context(Some(Box::new(arrival)));
+        session.set_pipelined_prefix(head);
+        session
+    }
+
+    async fn refuse_malformed(&self, stream: GatedStream, client: IpAddr, refusal: Refusal) {
+        let reason = reason_for(refusal);
+        self.refuse(stream, client, reason, Some(&refusal.to_string()))
+            .await;
+    }
+
+    async fn refuse(
+        &self,
+        stream: GatedStream,
+        client: IpAddr,
+        reason: Reason,
+        detail: Option<&str>,
+    ) {
+        self.metrics.rejected_without_cell(reason);
+        self.access_log
+            .write(|| Entry::refused_unread(client, reason));
+        stream.close_with(&closing_response(reason, detail)).await;
+    }
+
+    fn gate_limits(&self) -> GateLimits {
+        GateLimits {
+            head_bytes_max: self.limits.head_bytes_max,
+            headers_max: self.limits.headers_max,
+            target_bytes_max: TARGET_BYTES_MAX.min(self.limits.head_bytes_max),
+        }
+    }
+}
+
+fn arrival_of(head: &Head<'_>, client: IpAddr) -> Arrival {
+    Arrival {
+        at: Instant::now(),
+        client,
+        body: head.body,
+        expects_continue: head.expects_continue,
+        asks_for_switch: head.upgrade.is_asked(),
+        drops_upgrade: matches!(head.upgrade, Upgrade::Stray | Upgrade::H2c),
+        extra_codings: head.extra_codings,
+        // What follows a body that some servers do not read must not share its connection.
+        spoils_upstream: head.has_undefined_body() || head.extra_codings,
+    }
+}
+
+/// The connection back from Pingora, if the next request may follow on it.
+fn reclaim(reused: ReusedHttpStream) -> Option<GatedStream> {
+    let (stream, _) = reused.consume();
+    let stream = stream.into_any().downcast::<GatedStream>().ok()?;
+    stream.is_at_request_end().then_some(*stream)
+}
+
+fn client_address(stream: &Stream) -> IpAddr {
+    let digest = stream.get_socket_digest();
+    let address = digest
+        .as_ref()
+        .and_then(|digest| digest.peer_addr())
+        .and_then(|addr| addr.as_inet());
+    // A connection without an address cannot be told from any other; no network contains the unspecified one.
+    address.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |address| {
+        address.ip().to_canonical()
+    })
+}
+
+/// What the gate's refusals are called outside.
+pub(super) fn reason_for(refusal: Refusal) -> Reason {
+    match refusal.status() {
+        405 => Reason::MethodNotAllowed,
+        413 => Reason::BodyTooLarge,
+        414 => Reason::TargetTooLong,
+        417 => Reason::ExpectationFailed,
+        431 => Reason::HeadTooLarge,
+        501 => Reason::NotImplemented,
+        505 => Reason::VersionNotSupported,
+        _ => Reason::BadRequest,
+    }
+}

@@ -1,0 +1,169 @@
+//! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::ServerApp,
+    protocols::{GetSocketDigest as _, SocketDigest, Stream, l4},
+    server::{ListenFds, ShutdownWatch},
+    services::Service,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::{debug, error};
+
+/// Connections that the kernel may hold ready.
+const BACKLOG: i32 = 4_096;
+/// How long accepting pauses when the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for the tasks of the last accepted connections to begin.
+const SETTLING: Duration = Duration::from_millis(20);
+
+/// A socket that listens already.
+#[derive(Debug)]
+pub struct BoundListener {
+    pub name: String,
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// Binds an address and listens on it. Port 0 takes a free one; `address` of the result names it.
+pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for connections of the last life to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    Ok(BoundListener {
+        name: name.to_owned(),
+        address: listener.local_addr()?,
+        listener,
+    })
+}
+
+/// A Pingora service that accepts on bound listeners.
+#[derive(Debug)]
+pub struct ListenService<A> {
+    name: String,
+    listeners: Vec<BoundListener>,
+    app: Arc<A>,
+    threads: usize,
+}
+
+impl<A> ListenService<A> {
+    pub fn new(name: &str, listeners: Vec<BoundListener>, app: A, threads: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            listeners,
+            app: Arc::new(app),
+            threads,
+        }
+    }
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in self.listeners.drain(..) {
+            let app = Arc::clone(&self.app);
+            accepting.spawn(accept(listener, app, shutdown.clone()));
+        }
+        accepting.join_all().await;
+        // Let those that were accepted last be counted before anybody looks whether connections are open.
+        tokio::time::sleep(SETTLING).await;
+        self.app.cleanup().await;
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(self.threads)
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(
+            self.listeners
+                .iter()
+                .map(|listener| listener.address.to_string())
+                .collect(),
+        )
+    }
+}
+
+/// Accepts until the shutdown; then the socket closes.
+async fn accept<A>(listener: BoundListener, app: Arc<A>, mut shutdown: ShutdownWatch)
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    let BoundListener {
+        name,
+        address,
+        listener,
+    } = listener;
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!(listener = name, %address, %error, "the listener cannot be used");
+            return;
+        }
+    };
+    let for_connections = shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                let (app, shutdown) = (Arc::clone(&app), for_connections.clone());
+                let stream = client_stream(socket, peer);
+                tokio::spawn(async move { app.process_new(stream, &shutdown).await });
+            }
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(listener = name, %error, "a connection ended before it was accepted");
+            }
+            Err(error) => {
+                error!(listener = name, %error, "connections cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    debug!(listener = name, %address, "listener closed");
+}
+
+fn client_stream(socket: tokio::net::TcpStream, peer: SocketAddr) -> Stream {
+    use std::os::fd::AsRawFd as _;
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!(%error, "TCP_NODELAY cannot be set");
+    }
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    // The cell is new and empty.
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    let mut stream = l4::stream::Stream::from(socket);
+    stream.set_socket_digest(digest);
+    Box::new(stream)
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,151 @@
+//! Writing the proxy's own answers through Pingora's session.
+
+use bytes::Bytes;
+use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
+
+use super::{connection, exchange::Arrival};
+use crate::{
+    answer::{Reason, problem_body},
+    gate::{BodyFraming, Refusal},
+};
+
+/// A body up to this size is read to its end, so that its connection can go on; after a larger one it is closed.
+const DRAINED_BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Answers a request that goes to no cell. The connection goes on if the rest of the request is cheap to read.
+pub(super) async fn refuse(
+    session: &mut Session,
+    arrival: Option<&Arrival>,
+    reason: Reason,
+    detail: Option<&str>,
+) -> Result<()> {
+    let goes_on = arrival.is_some_and(|arrival| {
+        let cheap = match arrival.body {
+            BodyFraming::None => true,
+            BodyFraming::Length(length) => length <= DRAINED_BODY_BYTES_MAX,
+            BodyFraming::Chunked => false,
+        };
+        // Who waits for a 100 may send the body or not: where the next request begins is not known.
+        cheap && !arrival.expects_continue && !arrival.asks_for_switch
+    });
+    if !goes_on {
+        session.set_keepalive(None);
+    }
+    write(session, reason, detail).await
+}
+
+async fn write(session: &mut Session, reason: Reason, detail: Option<&str>) -> Result<()> {
+    let body = Bytes::from(problem_body(reason, detail));
+    let mut response = ResponseHeader::build(reason.status(), Some(6))?;
+    response.insert_header(http::header::CONTENT_TYPE, "application/problem+json")?;
+    response.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+    response.insert_header("x-cellgate-reason", reason.code())?;
+    if let Some(seconds) = reason.retry_after() {
+        response.insert_header(http::header::RETRY_AFTER, seconds)?;
+    }
+    let is_head = session.req_header().method == http::Method::HEAD;
+    session
+        .write_response_header(Box::new(response), is_head)
+        .await?;
+    if is_head {
+        Ok(())
+    } else {
+        session.write_response_body(Some(body), true).await
+    }
+}
+
+/// How a request ended that could not be proxied.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nobody is there to be answered.
+    ClientGone,
+    Answer {
+        reason: Reason,
+        detail: Option<String>,
+    },
+}
+
+impl Failure {
+    /// `known` is the reason that a hook has given already.
+    pub(super) fn of(
+        error: &Error,
+        known: Option<Reason>,
+        upstream_reason: impl FnOnce(&Error) -> Reason,
+    ) -> Self {
+        let answer = |reason| Self::Answer {
+            reason,
+            detail: None,
+        };
+        if let (Some(reason), ErrorType::HTTPStatus(_)) = (known, error.etype()) {
+            return answer(reason);
+        }
+        match error.esource() {
+            ErrorSource::Upstream => answer(upstream_reason(error)),
+            ErrorSource::Downstream => Self::by_client(error),
+            ErrorSource::Internal | ErrorSource::Unset => answer(Reason::InternalError),
+        }
+    }
+
+    fn by_client(error: &Error) -> Self {
+        if let Some(refusal) = gate_refusal(error) {
+            let detail = Some(refusal.to_string());
+            return Self::Answer {
+                reason: connection::reason_for(refusal),
+                detail,
+            };
+        }
+        match error.etype() {
+            ErrorType::ReadTimedout => Self::Answer {
+                reason: Reason::RequestTimeout,
+                detail: None,
+            },
+            ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::ReadError
+            | ErrorType::ConnectionClosed => Self::ClientGone,
+            _ => Self::Answer {
+                reason: Reason::BadRequest,
+                detail: None,
+            },
+        }
+    }
+
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::ClientGone => None,
+            Self::Answer { reason, .. } => Some(*reason),
+        }
+    }
+
+    pub(super) fn is_client_gone(&self) -> bool {
+        matches!(self, Self::ClientGone)
+    }
+}
+
+/// What the gate said of a body byte, if that is what ended the request.
+fn gate_refusal(error: &Error) -> Option<Refusal> {
+    let io = error.root_cause().downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref::<Refusal>().copied()
+}
+
+/// Answers a failed request if its answer has not begun; the status, or 0 when nobody was answered.
+pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
+    let Failure::Answer { reason, detail } = failure else {
+        return 0;
+    };
+    // After this the connection closes: how much of the request was read is not known.
+    session.set_keepalive(None);
+    let begun = session
+        .response_written()
+        .is_some_and(|response| !response.status.is_informational());
+    if begun {
+        return 0;
+    }
+    match write(session, *reason, detail.as_deref()).await {
+        Ok(()) => reason.status(),
+        Err(error) => {
+            tracing::debug!(%error, "the client went away before it could be answered");
+            0
+        }
+    }
+}

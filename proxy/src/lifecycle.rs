@@ -1,0 +1,198 @@
+//! From start to end: what is in flight, and when the process may leave.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::metrics::Metrics;
+
+/// The ends of a process's life. Each phase follows the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    Serving,
+    /// Readiness fails, so that load balancers look elsewhere; all else goes on.
+    Leaving,
+    /// Listeners close, idle connections too; requests go on to their end.
+    Draining,
+    /// Nothing can come any more.
+    ListenersClosed,
+    /// Somebody does not want to wait.
+    GivenUp,
+}
+
+/// Counts what is in flight and says when it is time to go.
+#[derive(Debug)]
+pub struct Lifecycle {
+    metrics: Arc<Metrics>,
+    phase: AtomicU8,
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    /// Guards nothing but the wait for a change.
+    waiting: Mutex<()>,
+    changed: Condvar,
+}
+
+/// An open client connection. Dropping it ends the count.
+#[derive(Debug)]
+pub struct OpenConnection<'l>(&'l Lifecycle);
+
+/// A request in flight. Dropping it ends the count.
+#[derive(Debug)]
+pub struct BusyRequest<'l>(&'l Lifecycle);
+
+impl Lifecycle {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            phase: AtomicU8::new(Phase::Serving as u8),
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            waiting: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// `None` when `limit` connections are open already.
+    pub fn connection(&self, limit: usize) -> Option<OpenConnection<'_>> {
+        let open = self.connections.fetch_add(1, Ordering::AcqRel);
+        self.metrics.connections.inc();
+        let connection = OpenConnection(self);
+        (open < limit).then_some(connection)
+    }
+
+    pub fn request(&self) -> BusyRequest<'_> {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        BusyRequest(self)
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Goes on to a later phase; going back is not possible.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.note_change();
+    }
+
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase as u8
+    }
+
+    fn note_change(&self) {
+        if self.has_reached(Phase::Draining) {
+            let _waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until the drain has begun and nothing is open any more, or `limit` has passed since it began, or somebody
+    /// gave up on waiting, or `stopped` says that there is nothing left to wait for. Returns how many requests were cut.
+    pub fn wait_until_drained(&self, limit: Duration, stopped: impl Fn() -> bool) -> usize {
+        /// The condition is looked at this often even if nobody notifies.
+        const LOOK: Duration = Duration::from_millis(50);
+        let mut began = None;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if self.has_reached(Phase::Draining) {
+                let began = *began.get_or_insert_with(Instant::now);
+                if began.elapsed() >= limit || self.has_reached(Phase::GivenUp) {
+                    return self.requests();
+                }
+                if self.has_reached(Phase::ListenersClosed) && self.connections() == 0 {
+                    return 0;
+                }
+            }
+            if stopped() {
+                return self.requests();
+            }
+            let woken = self.changed.wait_timeout(waiting, LOOK);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.connections.dec();
+        self.0.note_change();
+    }
+}
+
+impl Drop for BusyRequest<'_> {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Turns SIGTERM and SIGINT into a drain, and keeps SIGQUIT from doing what Pingora does by default: hand the sockets to
+/// a successor that nobody started, and leave.
+#[derive(Debug)]
+pub struct ShutdownSignals {
+    pub lifecycle: Arc<Lifecycle>,
+    /// How long readiness fails before the listeners close.
+    pub delay: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for ShutdownSignals {
+    async fn recv(&self) -> ShutdownSignal {
+        const HANDLER: &str = "a signal handler can be set up at start";
+        let mut terminate = signal(SignalKind::terminate()).expect(HANDLER);
+        let mut interrupt = signal(SignalKind::interrupt()).expect(HANDLER);
+        let mut quit = signal(SignalKind::quit()).expect(HANDLER);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = quit.recv() => warn!("SIGQUIT is not used by this version and is ignored"),
+            }
+        }
+        info!(
+            requests = self.lifecycle.requests(),
+            connections = self.lifecycle.connections(),
+            "leaving: not ready any more; requests in flight go on"
+        );
+        self.lifecycle.enter(Phase::Leaving);
+        // A second signal is somebody who does not want to wait.
+        let impatient = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.delay) => {}
+            () = impatient => {}
+        }
+        self.lifecycle.enter(Phase::Draining);
+        let lifecycle = Arc::clone(&self.lifecycle);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            warn!("a second signal: leaving at once");
+            lifecycle.enter(Phase::GivenUp);
+        });
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+#[cfg(test)]
+mod tests;

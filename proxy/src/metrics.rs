@@ -1,0 +1,279 @@
+//! Every metric's name, in one place. Labels are `cell` and `reason` (and the class of a status), never a tenant: their
+//! number is bounded by the table.
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+use crate::answer::Reason;
+
+/// Seconds; from a tenth of a millisecond to a minute.
+const DURATION_BUCKETS: [f64; 17] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 15.0, 60.0,
+];
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    responses: IntCounterVec,
+    request_duration: HistogramVec,
+    in_flight: IntGaugeVec,
+    healthy_endpoints: IntGaugeVec,
+    upstream_errors: IntCounterVec,
+    upstream_retries: IntCounterVec,
+    ejections: IntCounterVec,
+    rejected: IntCounterVec,
+    pub held_requests: IntGauge,
+    pub client_aborts: IntCounter,
+    pub connections: IntGauge,
+    pub connections_refused: IntCounter,
+    pub table_generation: IntGauge,
+    pub table_reload_failures: IntCounter,
+    pub table_last_reload_success: IntGauge,
+    pub table_loaded_timestamp: IntGauge,
+    pub table_from_last_good: IntGauge,
+    pub state_write_failures: IntCounter,
+    pub access_log_dropped: IntCounter,
+}
+
+/// The metrics of one cell, looked up once when a table is taken and held in the snapshot.
+#[derive(Debug)]
+pub struct CellMetrics {
+    pub requests: IntCounter,
+    /// By the first digit of the status, from 1 to 5.
+    pub responses: [IntCounter; 5],
+    pub duration: Histogram,
+    pub in_flight: IntGauge,
+    pub healthy_endpoints: IntGauge,
+    pub retries: IntCounter,
+    pub ejections: IntCounter,
+    upstream_errors: [IntCounter; Reason::COUNT],
+    rejected: [IntCounter; Reason::COUNT],
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Metrics {
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        Self {
+            requests: counters(
+                r,
+                "requests_total",
+                "Requests admitted to a cell.",
+                &["cell"],
+            ),
+            responses: counters(
+                r,
+                "responses_total",
+                "Answers to requests admitted to a cell, by class of status.",
+                &["cell", "class"],
+            ),
+            request_duration: durations(r),
+            in_flight: gauges(r, "in_flight", "Requests in flight to a cell.", &["cell"]),
+            healthy_endpoints: gauges(
+                r,
+                "healthy_endpoints",
+                "Endpoints of a cell that may be chosen.",
+                &["cell"],
+            ),
+            upstream_errors: counters(
+                r,
+                "upstream_errors_total",
+                "Tries to reach an endpoint that failed, by reason.",
+                &["cell", "reason"],
+            ),
+            upstream_retries: counters(
+                r,
+                "upstream_retries_total",
+                "Further tries after a failed one.",
+                &["cell"],
+            ),
+            ejections: counters(
+                r,
+                "endpoint_ejections_total",
+                "Endpoints left out for a while because requests failed on them.",
+                &["cell"],
+            ),
+            rejected: counters(
+                r,
+                "rejected_total",
+                "Requests answered by the proxy itself, by reason; the cell is empty where none was found.",
+                &["cell", "reason"],
+            ),
+            held_requests: gauge(
+                r,
+                "held_requests",
+                "Requests waiting while their tenant is moved.",
+            ),
+            client_aborts: counter(
+                r,
+                "client_aborts_total",
+                "Requests whose client went away before the end.",
+            ),
+            connections: gauge(r, "client_connections", "Client connections open."),
+            connections_refused: counter(
+                r,
+                "client_connections_refused_total",
+                "Client connections closed at once because too many were open.",
+            ),
+            table_generation: gauge(
+                r,
+                "table_generation",
+                "Generation of the table in force; 0 without one.",
+            ),
+            table_reload_failures: counter(
+                r,
+                "table_reload_failures_total",
+                "Tables that were refused.",
+            ),
+            table_last_reload_success: gauge(
+                r,
+                "table_last_reload_success",
+                "1 when the last look at the table file ended well, else 0.",
+            ),
+            table_loaded_timestamp: gauge(
+                r,
+                "table_loaded_timestamp_seconds",
+                "When the table in force was taken, in seconds since 1970.",
+            ),
+            table_from_last_good: gauge(
+                r,
+                "table_from_last_good",
+                "1 when the table in force came from the state directory, else 0.",
+            ),
+            state_write_failures: counter(
+                r,
+                "state_write_failures_total",
+                "Accepted tables that could not be kept in the state directory.",
+            ),
+            access_log_dropped: counter(
+                r,
+                "access_log_dropped_total",
+                "Access log lines dropped because the queue was full or the file could not be written.",
+            ),
+            registry,
+        }
+    }
+
+    /// The handles of one cell.
+    pub fn of_cell(&self, cell: &str) -> CellMetrics {
+        let by_reason = |counters: &IntCounterVec| {
+            Reason::ALL.map(|reason| counters.with_label_values(&[cell, reason.code()]))
+        };
+        CellMetrics {
+            requests: self.requests.with_label_values(&[cell]),
+            responses: CLASSES.map(|class| self.responses.with_label_values(&[cell, class])),
+            duration: self.request_duration.with_label_values(&[cell]),
+            in_flight: self.in_flight.with_label_values(&[cell]),
+            healthy_endpoints: self.healthy_endpoints.with_label_values(&[cell]),
+            retries: self.upstream_retries.with_label_values(&[cell]),
+            ejections: self.ejections.with_label_values(&[cell]),
+            upstream_errors: by_reason(&self.upstream_errors),
+            rejected: by_reason(&self.rejected),
+        }
+    }
+
+    /// Drops the series of a cell that left the table, so that their number stays bounded.
+    pub fn forget_cell(&self, cell: &str) {
+        // A series that is not there is as good as removed.
+        let _ = self.requests.remove_label_values(&[cell]);
+        let _ = self.request_duration.remove_label_values(&[cell]);
+        let _ = self.in_flight.remove_label_values(&[cell]);
+        let _ = self.healthy_endpoints.remove_label_values(&[cell]);
+        let _ = self.upstream_retries.remove_label_values(&[cell]);
+        let _ = self.ejections.remove_label_values(&[cell]);
+        for class in CLASSES {
+            let _ = self.responses.remove_label_values(&[cell, class]);
+        }
+        for reason in Reason::ALL {
+            let _ = self
+                .upstream_errors
+                .remove_label_values(&[cell, reason.code()]);
+            let _ = self.rejected.remove_label_values(&[cell, reason.code()]);
+        }
+    }
+
+    /// Counts a request refused before a cell was found for it.
+    pub fn rejected_without_cell(&self, reason: Reason) {
+        self.rejected.with_label_values(&["", reason.code()]).inc();
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory never fails, and every metric has a help text and a value");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CellMetrics {
+    pub fn upstream_error(&self, reason: Reason) {
+        self.upstream_errors[reason.index()].inc();
+    }
+
+    pub fn rejected(&self, reason: Reason) {
+        self.rejected[reason.index()].inc();
+    }
+
+    pub fn response(&self, status: u16) {
+        if let Some(counter) = self
+            .responses
+            .get(usize::from(status / 100).wrapping_sub(1))
+        {
+            counter.inc();
+        }
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("cellgate_proxy")
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("metric names and labels are constants of this file");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each metric is registered once");
+    collector
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(options(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(options(name, help), labels))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::with_opts(options(name, help)))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::with_opts(options(name, help)))
+}
+
+fn durations(registry: &Registry) -> HistogramVec {
+    let help = "Time from a request's head to the end of its answer, in seconds.";
+    let options = HistogramOpts::new("request_duration_seconds", help)
+        .namespace("cellgate_proxy")
+        .buckets(DURATION_BUCKETS.to_vec());
+    register(registry, HistogramVec::new(options, &["cell"]))
+}

@@ -1,0 +1,288 @@
+//! Puts the rooms together and starts them: the one place where threads and services are made.
+
+use std::{
+    io,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    proxy::HttpProxy,
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    services::background::{BackgroundService, background_service},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::{
+    access_log::AccessLog,
+    admin::Admin,
+    config::Config,
+    health::HealthChecks,
+    http::{BoundListener, Edge, Gateway, ListenService, bind},
+    lifecycle::{Lifecycle, ShutdownSignals},
+    metrics::Metrics,
+    snapshot::Current,
+    state_dir::StateDir,
+    watch::{self, FIRST_SECONDS, Loader, Wake, Waker, Watcher},
+};
+
+/// Threads of the admin listener.
+const ADMIN_THREADS: usize = 1;
+
+/// What the rooms share.
+struct Parts {
+    current: Arc<Current>,
+    metrics: Arc<Metrics>,
+    lifecycle: Arc<Lifecycle>,
+    loader: Arc<Loader>,
+    access_log: AccessLog,
+}
+
+/// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
+pub fn serve(config: Config) -> ExitCode {
+    let (edge, admin) = match bind_all(&config) {
+        Ok(bound) => bound,
+        Err(message) => {
+            error!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let metrics = Arc::new(Metrics::new());
+    let (access_log, log_writer) = match AccessLog::open(config.access_log.as_ref(), &metrics) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let path = config
+                .access_log
+                .as_ref()
+                .map(|log| log.path.display().to_string());
+            error!(path, %error, "the access log cannot be opened");
+            return ExitCode::FAILURE;
+        }
+    };
+    let parts = assemble(&config, metrics, access_log);
+    parts.loader.start();
+    let channel = watch::channel();
+    let waker = channel.0.clone();
+    let watcher = Watcher::new(
+        Arc::clone(&parts.loader),
+        channel,
+        config.table.poll_interval,
+    );
+    let Ok(watcher) = watcher
+        .spawn()
+        .inspect_err(|error| error!(%error, "no thread to be had"))
+    else {
+        return ExitCode::FAILURE;
+    };
+    let shutdown_limit = config.timeouts.shutdown;
+    let loader = Arc::clone(&parts.loader);
+    let lifecycle = Arc::clone(&parts.lifecycle);
+    let server = build_server(config, parts, edge, admin, waker.clone());
+    let signals = ShutdownSignals {
+        lifecycle: Arc::clone(&lifecycle),
+        delay: server.1,
+    };
+    let ended = Arc::new(AtomicBool::new(false));
+    let serving = run_in_thread(server.0, signals, Arc::clone(&ended));
+    let cut = lifecycle.wait_until_drained(shutdown_limit, || ended.load(Ordering::Acquire));
+    if cut > 0 {
+        warn!(requests = cut, "time is up: requests in flight are cut");
+    }
+    waker.wake(Wake::Stop);
+    if watcher.join().is_err() {
+        error!("the table watcher failed");
+    }
+    loader.survived();
+    if let Some(writer) = log_writer {
+        writer.finish();
+    }
+    info!("stopped");
+    // Pingora would sit out the whole grace period; its threads end with the process.
+    drop(serving);
+    ExitCode::SUCCESS
+}
+
+fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), String> {
+    let mut edge = Vec::new();
+    for listener in &config.listeners {
+        edge.push(bind(&listener.name, listener.address).map_err(|error| {
+            format!(
+                "listener `{}` cannot listen on {}: {}",
+                listener.name,
+                listener.address,
+                reason(&error)
+            )
+        })?);
+    }
+    let admin = bind("admin", config.admin).map_err(|error| {
+        format!(
+            "admin cannot listen on {}: {}",
+            config.admin,
+            reason(&error)
+        )
+    })?;
+    for listener in edge.iter().chain([&admin]) {
+        info!(listener = listener.name, address = %listener.address, "listening");
+    }
+    Ok((edge, admin))
+}
+
+fn reason(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there already",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Parts {
+    let current = Arc::new(Current::default());
+    let loader = Loader::new(
+        config.table.clone(),
+        StateDir::new(config.state_dir.clone()),
+        Arc::clone(&current),
+        Arc::clone(&metrics),
+    );
+    Parts {
+        lifecycle: Arc::new(Lifecycle::new(Arc::clone(&metrics))),
+        loader: Arc::new(loader),
+        current,
+        metrics,
+        access_log,
+    }
+}
+
+/// The server with all its services, and how long readiness fails before it stops to accept.
+fn build_server(
+    config: Config,
+    parts: Parts,
+    edge: Vec<BoundListener>,
+    admin: BoundListener,
+    waker: Waker,
+) -> (Server, Duration) {
+    let conf = server_conf(&config);
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let threads = config.threads.get();
+    let (limits, timeouts) = (config.limits, config.timeouts);
+    let gateway = Gateway {
+        current: Arc::clone(&parts.current),
+        key_rules: config.key_rules,
+        unknown_tenants: config.unknown_tenants,
+        trusted_proxies: config.trusted_proxies,
+        timeouts,
+        upstream: config.upstream,
+        body_bytes_max: limits.body_bytes_max,
+        metrics: Arc::clone(&parts.metrics),
+        access_log: parts.access_log.clone(),
+    };
+    let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
+    proxy.handle_init_modules();
+    let edge_app = Edge {
+        proxy: Arc::new(proxy),
+        limits,
+        timeouts,
+        lifecycle: Arc::clone(&parts.lifecycle),
+        metrics: Arc::clone(&parts.metrics),
+        access_log: parts.access_log.clone(),
+    };
+    let admin_app = Admin {
+        current: Arc::clone(&parts.current),
+        loader: Arc::clone(&parts.loader),
+        lifecycle: parts.lifecycle,
+        metrics: parts.metrics,
+    };
+    server.add_service(ListenService::new("edge", edge, edge_app, threads));
+    server.add_service(ListenService::new(
+        "admin",
+        vec![admin],
+        admin_app,
+        ADMIN_THREADS,
+    ));
+    server.add_service(background_service(
+        "health",
+        HealthChecks {
+            current: parts.current,
+        },
+    ));
+    let housekeeping = Housekeeping {
+        waker,
+        access_log: parts.access_log,
+        loader: parts.loader,
+    };
+    server.add_service(background_service("housekeeping", housekeeping));
+    (server, timeouts.shutdown_delay)
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: config.threads.get(),
+        upstream_keepalive_pool_size: config.upstream.idle_connections_max,
+        // The first try, the further ones, and one for a kept connection that turned out to be closed.
+        max_retries: config.upstream.retries + 2,
+        // The process leaves by itself as soon as nothing is in flight; Pingora must not end it sooner.
+        grace_period_seconds: Some(config.timeouts.shutdown.as_secs() + 60),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+fn run_in_thread(
+    server: Server,
+    signals: ShutdownSignals,
+    ended: Arc<AtomicBool>,
+) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name("server".to_owned())
+        .spawn(move || {
+            server.run(RunArgs {
+                shutdown_signal: Box::new(signals),
+            });
+            ended.store(true, Ordering::Release);
+        })
+}
+
+/// The signals that do not end the process, and the mark of the first seconds.
+struct Housekeeping {
+    waker: Waker,
+    access_log: AccessLog,
+    loader: Arc<Loader>,
+}
+
+#[async_trait]
+impl BackgroundService for Housekeeping {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let (Ok(mut hangup), Ok(mut user1)) = (
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
+        ) else {
+            error!("SIGHUP and SIGUSR1 cannot be handled");
+            return;
+        };
+        let mut first_seconds = Box::pin(tokio::time::sleep(FIRST_SECONDS));
+        let mut survived = false;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    info!("SIGHUP: reading the table file");
+                    self.waker.wake(Wake::Reread);
+                }
+                _ = user1.recv() => self.access_log.reopen(),
+                () = &mut first_seconds, if !survived => {
+                    survived = true;
+                    self.loader.survived();
+                }
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}

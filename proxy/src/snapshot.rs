@@ -1,0 +1,212 @@
+//! The view that a request has of the world: one table and the running state of its cells, behind one pointer.
+//!
+//! A request loads the pointer once, so its key, cell and endpoint all come from one generation. Nothing in a snapshot
+//! changes after it was built, but for the counters and health that snapshots share.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwapOption;
+use cellgate_table::{Cell, CellIndex, Generation, Table};
+use http::HeaderValue;
+use serde::Serialize;
+
+use crate::{
+    cell::{Candidate, CellState, EndpointState, InFlight, choose},
+    digest::Digest,
+    metrics::Metrics,
+    route::Routes,
+};
+
+/// Where the table in force came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    File,
+    LastGood,
+}
+
+/// A table that was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub table: Table,
+    pub generation: Generation,
+    pub digest: Digest,
+    pub source: Source,
+}
+
+/// One generation of the table, ready to route by.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub generation: Generation,
+    pub generation_header: HeaderValue,
+    pub digest: Digest,
+    pub source: Source,
+    pub loaded_at: SystemTime,
+    pub table: Table,
+    pub routes: Routes,
+    cells: Box<[CellRuntime]>,
+}
+
+/// A cell as one generation describes it.
+#[derive(Debug)]
+pub struct CellRuntime {
+    pub state: Arc<CellState>,
+    pub id_header: HeaderValue,
+    pub in_flight_max: u32,
+    pub endpoints: Box<[EndpointRuntime]>,
+}
+
+#[derive(Debug)]
+pub struct EndpointRuntime {
+    pub weight: u16,
+    pub state: Arc<EndpointState>,
+}
+
+/// The pointer to the snapshot in force; empty until there is a table.
+#[derive(Debug, Default)]
+pub struct Current(ArcSwapOption<Snapshot>);
+
+impl Current {
+    pub fn load(&self) -> Option<Arc<Snapshot>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn store(&self, snapshot: Arc<Snapshot>) {
+        self.0.store(Some(snapshot));
+    }
+}
+
+impl Snapshot {
+    /// Builds the view of an accepted table. Cells and endpoints that the previous view knew keep their state.
+    pub fn build(accepted: Accepted, previous: Option<&Self>, metrics: &Metrics) -> Self {
+        let known = Known::of(previous);
+        let table = accepted.table;
+        let cells = table
+            .cells()
+            .iter()
+            .map(|cell| CellRuntime::new(cell, &known, metrics))
+            .collect();
+        Self {
+            generation: accepted.generation,
+            generation_header: HeaderValue::from(accepted.generation.get()),
+            digest: accepted.digest,
+            source: accepted.source,
+            loaded_at: SystemTime::now(),
+            routes: Routes::new(&table),
+            table,
+            cells,
+        }
+    }
+
+    pub fn cells(&self) -> &[CellRuntime] {
+        &self.cells
+    }
+
+    pub fn cell(&self, index: CellIndex) -> &CellRuntime {
+        &self.cells[index.get()]
+    }
+}
+
+impl CellRuntime {
+    fn new(cell: &Cell, known: &Known<'_>, metrics: &Metrics) -> Self {
+        let id = cell.id();
+        let state = known
+            .cells
+            .get(id.as_str())
+            .map(|state| Arc::clone(state))
+            .unwrap_or_else(|| Arc::new(CellState::new(id.clone(), metrics.of_cell(id.as_str()))));
+        let endpoints = cell.endpoints().iter().map(|endpoint| {
+            let key = (id.as_str(), endpoint.address);
+            let state = known.endpoints.get(&key).map(|state| Arc::clone(state));
+            let state = state.unwrap_or_else(|| {
+                Arc::new(EndpointState::new(
+                    endpoint.address,
+                    pool_key(id.as_str(), endpoint.address),
+                ))
+            });
+            if cell.health_check().is_none() {
+                state.health.forget_checks();
+            }
+            EndpointRuntime {
+                weight: endpoint.weight,
+                state,
+            }
+        });
+        Self {
+            id_header: HeaderValue::from_str(id.as_str()).expect("a cell id is plain ASCII"),
+            in_flight_max: cell.in_flight_max(),
+            endpoints: endpoints.collect(),
+            state,
+        }
+    }
+
+    /// The bulkhead.
+    pub fn admit(&self) -> Option<InFlight> {
+        self.state.admit(self.in_flight_max)
+    }
+
+    /// An endpoint for a request that has tried `tried` already. Tried ones are left out while there are others.
+    pub fn choose_endpoint(
+        &self,
+        tried: &[SocketAddr],
+        now_ms: u64,
+        dice: [u32; 2],
+    ) -> Option<&Arc<EndpointState>> {
+        let candidate = |at: usize| {
+            let endpoint = &self.endpoints[at];
+            Candidate {
+                weight: endpoint.weight,
+                in_flight: endpoint.state.in_flight(),
+                is_usable: endpoint.state.health.is_usable(now_ms)
+                    && !tried.contains(&endpoint.state.address),
+            }
+        };
+        choose(self.endpoints.len(), candidate, dice).map(|at| &self.endpoints[at].state)
+    }
+
+    pub fn usable_endpoints(&self, now_ms: u64) -> usize {
+        self.endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state.health.is_usable(now_ms))
+            .count()
+    }
+}
+
+/// The state that the previous snapshot hands on.
+#[derive(Default)]
+struct Known<'s> {
+    cells: HashMap<&'s str, &'s Arc<CellState>>,
+    endpoints: HashMap<(&'s str, SocketAddr), &'s Arc<EndpointState>>,
+}
+
+impl<'s> Known<'s> {
+    fn of(previous: Option<&'s Snapshot>) -> Self {
+        let mut known = Self::default();
+        for cell in previous.map(Snapshot::cells).unwrap_or_default() {
+            let id = cell.state.id.as_str();
+            known.cells.insert(id, &cell.state);
+            for endpoint in &cell.endpoints {
+                known
+                    .endpoints
+                    .insert((id, endpoint.state.address), &endpoint.state);
+            }
+        }
+        known
+    }
+}
+
+/// Two cells never share a pooled connection, even when both name the same address.
+fn pool_key(cell: &str, address: SocketAddr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (cell, address).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

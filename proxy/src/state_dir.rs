@@ -1,0 +1,205 @@
+//! The last good tables, kept on disk so that a restart in an outage goes on where the proxy was.
+//!
+//! Each accepted table becomes a file of its own, named by its generation and the digest of its bytes, and is never
+//! written again; the newest few are kept. So a table that turns out bad minutes later cannot have taken the place of
+//! the good one before it, and a file that rotted on disk is noticed.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use cellgate_table::Generation;
+use tracing::warn;
+
+use crate::digest::Digest;
+
+/// How many tables are kept.
+const TABLES_KEPT: usize = 5;
+/// Deaths within the first seconds under a table after which it is skipped.
+const DEATHS_MAX: u32 = 2;
+const MARKER: &str = "starting";
+
+/// The directory of the last good tables.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    folder: PathBuf,
+}
+
+/// A table file in the state directory whose bytes are what its name says.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub generation: Generation,
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+}
+
+/// What is known of the process's earlier lives: on which table it died early, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EarlyDeaths {
+    digest: String,
+    deaths: u32,
+}
+
+impl EarlyDeaths {
+    /// True for a table on which the process died too often within its first seconds.
+    pub fn condemn(&self, digest: Digest) -> bool {
+        self.deaths >= DEATHS_MAX && self.digest == digest.to_string()
+    }
+}
+
+impl StateDir {
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The kept tables, newest first. What cannot be read is left out, with a warning.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.names()
+            .into_iter()
+            .filter_map(|(generation, name)| self.read(generation, &name))
+    }
+
+    fn read(&self, generation: Generation, name: &str) -> Option<Kept> {
+        let path = self.folder.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let digest = Digest::of(&bytes);
+                if name == file_name(generation, digest) {
+                    return Some(Kept {
+                        generation,
+                        digest,
+                        bytes,
+                    });
+                }
+                warn!(path = %path.display(), "a kept table does not match its digest and is left out");
+            }
+            Err(error) => warn!(path = %path.display(), %error, "a kept table cannot be read"),
+        }
+        None
+    }
+
+    /// Names of kept tables, newest first.
+    fn names(&self) -> Vec<(Generation, String)> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                warn!(path = %self.folder.display(), %error, "the state directory cannot be read");
+                return Vec::new();
+            }
+        };
+        let mut names: Vec<(Generation, String)> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|name| Some((generation_of(&name)?, name)))
+            .collect();
+        names.sort_unstable_by(|left, right| right.cmp(left));
+        names
+    }
+
+    /// Keeps a table that was accepted, crash-safe, and lets go of the oldest.
+    ///
+    /// # Errors
+    /// Those of the file system. The table is in force all the same; only a restart would miss it.
+    pub fn keep(&self, generation: Generation, digest: Digest, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(OsStr::new(&file_name(generation, digest)), bytes)?;
+        for (_, name) in self.names().into_iter().skip(TABLES_KEPT) {
+            fs::remove_file(self.folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Temporary file, fsync, rename, fsync of the directory: after a power cut there is the whole file or none. Without
+    /// the first fsync some file systems leave an empty file, without the second the rename may be lost.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the proxy's only rename, with both fsyncs around it"
+    )]
+    fn write_whole(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let temporary = self
+            .folder
+            .join(format!("{}.tmp-{}", name.display(), std::process::id()));
+        let written = (|| {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.folder.join(name))?;
+            File::open(&self.folder)?.sync_all()
+        })();
+        if written.is_err() {
+            // The error that counts is the one above.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Marks the first seconds under a table. While the mark stands, a death counts against that table.
+    pub fn mark_start(&self, digest: Digest, earlier: &EarlyDeaths) -> io::Result<()> {
+        let digest = digest.to_string();
+        let deaths = if earlier.digest == digest {
+            earlier.deaths
+        } else {
+            0
+        };
+        self.write_whole(
+            OsStr::new(MARKER),
+            format!("{digest} {deaths}\n").as_bytes(),
+        )
+    }
+
+    /// The first seconds went well, or the process ends in good order.
+    pub fn clear_mark(&self) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(MARKER)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the mark that an earlier life left behind; its being there means that life ended early.
+    pub fn early_deaths(&self) -> EarlyDeaths {
+        let Ok(text) = fs::read_to_string(self.folder.join(MARKER)) else {
+            return EarlyDeaths::default();
+        };
+        let mut words = text.split_whitespace();
+        let digest = words.next().unwrap_or_default().to_owned();
+        let deaths = words
+            .next()
+            .and_then(|word| word.parse::<u32>().ok())
+            .unwrap_or(0);
+        EarlyDeaths {
+            digest,
+            deaths: deaths.saturating_add(1),
+        }
+    }
+}
+
+fn file_name(generation: Generation, digest: Digest) -> String {
+    // Twenty digits hold the largest generation, so names sort as numbers do.
+    format!("table-{:020}-{digest}.yaml", generation.get())
+}
+
+fn generation_of(name: &str) -> Option<Generation> {
+    let (number, digest) = name
+        .strip_prefix("table-")?
+        .strip_suffix(".yaml")?
+        .split_once('-')?;
+    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if number.len() != 20 || !is_digest {
+        return None;
+    }
+    Generation::new(number.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! The only room that reads the table: it watches the file, judges what it finds, and swaps the snapshot.
+//!
+//! File events are a hint, never the truth: the file is looked at on an event, on a timer, and read whole every so often
+//! whatever its stat says. All of it happens on a thread of its own, away from the threads that serve requests; nothing
+//! here may call the control plane or touch a request.
+
+mod events;
+mod file;
+mod loader;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use events::DirectoryWatch;
+use file::Stamp;
+
+pub use file::{FileError, read_table_file};
+pub use loader::{FIRST_SECONDS, LastReload, Loader, Outcome, TableStatus};
+
+/// The file is read and hashed anyway after this long, whatever its stat says.
+const FULL_READ_INTERVAL: Duration = Duration::from_secs(30);
+/// A file that is being written to in place is read once it has been quiet for this long …
+const QUIET: Duration = Duration::from_millis(40);
+/// … or after this long if it never is.
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Wake-ups that may wait; more say nothing new.
+const WAKES_MAX: usize = 64;
+
+/// Why the watcher wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Something happened to the file; it may still be being written.
+    Touched,
+    /// A finished file took its place, or a writer closed it.
+    Finished,
+    /// Somebody wants it read now.
+    Reread,
+    Stop,
+}
+
+/// Wakes the watcher from anywhere, without waiting.
+#[derive(Clone, Debug)]
+pub struct Waker(SyncSender<Wake>);
+
+impl Waker {
+    pub fn wake(&self, wake: Wake) {
+        match self.0.try_send(wake) {
+            // Wake-ups wait already; the file is looked at because of them.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+/// The watcher's ends of its channel, made before its thread so that signals can reach it from the start.
+pub fn channel() -> (Waker, Receiver<Wake>) {
+    let (sender, receiver) = sync_channel(WAKES_MAX);
+    (Waker(sender), receiver)
+}
+
+/// Watches the table file until told to stop.
+#[derive(Debug)]
+pub struct Watcher {
+    loader: Arc<Loader>,
+    waker: Waker,
+    wakes: Receiver<Wake>,
+    poll_interval: Duration,
+}
+
+impl Watcher {
+    pub fn new(
+        loader: Arc<Loader>,
+        (waker, wakes): (Waker, Receiver<Wake>),
+        poll_interval: Duration,
+    ) -> Self {
+        Self {
+            loader,
+            waker,
+            wakes,
+            poll_interval,
+        }
+    }
+
+    pub fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new()
+            .name("table-watch".to_owned())
+            .spawn(move || self.run())
+    }
+
+    fn run(self) {
+        let path = self.loader.table_path().to_owned();
+        let mut directory = DirectoryWatch::new(&path, self.waker.clone());
+        let mut seen = Stamp::of(&path);
+        let mut read_at = Instant::now();
+        loop {
+            directory.arm();
+            let mut wake = match self.wakes.recv_timeout(self.poll_interval) {
+                Ok(wake) => Some(wake),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while let Ok(more) = self.wakes.try_recv() {
+                wake = strongest(wake, Some(more));
+            }
+            if wake == Some(Wake::Stop) {
+                return;
+            }
+            let stamp = Stamp::of(&path);
+            let due = wake == Some(Wake::Reread) || read_at.elapsed() >= FULL_READ_INTERVAL;
+            if stamp == seen && !due {
+                continue;
+            }
+            if wake != Some(Wake::Finished) && stamp != seen {
+                self.wait_until_quiet(&path);
+            }
+            // Stamped before the read: a change during it makes the next look see another stamp.
+            seen = Stamp::of(&path);
+            read_at = Instant::now();
+            self.loader.look();
+        }
+    }
+
+    /// Gives somebody who writes in place the time to finish.
+    fn wait_until_quiet(&self, path: &Path) {
+        let started = Instant::now();
+        let mut stamp = Stamp::of(path);
+        loop {
+            match self.wakes.recv_timeout(QUIET) {
+                Ok(Wake::Finished | Wake::Reread) => return,
+                Ok(Wake::Stop) => {
+                    self.waker.wake(Wake::Stop);
+                    return;
+                }
+                Ok(Wake::Touched) => {}
+                Err(_) => {
+                    let now = Stamp::of(path);
+                    if now == stamp {
+                        return;
+                    }
+                    stamp = now;
+                }
+            }
+            if started.elapsed() > QUIET_WAIT_MAX {
+                return;
+            }
+        }
+    }
+}
+
+fn strongest(left: Option<Wake>, right: Option<Wake>) -> Option<Wake> {
+    let rank = |wake: &Option<Wake>| match wake {
+        None => 0,
+        Some(Wake::Touched) => 1,
+        Some(Wake::Finished) => 2,
+        Some(Wake::Reread) => 3,
+        Some(Wake::Stop) => 4,
+    };
+    if rank(&right) > rank(&left) {
+        right
+    } else {
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests;

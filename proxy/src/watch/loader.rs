@@ -1,0 +1,401 @@
+//! From the file's bytes to the snapshot in force: judge, build, swap, keep.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use cellgate_table::{
+    Generation, Problems, Table,
+    accept::{self, Taken},
+    parse,
+};
+use serde::Serialize;
+use tracing::{debug, error, info, warn};
+
+use super::file::{FileError, read_table_file};
+use crate::{
+    clock,
+    config::TableConfig,
+    digest::Digest,
+    metrics::Metrics,
+    snapshot::{Accepted, Current, Snapshot, Source},
+    state_dir::{EarlyDeaths, StateDir},
+};
+
+/// A process that dies sooner than this after it took a table counts a death against that table.
+pub const FIRST_SECONDS: Duration = Duration::from_secs(3);
+/// A file that is always being written is tried this often before the next look.
+const TORN_READS_MAX: usize = 3;
+
+/// Judges table files and puts the good ones in force. The only writer of the snapshot.
+#[derive(Debug)]
+pub struct Loader {
+    config: TableConfig,
+    state_dir: StateDir,
+    current: Arc<Current>,
+    metrics: Arc<Metrics>,
+    status: Mutex<TableStatus>,
+    earlier_deaths: EarlyDeaths,
+    /// One look at a time; also what was looked at last, so that one refusal is told once.
+    looking: Mutex<LastLook>,
+}
+
+#[derive(Debug, Default)]
+struct LastLook {
+    /// The bytes that were good.
+    good: Option<Digest>,
+    /// The bytes that were not, if they could be read, and the first problem.
+    refused: Option<(Option<Digest>, String)>,
+}
+
+/// What `/status` and `/readyz` say of the table.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TableStatus {
+    pub last_reload: Option<LastReload>,
+    /// Why the state directory could not keep the table in force, if it could not.
+    pub state_dir_error: Option<String>,
+}
+
+/// The last look at the table file that had something to say.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastReload {
+    pub ok: bool,
+    /// One line; `problems` has all of it.
+    pub error: Option<String>,
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// SHA-256 of the bytes that were looked at, if they could be read.
+    pub digest: Option<Digest>,
+    pub problems: Option<Problems>,
+}
+
+/// How a look ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Unchanged,
+    Taken(Generation),
+    Refused(Problems),
+}
+
+impl Loader {
+    pub fn new(
+        config: TableConfig,
+        state_dir: StateDir,
+        current: Arc<Current>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let earlier_deaths = state_dir.early_deaths();
+        Self {
+            config,
+            state_dir,
+            current,
+            metrics,
+            status: Mutex::default(),
+            earlier_deaths,
+            looking: Mutex::default(),
+        }
+    }
+
+    pub fn table_path(&self) -> &Path {
+        &self.config.path
+    }
+
+    pub fn status(&self) -> TableStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The first look: the file if it is good, else the newest last good table, else none. What the file says is judged
+    /// against the last good table, as at any other time: a restart is no side door around the rules.
+    pub fn start(&self) {
+        let last_good = self.last_good();
+        if let Some(last_good) = last_good {
+            self.put_in_force(last_good);
+        }
+        self.look();
+        if self.current.load().is_none() {
+            warn!("there is no table to serve by: not ready until the table file is good");
+        }
+    }
+
+    /// The first seconds under the table in force went well.
+    pub fn survived(&self) {
+        if let Err(error) = self.state_dir.clear_mark() {
+            warn!(%error, "the mark of a start cannot be removed from the state directory");
+        }
+    }
+
+    /// The newest kept table that still parses. One on which earlier lives died early comes last of all: serving by it
+    /// may kill this life too, but a proxy without any table serves nobody for certain.
+    fn last_good(&self) -> Option<Accepted> {
+        let mut condemned = None;
+        for kept in self.state_dir.kept() {
+            let accepted = match catch_unwind(|| parse(&kept.bytes)) {
+                Ok(Ok(table)) => Accepted {
+                    table,
+                    generation: kept.generation,
+                    digest: kept.digest,
+                    source: Source::LastGood,
+                },
+                Ok(Err(problems)) => {
+                    let problem = problems.summary();
+                    warn!(
+                        generation = kept.generation.get(),
+                        problem, "a kept table is not good any more"
+                    );
+                    continue;
+                }
+                Err(_) => {
+                    error!(
+                        generation = kept.generation.get(),
+                        "a kept table made the loader panic"
+                    );
+                    continue;
+                }
+            };
+            if !self.earlier_deaths.condemn(kept.digest) {
+                return Some(accepted);
+            }
+            error!(
+                generation = kept.generation.get(),
+                digest = %kept.digest,
+                "a kept table is skipped: the process died on it twice within its first seconds"
+            );
+            condemned.get_or_insert(accepted);
+        }
+        condemned
+    }
+
+    /// Looks at the file once and takes what it finds, if it may.
+    pub fn look(&self) -> Outcome {
+        let mut last = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = match self.read() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return self.refuse(&mut last, None, error.into_problems(&self.config.path));
+            }
+        };
+        let digest = Digest::of(&bytes);
+        if last.good == Some(digest) {
+            return Outcome::Unchanged;
+        }
+        // The code that takes a table is long and its input comes from outside; if it panics, the old table stays.
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(&bytes, digest)));
+        match judged {
+            Ok(Ok(None)) => {
+                self.accepted_again(&mut last, digest);
+                Outcome::Unchanged
+            }
+            Ok(Ok(Some(accepted))) => {
+                let generation = accepted.generation;
+                self.keep(&accepted, &bytes);
+                self.put_in_force(accepted);
+                self.tell_ok(&mut last, digest);
+                Outcome::Taken(generation)
+            }
+            Ok(Err(problems)) => {
+                let problems = problems.in_file(self.config.path.display());
+                self.refuse(&mut last, Some(digest), problems)
+            }
+            Err(_) => {
+                let message =
+                    "the loader failed on this table: a mistake in cellgate, not in the file";
+                let problems =
+                    Problems::whole_file(message, "please report it together with the file");
+                self.refuse(
+                    &mut last,
+                    Some(digest),
+                    problems.in_file(self.config.path.display()),
+                )
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, FileError> {
+        for _ in 1..TORN_READS_MAX {
+            match read_table_file(&self.config.path) {
+                Err(FileError::Torn) => std::thread::sleep(Duration::from_millis(5)),
+                result => return result,
+            }
+        }
+        read_table_file(&self.config.path)
+    }
+
+    /// The table to put in force, or `None` when the file says what is in force already.
+    fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Option<Accepted>, Problems> {
+        let snapshot = self.current.load();
+        if self.earlier_deaths.condemn(digest)
+            && snapshot.as_ref().is_some_and(|s| s.digest != digest)
+        {
+            return Err(Problems::whole_file(
+                "the process died on this table twice within its first seconds, so it is skipped",
+                "change the file, or remove the file `starting` from the state directory and restart",
+            ));
+        }
+        let current = snapshot.as_ref().map(|s| accept::Current {
+            generation: s.generation,
+            table: &s.table,
+        });
+        match accept::take(bytes, current, &self.config.move_limits)? {
+            Taken::Unchanged => Ok(None),
+            Taken::Changed { table, generation } => Ok(Some(Accepted {
+                table,
+                generation,
+                digest,
+                source: Source::File,
+            })),
+        }
+    }
+
+    /// Kept before it is in force, so that a crash on this very table finds it named in the mark.
+    fn keep(&self, accepted: &Accepted, bytes: &[u8]) {
+        let kept = self
+            .state_dir
+            .keep(accepted.generation, accepted.digest, bytes);
+        let error = kept.err().map(|error| error.to_string());
+        if let Some(error) = &error {
+            self.metrics.state_write_failures.inc();
+            error!(
+                directory = %self.state_dir.path().display(), error,
+                "the table cannot be kept for a restart; it is in force all the same"
+            );
+        }
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state_dir_error = error;
+    }
+
+    fn put_in_force(&self, accepted: Accepted) {
+        if let Err(error) = self
+            .state_dir
+            .mark_start(accepted.digest, &self.earlier_deaths)
+        {
+            debug!(%error, "the start under a table cannot be marked in the state directory");
+        }
+        let previous = self.current.load();
+        let snapshot = Snapshot::build(accepted, previous.as_deref(), &self.metrics);
+        info!(
+            generation = snapshot.generation.get(),
+            digest = %snapshot.digest,
+            source = ?snapshot.source,
+            cells = snapshot.cells().len(),
+            overrides = snapshot.table.overrides().len(),
+            "table in force"
+        );
+        self.publish_metrics(&snapshot);
+        self.current.store(Arc::new(snapshot));
+        if let Some(previous) = previous {
+            self.forget_removed_cells(&previous.table);
+        }
+    }
+
+    fn publish_metrics(&self, snapshot: &Snapshot) {
+        let seconds = snapshot
+            .loaded_at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let as_i64 = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics
+            .table_generation
+            .set(as_i64(snapshot.generation.get()));
+        self.metrics
+            .table_loaded_timestamp
+            .set(as_i64(seconds.as_secs()));
+        self.metrics
+            .table_from_last_good
+            .set(i64::from(snapshot.source == Source::LastGood));
+        let now = clock::now_ms();
+        for cell in snapshot.cells() {
+            let usable = i64::try_from(cell.usable_endpoints(now)).unwrap_or(i64::MAX);
+            cell.state.metrics.healthy_endpoints.set(usable);
+        }
+    }
+
+    fn forget_removed_cells(&self, previous: &Table) {
+        let Some(current) = self.current.load() else {
+            return;
+        };
+        for cell in previous.cells() {
+            if current.table.index_of(cell.id()).is_none() {
+                self.metrics.forget_cell(cell.id().as_str());
+            }
+        }
+    }
+
+    /// The file says what is in force, in the same or in other words.
+    fn accepted_again(&self, last: &mut LastLook, digest: Digest) {
+        if let Some(snapshot) = self.current.load()
+            && (snapshot.source == Source::LastGood || snapshot.digest != digest)
+        {
+            let accepted = Accepted {
+                table: snapshot.table.clone(),
+                generation: snapshot.generation,
+                digest,
+                source: Source::File,
+            };
+            self.put_in_force(accepted);
+        }
+        self.tell_ok(last, digest);
+    }
+
+    fn tell_ok(&self, last: &mut LastLook, digest: Digest) {
+        *last = LastLook {
+            good: Some(digest),
+            refused: None,
+        };
+        self.metrics.table_last_reload_success.set(1);
+        self.tell(LastReload {
+            ok: true,
+            error: None,
+            at: clock::rfc3339(SystemTime::now()),
+            digest: Some(digest),
+            problems: None,
+        });
+    }
+
+    /// Logs and counts a refusal; the same file seen again on the timer is the same refusal.
+    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, problems: Problems) -> Outcome {
+        let refused = (digest, problems.summary());
+        if last.refused.as_ref() == Some(&refused) {
+            debug!(problem = refused.1, "the table file is still refused");
+            return Outcome::Refused(problems);
+        }
+        let summary = refused.1.clone();
+        *last = LastLook {
+            good: None,
+            refused: Some(refused),
+        };
+        warn!(
+            path = %self.config.path.display(),
+            problem = summary,
+            problems = problems.count(),
+            "the table file is refused; the table in force stays"
+        );
+        self.metrics.table_reload_failures.inc();
+        self.metrics.table_last_reload_success.set(0);
+        self.tell(LastReload {
+            ok: false,
+            error: Some(summary),
+            at: clock::rfc3339(SystemTime::now()),
+            digest,
+            problems: Some(problems.clone()),
+        });
+        Outcome::Refused(problems)
+    }
+
+    fn tell(&self, last_reload: LastReload) {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last_reload = Some(last_reload);
+    }
+}
+
+#[cfg(test)]
+mod tests;
