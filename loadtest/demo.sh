@@ -54,10 +54,10 @@ check_ports() {
     fi
   done
   [ -n "$taken" ] || return 0
-  echo "demo: another program listens on 127.0.0.1, port$taken"
+  echo "demo: another program listens on these ports of 127.0.0.1:$taken"
   if command -v lsof >/dev/null 2>&1; then
     for port in $taken; do
-      lsof -nP -iTCP:"$port" -sTCP:LISTEN 2>/dev/null | sed -n 's/^\([^ ]* *[0-9]*\) .*/    \1/p' | sort -u
+      lsof -nP -iTCP:"$port" -sTCP:LISTEN 2>/dev/null | awk -v p="$port" 'NR > 1 { print "    " p ": " $1 ", process " $2 }'
     done
   fi
   echo "End it (another demo, perhaps), or use other ports: make demo PORT_OFFSET=10000"
@@ -75,6 +75,9 @@ build() {
   esac
   BIN=$TARGET/debug
   DEMO=$TARGET/demo
+  if [ "$PORT_OFFSET" != 0 ]; then
+    DEMO=$DEMO-$PORT_OFFSET # two demos at once need two folders
+  fi
   heading "Building"
   if [ ! -x "$BIN/cellgate-proxy" ]; then
     echo "The first time this takes some minutes; after that, seconds."
@@ -196,9 +199,13 @@ get_without_curl() {
     Host:*) host=$header header='' ;;
   esac
   {
-    printf 'GET %s HTTP/1.1\r\n%s\r\n%sConnection: close\r\n\r\n' "$path" "$host" "${header:+$header$'\r\n'}" >&3
-    IFS= read -r -d '' -t 5 answer <&3 || true
-  } 3<>"/dev/tcp/127.0.0.1/$port"
+    printf 'GET %s HTTP/1.1\r\n%s\r\n' "$path" "$host"
+    if [ -n "$header" ]; then
+      printf '%s\r\n' "$header"
+    fi
+    printf 'Connection: close\r\n\r\n'
+    IFS= read -r -d '' -t 5 answer || true
+  } <>"/dev/tcp/127.0.0.1/$port" >&0
   printf '%s' "$answer"
 }
 
@@ -227,13 +234,12 @@ show_tenant() {
     return
   fi
   get "$ADMIN_PORT" "/explain?tenant=$key"
-  why="owns slot $(field slot)"
-  if [ "$(field owner)" = override ]; then
-    why="override of $(field tenant), whose slot is $(field slot)"
-  fi
-  if [ "$(field is_alias)" = true ]; then
-    why="$key is an alias: $why"
-  fi
+  case "$(field owner) $(field is_alias)" in
+    "slot false") why="owns slot $(field slot), which is the slot of $key" ;;
+    "override false") why="$key is pinned here by an override" ;;
+    "override true") why="$key is an alias of $(field tenant), which is pinned here" ;;
+    *) why="owner $(field owner), alias $(field is_alias)" ;;
+  esac
   row "$header" "$cell" "$why"
   [ "$cell" = "$(field cell)" ] || wrong "/explain says $(field cell)"
 }
@@ -286,7 +292,7 @@ show_move() {
     sleep 0.02
   done
   if [ -n "$began" ]; then
-    took=", $(((ended - began) / 1000)) ms after the edit"
+    took=", seen $(((ended - began) / 1000)) ms after the edit"
   fi
   get "$ADMIN_PORT" "/explain?tenant=acme"
   row "x-tenant-id: acme" "eu-2" "generation $before is now $(field generation)$took"

@@ -51,13 +51,48 @@ pub struct CellMetrics {
     pub healthy_endpoints: IntGauge,
     pub retries: IntCounter,
     pub ejections: IntCounter,
-    upstream_errors: [IntCounter; Reason::COUNT],
-    rejected: [IntCounter; Reason::COUNT],
+    upstream_errors: ByReason,
+    rejected: ByReason,
+}
+
+/// Why a request that has a cell is refused at the edge.
+const CELL_REJECTIONS: [Reason; 3] = [
+    Reason::Rejected,
+    Reason::CellOverloaded,
+    Reason::NoHealthyEndpoint,
+];
+/// How a try to reach an endpoint fails.
+const UPSTREAM_FAILURES: [Reason; 3] = [
+    Reason::ConnectFailed,
+    Reason::UpstreamError,
+    Reason::UpstreamTimeout,
+];
+
+/// One counter per reason of a short list, bound in advance.
+#[derive(Debug)]
+struct ByReason([(Reason, IntCounter); 3]);
+
+impl ByReason {
+    fn of(counters: &IntCounterVec, cell: &str, reasons: [Reason; 3]) -> Self {
+        Self(reasons.map(|reason| (reason, counters.with_label_values(&[cell, reason.code()]))))
+    }
+
+    fn inc(&self, reason: Reason) {
+        let counter = self.0.iter().find(|(known, _)| *known == reason);
+        debug_assert!(counter.is_some(), "{reason} is not counted here");
+        if let Some((_, counter)) = counter {
+            counter.inc();
+        }
+    }
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Metrics {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a flat list: one metric after the other"
+    )]
     pub fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
@@ -163,9 +198,6 @@ impl Metrics {
 
     /// The handles of one cell.
     pub fn of_cell(&self, cell: &str) -> CellMetrics {
-        let by_reason = |counters: &IntCounterVec| {
-            Reason::ALL.map(|reason| counters.with_label_values(&[cell, reason.code()]))
-        };
         CellMetrics {
             requests: self.requests.with_label_values(&[cell]),
             responses: CLASSES.map(|class| self.responses.with_label_values(&[cell, class])),
@@ -174,8 +206,8 @@ impl Metrics {
             healthy_endpoints: self.healthy_endpoints.with_label_values(&[cell]),
             retries: self.upstream_retries.with_label_values(&[cell]),
             ejections: self.ejections.with_label_values(&[cell]),
-            upstream_errors: by_reason(&self.upstream_errors),
-            rejected: by_reason(&self.rejected),
+            upstream_errors: ByReason::of(&self.upstream_errors, cell, UPSTREAM_FAILURES),
+            rejected: ByReason::of(&self.rejected, cell, CELL_REJECTIONS),
         }
     }
 
@@ -191,10 +223,12 @@ impl Metrics {
         for class in CLASSES {
             let _ = self.responses.remove_label_values(&[cell, class]);
         }
-        for reason in Reason::ALL {
+        for reason in UPSTREAM_FAILURES {
             let _ = self
                 .upstream_errors
                 .remove_label_values(&[cell, reason.code()]);
+        }
+        for reason in CELL_REJECTIONS {
             let _ = self.rejected.remove_label_values(&[cell, reason.code()]);
         }
     }
@@ -222,11 +256,11 @@ impl Default for Metrics {
 
 impl CellMetrics {
     pub fn upstream_error(&self, reason: Reason) {
-        self.upstream_errors[reason.index()].inc();
+        self.upstream_errors.inc(reason);
     }
 
     pub fn rejected(&self, reason: Reason) {
-        self.rejected[reason.index()].inc();
+        self.rejected.inc(reason);
     }
 
     pub fn response(&self, status: u16) {

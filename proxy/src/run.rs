@@ -30,7 +30,7 @@ use crate::{
     metrics::Metrics,
     snapshot::Current,
     state_dir::StateDir,
-    watch::{self, FIRST_SECONDS, Loader, Wake, Waker, Watcher},
+    watch::{self, Loader, Wake, Waker, Watcher},
 };
 
 /// Threads of the admin listener.
@@ -99,7 +99,7 @@ pub fn serve(config: Config) -> ExitCode {
     if watcher.join().is_err() {
         error!("the table watcher failed");
     }
-    loader.survived();
+    loader.survive(Duration::ZERO);
     if let Some(writer) = log_writer {
         writer.finish();
     }
@@ -217,7 +217,6 @@ fn build_server(
     let housekeeping = Housekeeping {
         waker,
         access_log: parts.access_log,
-        loader: parts.loader,
     };
     server.add_service(background_service("housekeeping", housekeeping));
     (server, timeouts.shutdown_delay)
@@ -251,11 +250,10 @@ fn run_in_thread(
         })
 }
 
-/// The signals that do not end the process, and the mark of the first seconds.
+/// The signals that do not end the process.
 struct Housekeeping {
     waker: Waker,
     access_log: AccessLog,
-    loader: Arc<Loader>,
 }
 
 #[async_trait]
@@ -268,8 +266,6 @@ impl BackgroundService for Housekeeping {
             error!("SIGHUP and SIGUSR1 cannot be handled");
             return;
         };
-        let mut first_seconds = Box::pin(tokio::time::sleep(FIRST_SECONDS));
-        let mut survived = false;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
@@ -277,10 +273,6 @@ impl BackgroundService for Housekeeping {
                     self.waker.wake(Wake::Reread);
                 }
                 _ = user1.recv() => self.access_log.reopen(),
-                () = &mut first_seconds, if !survived => {
-                    survived = true;
-                    self.loader.survived();
-                }
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
         }

@@ -5,7 +5,7 @@
 //! the good one before it, and a file that rotted on disk is noticed.
 
 use std::{
-    ffi::OsStr,
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -20,7 +20,12 @@ use crate::digest::Digest;
 const TABLES_KEPT: usize = 5;
 /// Deaths within the first seconds under a table after which it is skipped.
 const DEATHS_MAX: u32 = 2;
-const MARKER: &str = "starting";
+/// How many tables' deaths are remembered.
+const DEATHS_REMEMBERED: usize = 5;
+/// Names the table under which the process has yet to survive its first seconds.
+const MARK: &str = "starting";
+/// Counts the deaths, one table a line. Removing the file forgives all.
+const DEATHS: &str = "early-deaths";
 
 /// The directory of the last good tables.
 #[derive(Clone, Debug)]
@@ -36,17 +41,54 @@ pub struct Kept {
     pub bytes: Vec<u8>,
 }
 
-/// What is known of the process's earlier lives: on which table it died early, and how often.
+/// On which tables earlier lives of the process died within their first seconds, and how often; the latest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EarlyDeaths {
-    digest: String,
-    deaths: u32,
+    counts: Vec<(String, u32)>,
 }
 
 impl EarlyDeaths {
-    /// True for a table on which the process died too often within its first seconds.
+    /// True for a table on which the process died too often.
     pub fn condemn(&self, digest: Digest) -> bool {
-        self.deaths >= DEATHS_MAX && self.digest == digest.to_string()
+        let digest = digest.to_string();
+        self.counts
+            .iter()
+            .any(|(name, deaths)| *name == digest && *deaths >= DEATHS_MAX)
+    }
+
+    fn parse(text: &str) -> Self {
+        let line = |line: &str| {
+            let (digest, deaths) = line.split_once(' ')?;
+            Some((digest.to_owned(), deaths.trim().parse().ok()?))
+        };
+        Self {
+            counts: text
+                .lines()
+                .filter_map(line)
+                .take(DEATHS_REMEMBERED)
+                .collect(),
+        }
+    }
+
+    fn count(&mut self, digest: &str) {
+        let before = self.forget(digest);
+        self.counts
+            .insert(0, (digest.to_owned(), before.saturating_add(1)));
+        self.counts.truncate(DEATHS_REMEMBERED);
+    }
+
+    /// Returns how many deaths are forgotten.
+    fn forget(&mut self, digest: &str) -> u32 {
+        let at = self.counts.iter().position(|(name, _)| name == digest);
+        at.map_or(0, |at| self.counts.remove(at).1)
+    }
+}
+
+impl fmt::Display for EarlyDeaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.counts
+            .iter()
+            .try_for_each(|(digest, deaths)| writeln!(f, "{digest} {deaths}"))
     }
 }
 
@@ -108,7 +150,7 @@ impl StateDir {
     /// # Errors
     /// Those of the file system. The table is in force all the same; only a restart would miss it.
     pub fn keep(&self, generation: Generation, digest: Digest, bytes: &[u8]) -> io::Result<()> {
-        self.write_whole(OsStr::new(&file_name(generation, digest)), bytes)?;
+        self.write_whole(&file_name(generation, digest), bytes)?;
         for (_, name) in self.names().into_iter().skip(TABLES_KEPT) {
             fs::remove_file(self.folder.join(name))?;
         }
@@ -121,11 +163,11 @@ impl StateDir {
         clippy::disallowed_methods,
         reason = "this is the proxy's only rename, with both fsyncs around it"
     )]
-    fn write_whole(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let temporary = self
             .folder
-            .join(format!("{}.tmp-{}", name.display(), std::process::id()));
+            .join(format!("{name}.tmp-{}", std::process::id()));
         let written = (|| {
             let mut file = OpenOptions::new()
                 .write(true)
@@ -144,42 +186,43 @@ impl StateDir {
         written
     }
 
-    /// Marks the first seconds under a table. While the mark stands, a death counts against that table.
-    pub fn mark_start(&self, digest: Digest, earlier: &EarlyDeaths) -> io::Result<()> {
-        let digest = digest.to_string();
-        let deaths = if earlier.digest == digest {
-            earlier.deaths
-        } else {
-            0
-        };
-        self.write_whole(
-            OsStr::new(MARKER),
-            format!("{digest} {deaths}\n").as_bytes(),
-        )
+    /// Marks the first seconds under a table. A mark that a later life finds is a death that counts against it.
+    pub fn mark_start(&self, digest: Digest) -> io::Result<()> {
+        self.write_whole(MARK, format!("{digest}\n").as_bytes())
     }
 
-    /// The first seconds went well, or the process ends in good order.
-    pub fn clear_mark(&self) -> io::Result<()> {
-        match fs::remove_file(self.folder.join(MARKER)) {
+    /// The first seconds under a table went well, or the process ends in good order: the table is not to blame.
+    pub fn survived(&self, digest: Digest) -> io::Result<()> {
+        self.remove(MARK)?;
+        let mut deaths = self.read_deaths();
+        if deaths.forget(&digest.to_string()) == 0 {
+            return Ok(());
+        }
+        self.write_whole(DEATHS, deaths.to_string().as_bytes())
+    }
+
+    /// The early deaths of all earlier lives; that of the last one is counted now, from the mark that it left behind.
+    pub fn early_deaths(&self) -> EarlyDeaths {
+        let mut deaths = self.read_deaths();
+        if let Ok(mark) = fs::read_to_string(self.folder.join(MARK)) {
+            deaths.count(mark.trim());
+            let written = self.write_whole(DEATHS, deaths.to_string().as_bytes());
+            if let Err(error) = written.and_then(|()| self.remove(MARK)) {
+                warn!(%error, "an early death cannot be noted in the state directory");
+            }
+        }
+        deaths
+    }
+
+    fn read_deaths(&self) -> EarlyDeaths {
+        let text = fs::read_to_string(self.folder.join(DEATHS)).unwrap_or_default();
+        EarlyDeaths::parse(&text)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
-    }
-
-    /// Reads the mark that an earlier life left behind; its being there means that life ended early.
-    pub fn early_deaths(&self) -> EarlyDeaths {
-        let Ok(text) = fs::read_to_string(self.folder.join(MARKER)) else {
-            return EarlyDeaths::default();
-        };
-        let mut words = text.split_whitespace();
-        let digest = words.next().unwrap_or_default().to_owned();
-        let deaths = words
-            .next()
-            .and_then(|word| word.parse::<u32>().ok())
-            .unwrap_or(0);
-        EarlyDeaths {
-            digest,
-            deaths: deaths.saturating_add(1),
         }
     }
 }

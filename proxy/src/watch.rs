@@ -76,13 +76,13 @@ pub struct Watcher {
 impl Watcher {
     pub fn new(
         loader: Arc<Loader>,
-        (waker, wakes): (Waker, Receiver<Wake>),
+        channel: (Waker, Receiver<Wake>),
         poll_interval: Duration,
     ) -> Self {
         Self {
             loader,
-            waker,
-            wakes,
+            waker: channel.0,
+            wakes: channel.1,
             poll_interval,
         }
     }
@@ -100,7 +100,11 @@ impl Watcher {
         let mut read_at = Instant::now();
         loop {
             directory.arm();
-            let mut wake = match self.wakes.recv_timeout(self.poll_interval) {
+            let to_survive = self.loader.survive(FIRST_SECONDS);
+            let pause = self
+                .poll_interval
+                .min(to_survive.unwrap_or(self.poll_interval));
+            let mut wake = match self.wakes.recv_timeout(pause) {
                 Ok(wake) => Some(wake),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,

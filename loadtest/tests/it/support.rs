@@ -4,7 +4,10 @@
 //! Everything panics where it fails, with what was waited for, so that tests need no `unwrap`.
 
 pub(crate) mod cell;
+pub(crate) mod fleet;
 pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod table;
 pub(crate) mod wire;
 
 use std::{

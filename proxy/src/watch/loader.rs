@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use cellgate_table::{
@@ -41,6 +41,8 @@ pub struct Loader {
     earlier_deaths: EarlyDeaths,
     /// One look at a time; also what was looked at last, so that one refusal is told once.
     looking: Mutex<LastLook>,
+    /// Since when the table in force stands marked as one that has yet to prove itself.
+    marked: Mutex<Option<(Instant, Digest)>>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +98,7 @@ impl Loader {
             status: Mutex::default(),
             earlier_deaths,
             looking: Mutex::default(),
+            marked: Mutex::default(),
         }
     }
 
@@ -123,11 +126,22 @@ impl Loader {
         }
     }
 
-    /// The first seconds under the table in force went well.
-    pub fn survived(&self) {
-        if let Err(error) = self.state_dir.clear_mark() {
-            warn!(%error, "the mark of a start cannot be removed from the state directory");
+    /// Notes that the process lives on under the table in force: after its first seconds, or when the process ends in
+    /// good order, that table is not to blame for any death.
+    ///
+    /// Returns how long until there is something to note.
+    pub fn survive(&self, first_seconds: Duration) -> Option<Duration> {
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, digest) = (*marked)?;
+        let lived = since.elapsed();
+        if lived < first_seconds {
+            return Some(first_seconds.saturating_sub(lived));
         }
+        *marked = None;
+        if let Err(error) = self.state_dir.survived(digest) {
+            warn!(%error, "it cannot be noted in the state directory that the start went well");
+        }
+        None
     }
 
     /// The newest kept table that still parses. One on which earlier lives died early comes last of all: serving by it
@@ -234,7 +248,7 @@ impl Loader {
         {
             return Err(Problems::whole_file(
                 "the process died on this table twice within its first seconds, so it is skipped",
-                "change the file, or remove the file `starting` from the state directory and restart",
+                "change the file, or remove the file `early-deaths` from the state directory and restart",
             ));
         }
         let current = snapshot.as_ref().map(|s| accept::Current {
@@ -272,11 +286,12 @@ impl Loader {
     }
 
     fn put_in_force(&self, accepted: Accepted) {
-        if let Err(error) = self
-            .state_dir
-            .mark_start(accepted.digest, &self.earlier_deaths)
-        {
-            debug!(%error, "the start under a table cannot be marked in the state directory");
+        match self.state_dir.mark_start(accepted.digest) {
+            Ok(()) => {
+                let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+                *marked = Some((Instant::now(), accepted.digest));
+            }
+            Err(error) => debug!(%error, "the start under a table cannot be marked on disk"),
         }
         let previous = self.current.load();
         let snapshot = Snapshot::build(accepted, previous.as_deref(), &self.metrics);

@@ -1,6 +1,6 @@
 //! Paths through a document, and where they stand in its text.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use saphyr_parser::{Event, Marker, Parser};
 
@@ -150,7 +150,8 @@ impl Places {
             open: Vec::new(),
             root: &mut self.root,
         };
-        let mut events = Parser::new_from_str(text);
+        let text = tamed(text);
+        let mut events = Parser::new_from_str(&text);
         while let Some(Ok((event, span))) = events.next_event() {
             let place = Place::of(&span.start);
             match event {
@@ -246,6 +247,16 @@ impl Walk<'_> {
     }
 }
 
+/// The text with the same places, but without what the position-keeping parser is stricter about than the other: tabs
+/// behind a colon and byte order marks within.
+fn tamed(text: &str) -> Cow<'_, str> {
+    if text.contains(['\t', '\u{feff}']) {
+        Cow::Owned(text.replace('\t', " ").replace('\u{feff}', "_"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// What a whole text holds, all its documents.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
@@ -263,7 +274,8 @@ pub(crate) enum Stop {
 pub(crate) fn scan(text: &str) -> Result<Scanned, Stop> {
     let mut scanned = Scanned::default();
     let mut depth = 0_usize;
-    let mut events = Parser::new_from_str(text);
+    let text = tamed(text);
+    let mut events = Parser::new_from_str(&text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| {
             if error.info().contains("recursion limit") {

@@ -337,41 +337,48 @@ pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
-    let word_chars = word.chars().count();
     let mut best: Option<(usize, &str)> = None;
     let mut is_tie = false;
     for candidate in known {
-        let candidate_chars = candidate.chars().count();
-        let allowed = (candidate_chars / 3).max(1);
-        if candidate_chars.abs_diff(word_chars) > allowed {
+        let allowed = (candidate.len() / 3).max(1);
+        let limit = best.map_or(allowed, |(least, _)| allowed.min(least));
+        let Some(distance) = edit_distance(word.as_bytes(), candidate.as_bytes(), limit) else {
             continue;
-        }
-        let distance = edit_distance(word, candidate);
-        match best {
-            _ if distance > allowed => {}
-            Some((least, _)) if distance > least => {}
-            Some((least, _)) if distance == least => is_tie = true,
-            _ => {
-                best = Some((distance, candidate));
-                is_tie = false;
-            }
+        };
+        is_tie = best.is_some_and(|(least, _)| distance == least);
+        if !is_tie {
+            best = Some((distance, candidate));
         }
     }
     best.filter(|_| !is_tie).map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance, in characters.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
+/// Levenshtein's distance, in bytes (what is known is ASCII); `None` when it is beyond `limit`.
+fn edit_distance(left: &[u8], right: &[u8], limit: usize) -> Option<usize> {
+    // What both begin and end with costs nothing: names of a fleet are often alike.
+    let same = left.iter().zip(right).take_while(|(l, r)| l == r).count();
+    let (left, right) = (&left[same..], &right[same..]);
+    let ends = left.iter().rev().zip(right.iter().rev());
+    let same = ends.take_while(|(l, r)| l == r).count();
+    let (left, right) = (&left[..left.len() - same], &right[..right.len() - same]);
+    if left.len().abs_diff(right.len()) > limit {
+        return None;
+    }
     let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
+    for (i, l) in left.iter().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, r) in right.iter().enumerate() {
-            let replace = diagonal + usize::from(l != *r);
+            let replace = diagonal + usize::from(l != r);
             diagonal = row[j + 1];
             row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
         }
+        if row.iter().all(|distance| *distance > limit) {
+            return None;
+        }
     }
-    row[right.len()]
+    Some(row[right.len()]).filter(|distance| *distance <= limit)
 }
+
+#[cfg(test)]
+mod tests;

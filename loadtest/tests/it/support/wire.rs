@@ -37,19 +37,20 @@ pub(crate) struct Answer {
 impl Connection {
     #[track_caller]
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
-        stream.set_nodelay(true).expect("the socket is open");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("the limit is not zero");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("the limit is not zero");
-        Self {
+        Self::try_open(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// For an address where perhaps nobody listens.
+    pub(crate) fn try_open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self {
             stream,
             received: Vec::new(),
-        }
+        })
     }
 
     /// For what is not here: shutting one side down, other time limits.

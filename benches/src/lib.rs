@@ -1,0 +1,100 @@
+//! Tables to measure with: generated, the same in every run.
+
+use std::fmt::Write as _;
+
+use cellgate_proxy::{
+    digest::Digest,
+    snapshot::{Accepted, Source},
+};
+use cellgate_table::{Generation, Table, parse};
+
+/// Cells of a generated table.
+const CELLS: usize = 16;
+
+/// The key of tenant number `number`, in the shape that many services use.
+pub fn tenant(number: usize) -> String {
+    format!("tenant-{number:08x}")
+}
+
+/// A table file with that many overrides, spread over sixteen cells of two endpoints each.
+pub fn table_text(overrides: usize) -> String {
+    let mut text = String::from("format: 1\nhash: { seed: 0, slots: 65536 }\ncells:\n");
+    let slots_per_cell = 65_536 / CELLS;
+    for cell in 0..CELLS {
+        line(
+            &mut text,
+            format_args!(
+                "  cell-{cell}: {{ endpoints: [{{ address: \"10.0.{cell}.1:80\" }}, {{ address: \"10.0.{cell}.2:80\" }}] }}"
+            ),
+        );
+    }
+    text.push_str("slots:\n");
+    for cell in 0..CELLS {
+        let first = cell * slots_per_cell;
+        line(
+            &mut text,
+            format_args!(
+                "  cell-{cell}: [\"{first}-{}\"]",
+                first + slots_per_cell - 1
+            ),
+        );
+    }
+    text.push_str("overrides:\n");
+    for number in 0..overrides {
+        line(
+            &mut text,
+            format_args!("  {}: cell-{}", tenant(number), number % CELLS),
+        );
+    }
+    text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    writeln!(text, "{words}").expect("writing to a string never fails");
+}
+
+/// The same, read.
+pub fn table(overrides: usize) -> Table {
+    parse(table_text(overrides).as_bytes()).expect("a generated table is good")
+}
+
+/// The same, as the proxy takes it.
+pub fn accepted(table: Table) -> Accepted {
+    Accepted {
+        table,
+        generation: Generation::FIRST,
+        digest: Digest::of(b"bench"),
+        source: Source::File,
+    }
+}
+
+/// Numbers that look random and are the same in every run (xorshift, Marsaglia 2003), so that look-ups do not walk
+/// memory in order.
+#[derive(Clone, Debug)]
+pub struct Scatter(u64);
+
+impl Default for Scatter {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Iterator for Scatter {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Some(self.0)
+    }
+}
+
+/// That many keys in scattered order, out of `count` tenants.
+pub fn scattered_keys(count: usize, keys: usize) -> Vec<String> {
+    let draw = |random: u64| usize::try_from(random % count as u64).expect("below a usize");
+    Scatter::default()
+        .take(keys)
+        .map(|random| tenant(draw(random)))
+        .collect()
+}

@@ -1,0 +1,446 @@
+//! Proxies under test.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    PATIENCE,
+    process::{Process, Signal},
+    wait_for, wait_until,
+    wire::{Answer, Connection, Request},
+};
+
+/// The header that names the tenant, unless `tenant_key` is set otherwise.
+pub(crate) const TENANT: &str = "x-tenant-id";
+
+/// The user and group `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// A running proxy in a scratch directory of its own: `proxy.yaml`, `tables/table.yaml`, `state/`.
+/// It listens on free ports, which change when it is started again.
+pub(crate) struct Proxy {
+    directory: TempDir,
+    user: Option<u32>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    process: Process,
+}
+
+/// How to start a proxy.
+pub(crate) struct Plan {
+    directory: TempDir,
+    /// The top-level keys of `proxy.yaml`, with their values in YAML.
+    config: BTreeMap<String, String>,
+    user: Option<u32>,
+}
+
+impl Plan {
+    /// Sets a top-level key of `proxy.yaml`, in the place of the default there may be:
+    /// `.set("timeouts", "{ shutdown_ms: 500 }")`.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        self.config.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The table that it starts with.
+    pub(crate) fn table(self, table: impl ToString) -> Self {
+        fs::write(self.table_path(), table.to_string()).expect("the scratch directory is ours");
+        self
+    }
+
+    /// To put other things there before the start.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn table_path(&self) -> PathBuf {
+        table_path(self.directory())
+    }
+
+    /// Runs it as the user `nobody` if the test runs as root, whom no permission stops.
+    pub(crate) fn without_privileges(mut self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            self.user = Some(NOBODY);
+        }
+        self
+    }
+
+    /// Starts the proxy, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(self) -> Proxy {
+        let proxy = self.start_unready();
+        proxy.wait_ready();
+        proxy
+    }
+
+    /// Starts the proxy, and waits until its ports are known.
+    #[track_caller]
+    pub(crate) fn start_unready(self) -> Proxy {
+        self.write_config();
+        let Self {
+            directory, user, ..
+        } = self;
+        if let Some(user) = user {
+            give_to(user, directory.path());
+        }
+        let process = Process::start("the proxy", &mut serve(directory.path(), user));
+        let (address, admin) = ports(&process);
+        Proxy {
+            directory,
+            user,
+            address,
+            admin,
+            process,
+        }
+    }
+
+    /// Starts a proxy that ends by itself; returns how, and what it said.
+    #[track_caller]
+    pub(crate) fn run_to_end(self) -> (ExitStatus, String) {
+        self.write_config();
+        let mut process = Process::start("the proxy", &mut serve(self.directory(), self.user));
+        let status = process.wait(PATIENCE);
+        (status, process.output())
+    }
+
+    fn write_config(&self) {
+        let mut text = String::new();
+        for (key, value) in &self.config {
+            writeln!(text, "{key}: {value}").expect("a String takes whatever is written");
+        }
+        fs::write(self.directory().join("proxy.yaml"), text)
+            .expect("the scratch directory is ours");
+    }
+}
+
+impl Proxy {
+    /// With the tenant in the header [`TENANT`], free ports, an empty state directory and no table.
+    pub(crate) fn plan() -> Plan {
+        let directory = TempDir::new().expect("the temporary directory can be written to");
+        fs::create_dir(directory.path().join("tables")).expect("the scratch directory is ours");
+        let config = [
+            (
+                "listeners",
+                r#"[{ name: edge, address: "127.0.0.1:0", protocol: http }]"#,
+            ),
+            ("tenant_key", "[{ header: x-tenant-id }]"),
+            ("table", "{ path: tables/table.yaml }"),
+            ("state_dir", "state"),
+            ("admin", r#"{ address: "127.0.0.1:0" }"#),
+            // Many tests run at once.
+            ("threads", "2"),
+        ];
+        Plan {
+            directory,
+            config: config.map(|(key, value)| (key.into(), value.into())).into(),
+            user: None,
+        }
+    }
+
+    /// A ready proxy with the defaults and this table.
+    #[track_caller]
+    pub(crate) fn start(table: impl ToString) -> Self {
+        Self::plan().table(table).start()
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators look.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn table_path(&self) -> PathBuf {
+        table_path(self.directory())
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.directory().join("state")
+    }
+
+    /// Sends a GET for a tenant on a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, tenant: impl AsRef<[u8]>, path: &str) -> Answer {
+        Request::get(path).header(TENANT, tenant).send(self.address)
+    }
+
+    /// The same for somebody who expects to be refused a connection or cut off.
+    pub(crate) fn try_get(&self, tenant: impl AsRef<[u8]>, path: &str) -> io::Result<Answer> {
+        let mut connection = Connection::try_open(self.address)?;
+        connection.send(Request::get(path).header(TENANT, tenant).bytes())?;
+        connection.answer("GET")
+    }
+
+    /// The cell that answers a tenant; panics if none does.
+    #[track_caller]
+    pub(crate) fn cell_of(&self, tenant: impl AsRef<[u8]>) -> String {
+        let answer = self.get(tenant, "/");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+            .header("x-cell")
+            .expect("demo cells name themselves")
+            .to_owned()
+    }
+
+    /// An answer of the admin listener.
+    #[track_caller]
+    pub(crate) fn admin_get(&self, target: &str) -> Answer {
+        Request::get(target).send(self.admin)
+    }
+
+    /// `/status`.
+    #[track_caller]
+    pub(crate) fn status(&self) -> serde_json::Value {
+        self.admin_get("/status").json()
+    }
+
+    /// `/explain` for a key of any bytes.
+    #[track_caller]
+    pub(crate) fn explain(&self, key: impl AsRef<[u8]>) -> serde_json::Value {
+        let escaped = key.as_ref().iter().fold(String::new(), |mut text, byte| {
+            write!(text, "%{byte:02x}").expect("a String takes whatever is written");
+            text
+        });
+        self.admin_get(&format!("/explain?tenant={escaped}")).json()
+    }
+
+    /// The value of a metric with exactly these labels; `name` is without `cellgate_proxy_`.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let answer = self.admin_get("/metrics");
+        let mut wanted: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        wanted.sort_unstable();
+        let series = match wanted.len() {
+            0 => format!("cellgate_proxy_{name} "),
+            _ => format!("cellgate_proxy_{name}{{{}}} ", wanted.join(",")),
+        };
+        let value = answer
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(&series))?;
+        Some(value.parse().expect("a metric is a number"))
+    }
+
+    /// The generation of the table in force, 0 without one.
+    #[track_caller]
+    pub(crate) fn generation(&self) -> u64 {
+        self.status()["generation"].as_u64().unwrap_or(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_generation(&self, generation: u64) {
+        wait_until(
+            &format!("generation {generation} is in force"),
+            PATIENCE,
+            || self.generation() == generation,
+        );
+    }
+
+    /// Waits until the table file is refused, with a reason that contains `why`; returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_refusal(&self, why: &str) -> String {
+        wait_for(
+            &format!("a refusal because of {why:?}"),
+            PATIENCE,
+            || {
+                let status = self.status();
+                let error = status["last_reload"]["error"].as_str()?;
+                error.contains(why).then(|| error.to_owned())
+            },
+        )
+    }
+
+    /// Waits until `/readyz` says so.
+    #[track_caller]
+    pub(crate) fn wait_ready(&self) {
+        wait_until("the proxy is ready", PATIENCE, || {
+            self.admin_get("/readyz").status == 200
+        });
+    }
+
+    /// Puts a table in place the recommended way: a new file, renamed over the old one.
+    pub(crate) fn write_table(&self, table: impl ToString) {
+        replace(&self.table_path(), table.to_string());
+    }
+
+    /// Writes a table into the file that is there, as some editors do.
+    pub(crate) fn write_table_in_place(&self, table: impl ToString) {
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.table_path())
+            .and_then(|mut file| file.write_all(table.to_string().as_bytes()))
+            .expect("the scratch directory is ours");
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+        self.process.wait(limit)
+    }
+
+    /// Ends it in good order.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait(PATIENCE);
+        assert!(status.success(), "{status}");
+    }
+
+    /// Starts it again in the same directory, after killing it if it still runs, and waits until it
+    /// is ready.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.restart_unready();
+        self.wait_ready();
+    }
+
+    /// Starts it again, and waits until its ports are known.
+    #[track_caller]
+    pub(crate) fn restart_unready(&mut self) {
+        self.kill();
+        let mut command = serve(self.directory.path(), self.user);
+        self.process = Process::start("the proxy", &mut command);
+        (self.address, self.admin) = ports(&self.process);
+    }
+
+    /// What it has logged since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Waits for a line in the log that contains all of these; returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, parts: &[&str]) -> String {
+        self.process
+            .wait_for_line(&format!("a line with {parts:?}"), PATIENCE, |line| {
+                let found = parts.iter().all(|part| line.contains(part));
+                found.then(|| line.to_owned())
+            })
+    }
+
+    /// How many lines of the log contain this.
+    pub(crate) fn count_in_log(&self, part: &str) -> usize {
+        self.log()
+            .lines()
+            .filter(|line| line.contains(part))
+            .count()
+    }
+}
+
+/// The program with any arguments, to be run by the test.
+pub(crate) fn command() -> Command {
+    Command::new(program())
+}
+
+/// Writes a file beside `path` and renames it over that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this test data needs to survive no crash"
+)]
+pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) {
+    let new = path.with_extension("new");
+    fs::write(&new, content)
+        .and_then(|()| fs::rename(&new, path))
+        .expect("the scratch directory is ours");
+}
+
+fn serve(directory: &Path, user: Option<u32>) -> Command {
+    let mut command = command();
+    command
+        .arg("--config")
+        .arg(directory.join("proxy.yaml"))
+        .env_remove("RUST_LOG");
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command
+}
+
+fn table_path(directory: &Path) -> PathBuf {
+    directory.join("tables/table.yaml")
+}
+
+/// Makes a scratch directory another user's.
+fn give_to(user: u32, directory: &Path) {
+    for path in [directory, &directory.join("tables")] {
+        chown(path, Some(user), Some(user)).expect("root may give files away");
+    }
+    fs::set_permissions(directory, PermissionsExt::from_mode(0o755))
+        .expect("root may change permissions");
+}
+
+/// The proxy says where it listens before anything else.
+#[track_caller]
+fn ports(process: &Process) -> (SocketAddr, SocketAddr) {
+    let port = |listener: &str| {
+        let name = format!("listening listener=\"{listener}\" address=");
+        process.wait_for_line(&name, PATIENCE, |line| {
+            let (_, address) = line.split_once(&name)?;
+            address.trim().parse().ok()
+        })
+    };
+    (port("edge"), port("admin"))
+}
+
+/// The proxy lies where cargo puts all programs of the workspace. Cargo builds those of other
+/// packages only when asked to, so this one may be missing or older than its sources.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = Path::new(env!("CARGO_BIN_EXE_demo-cell")).with_file_name("cellgate-proxy");
+        let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let Some(built) = modified(&program) else {
+            panic!(
+                "{} is not there: build it with `make build`",
+                program.display()
+            );
+        };
+        // Beside each program cargo leaves the list of its sources: `program: source source …`.
+        let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+        let newer = sources
+            .split_whitespace()
+            .skip(1)
+            .find(|source| modified(Path::new(source)) > Some(built));
+        if let Some(source) = newer {
+            panic!("cellgate-proxy is older than {source}: build it with `make build`");
+        }
+        program
+    })
+}
