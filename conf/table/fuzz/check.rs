@@ -19,8 +19,14 @@ pub(crate) fn check(bytes: &[u8]) {
             assert!(!problems.is_empty(), "a refusal without a reason");
             assert!(problems.problems.len() <= limits::PROBLEMS_TOLD_MAX);
             for problem in &problems.problems {
-                assert!(!problem.message.is_empty() && !problem.hint.is_empty(), "{problem:?}");
-                assert!(problem.line != Some(0) && problem.column != Some(0), "{problem:?}");
+                assert!(
+                    !problem.message.is_empty() && !problem.hint.is_empty(),
+                    "{problem:?}"
+                );
+                assert!(
+                    problem.line != Some(0) && problem.column != Some(0),
+                    "{problem:?}"
+                );
                 assert!(problem.to_string().lines().count() == 1, "{problem:?}");
             }
         }

@@ -670,12 +670,18 @@ fn places_count_characters() {
     check(format!("\u{feff}{GOOD}"), &[]);
     check(format!("---\n{GOOD}...\n"), &[]);
     check(format!("%YAML 1.2\n---\n{GOOD}"), &[]);
-    check_good_but("weight: 1 }", "\tweight:\t0\t}\t# a", &[
-        "7:47: cells.eu-1.endpoints[0].weight: is 0, out of range; write a whole number from 1 to 1000",
-    ]);
-    check_good_but("acme: us-west-2", "a\u{feff}b: eu-9", &[
-        "17:8: overrides.\"a\\u{feff}b\": there is no cell `eu-9`; did you mean `eu-1`?",
-    ]);
+    check_good_but(
+        "weight: 1 }",
+        "\tweight:\t0\t}\t# a",
+        &[
+            "7:47: cells.eu-1.endpoints[0].weight: is 0, out of range; write a whole number from 1 to 1000",
+        ],
+    );
+    check_good_but(
+        "acme: us-west-2",
+        "a\u{feff}b: eu-9",
+        &["17:8: overrides.\"a\\u{feff}b\": there is no cell `eu-9`; did you mean `eu-1`?"],
+    );
     // Only the problems' own paths are kept, wherever they stand.
     check(
         "- [a, {b: c}]\n",

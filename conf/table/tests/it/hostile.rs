@@ -8,7 +8,11 @@ use std::{
 use cellgate_table::parse;
 
 /// How large the files are. Without optimisation everything takes ten times as long.
-const MANY: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
+const MANY: usize = if cfg!(debug_assertions) {
+    20_000
+} else {
+    1_000_000
+};
 
 /// Time to refuse a file with [`MANY`] mistakes. It takes a second or two on an idle machine; what is quadratic takes hours.
 const BUDGET: Duration = Duration::from_secs(30);
@@ -50,8 +54,18 @@ fn aliases_that_unfold() {
     }
     let unfold = "aliases unfold to far more than the file's size";
     check(&laughs, unfold);
-    check(&lines(&format!("a: &a {}", "x".repeat(MANY)), "a@: *a", MANY / 10), unfold);
-    check(&lines(&format!("a: &a {}", "x".repeat(MANY)), "? *a\n: @", MANY / 10), unfold);
+    check(
+        &lines(&format!("a: &a {}", "x".repeat(MANY)), "a@: *a", MANY / 10),
+        unfold,
+    );
+    check(
+        &lines(
+            &format!("a: &a {}", "x".repeat(MANY)),
+            "? *a\n: @",
+            MANY / 10,
+        ),
+        unfold,
+    );
     check("a: &a [*a]\n", "is nested too deep");
 }
 
@@ -59,7 +73,17 @@ fn aliases_that_unfold() {
 fn nesting() {
     let deep = "is nested too deep";
     check(&"[".repeat(10_000), deep);
-    for unit in ["[", "[\n", "{a: ", "{? ", "[{\"}\": ", "- ", "[]: [", "!!seq [", "[ # ]\n"] {
+    for unit in [
+        "[",
+        "[\n",
+        "{a: ",
+        "{? ",
+        "[{\"}\": ",
+        "- ",
+        "[]: [",
+        "!!seq [",
+        "[ # ]\n",
+    ] {
         let problems = parse(unit.repeat(2_000).as_bytes()).unwrap_err();
         assert_eq!(problems.count(), 1, "{unit:?}");
         check(&unit.repeat(MANY), "");
@@ -76,15 +100,36 @@ fn nesting() {
 
 #[test]
 fn a_million_mistakes() {
-    check(&table(1, "0", &lines("", "unknown-@: 1", MANY)), "unknown-0: is not a known key");
+    check(
+        &table(1, "0", &lines("", "unknown-@: 1", MANY)),
+        "unknown-0: is not a known key",
+    );
     let repeated = lines("", "unknown-@: 1", MANY / 2) + &"format: 1\n".repeat(MANY / 2);
     check(&table(1, "0", &repeated), "unknown-0: is not a known key");
-    check(&table(1, "0", &lines("overrides:", "  tenant-@: b", MANY)), "there is no cell `b`");
-    check(&table(1, "0", &lines("overrides:", "  tenant: a", MANY)), "stands twice");
-    check(&table(1, "0", &lines("overrides:", "  tenant-@: 1", MANY)), "put it in quotes");
-    check(&table(1, "0", &lines("aliases:", "  tenant-@: tenant-0", MANY)), "is an alias itself");
-    check(&table(1, "0", &lines("rejects:", "- \"\"", MANY)), "a tenant key is empty");
-    check(&table(1, "0", &lines("holds:", "  tenant-@: {}", MANY)), "the key `mode` is missing");
+    check(
+        &table(1, "0", &lines("overrides:", "  tenant-@: b", MANY)),
+        "there is no cell `b`",
+    );
+    check(
+        &table(1, "0", &lines("overrides:", "  tenant: a", MANY)),
+        "stands twice",
+    );
+    check(
+        &table(1, "0", &lines("overrides:", "  tenant-@: 1", MANY)),
+        "put it in quotes",
+    );
+    check(
+        &table(1, "0", &lines("aliases:", "  tenant-@: tenant-0", MANY)),
+        "is an alias itself",
+    );
+    check(
+        &table(1, "0", &lines("rejects:", "- \"\"", MANY)),
+        "a tenant key is empty",
+    );
+    check(
+        &table(1, "0", &lines("holds:", "  tenant-@: {}", MANY)),
+        "the key `mode` is missing",
+    );
     check(&table(1, "0", &lines("- a", "- b", MANY)), "");
 }
 
@@ -92,10 +137,17 @@ fn a_million_mistakes() {
 fn slots_told_again_and_again() {
     let slots = cellgate_table::limits::SLOTS_MAX;
     let all = format!("0-{}", slots - 1);
-    check(&table(slots, &vec![&*all; MANY / 10].join(","), ""), "already belong to cell `a`");
-    check(&table(slots, &lines("", "x@,", MANY), ""), "is not a range of slots");
+    check(
+        &table(slots, &vec![&*all; MANY / 10].join(","), ""),
+        "already belong to cell `a`",
+    );
+    check(
+        &table(slots, &lines("", "x@,", MANY), ""),
+        "is not a range of slots",
+    );
     let other = "cells: { a: { endpoints: [{ address: \"127.0.0.1:1\" }] }, b";
-    let alternating = table(slots, &lines("", "@0,", MANY.min(slots as usize) / 10), "").replace("cells: { a", other);
+    let alternating = table(slots, &lines("", "@0,", MANY.min(slots as usize) / 10), "")
+        .replace("cells: { a", other);
     check(&alternating, "");
 }
 
@@ -103,9 +155,16 @@ fn slots_told_again_and_again() {
 #[test]
 fn many_names_that_are_nearly_right() {
     let mut text = "format: 1\nhash: { slots: 1 }\ncells:\n".to_owned();
-    let id = |number: usize| format!("a-very-long-name-of-a-cell-that-differs-in-the-end-only-{number:05}");
+    let id = |number: usize| {
+        format!("a-very-long-name-of-a-cell-that-differs-in-the-end-only-{number:05}")
+    };
     for number in 0..4_096 {
-        writeln!(text, "  {}: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}] }}", id(number)).unwrap();
+        writeln!(
+            text,
+            "  {}: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}] }}",
+            id(number)
+        )
+        .unwrap();
     }
     writeln!(text, "slots: {{ {}: [0] }}\noverrides:", id(0)).unwrap();
     for number in 0..MANY {
@@ -119,15 +178,24 @@ fn large_pieces() {
     let large = "k".repeat(MANY * 10);
     check(&large, "the file is the text `kkkk");
     check(&table(1, "0", &format!("{large}: 1")), "");
-    check(&table(1, "0", &format!("overrides: {{ \"{large}\": {large} }}")), "");
+    check(
+        &table(1, "0", &format!("overrides: {{ \"{large}\": {large} }}")),
+        "",
+    );
     check(&table(1, &large, ""), "(and 1 more)");
     check(&format!("\"{}", "\\".repeat(MANY * 10)), "");
     check(&"\n".repeat(MANY * 10), "the file is empty");
     check(&"#\n".repeat(MANY * 5), "the file says nothing");
-    check(&"%TAG !a! b\n".repeat(MANY), "more than 8 lines begin with `%`");
+    check(
+        &"%TAG !a! b\n".repeat(MANY),
+        "more than 8 lines begin with `%`",
+    );
     check(&lines("", "a@: &a@ 1", MANY), "");
     check(&format!("[{}]", "a,".repeat(MANY)), "the file is a list");
-    check(&",".repeat(17_000_000), "the file may hold 17000001 YAML values, more than 16000000");
+    check(
+        &",".repeat(17_000_000),
+        "the file may hold 17000001 YAML values, more than 16000000",
+    );
 }
 
 /// An aliased text of 4 MB, ten thousand times: 40 GB if it were unfolded. Memory is a process's own affair, so a
@@ -136,11 +204,18 @@ fn large_pieces() {
 #[test]
 fn aliases_take_little_memory() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hostile::peak_of_unfolding_aliases", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "hostile::peak_of_unfolding_aliases",
+            "--ignored",
+            "--nocapture",
+        ])
         .output()
         .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
-    let (_, peak) = told.split_once("VmHWM:").unwrap_or_else(|| panic!("no peak in {told}"));
+    let (_, peak) = told
+        .split_once("VmHWM:")
+        .unwrap_or_else(|| panic!("no peak in {told}"));
     let kib: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
     assert!(kib < 128 * 1024, "{kib} KiB at the peak");
 }
@@ -152,5 +227,11 @@ fn peak_of_unfolding_aliases() {
     let text = lines(&format!("a: &a {}", "x".repeat(4 << 20)), "a@: *a", 10_000);
     check(&text, "aliases unfold");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
+    println!(
+        "{}",
+        status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap()
+    );
 }

@@ -19,7 +19,12 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut seeds: Vec<_> = (fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().display().to_string(), fs::read(path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().display().to_string(),
+                fs::read(path).unwrap(),
+            )
+        })
         .collect();
     seeds.sort();
     assert!(seeds.len() >= 12, "only {} seeds were found", seeds.len());
@@ -38,7 +43,11 @@ fn check_in_time(bytes: &[u8]) {
     };
     // A machine that is busy elsewhere may be late once, hardly three times.
     let in_time = (0..3).any(|_| run() < BUDGET);
-    assert!(in_time, "took more than {BUDGET:?} for b\"{}\"", bytes.escape_ascii());
+    assert!(
+        in_time,
+        "took more than {BUDGET:?} for b\"{}\"",
+        bytes.escape_ascii()
+    );
 }
 
 #[test]
@@ -93,9 +102,50 @@ fn lines_left_out_swapped_and_doubled() {
 
 /// Pieces that mean something to YAML or to a table.
 const TOKENS: [&str; 44] = [
-    "&a ", "*a", "&a", "!x ", "!!str ", "!!int ", "<<: ", "- ", "? ", ": ", ":", ", ", "[", "]", "{", "}", "|\n", ">-\n",
-    "'", "\"", "\\", "\\u2028", "#", " # ", "%TAG ", "---\n", "...\n", "\n", "\r\n", "\t", "  ", "~", "0", "-1", "1e3",
-    "18446744073709551616", "format: 1\n", "a: ", "slots", "cells:", "\u{feff}", "\u{85}", "\0", "\u{1b}",
+    "&a ",
+    "*a",
+    "&a",
+    "!x ",
+    "!!str ",
+    "!!int ",
+    "<<: ",
+    "- ",
+    "? ",
+    ": ",
+    ":",
+    ", ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "|\n",
+    ">-\n",
+    "'",
+    "\"",
+    "\\",
+    "\\u2028",
+    "#",
+    " # ",
+    "%TAG ",
+    "---\n",
+    "...\n",
+    "\n",
+    "\r\n",
+    "\t",
+    "  ",
+    "~",
+    "0",
+    "-1",
+    "1e3",
+    "18446744073709551616",
+    "format: 1\n",
+    "a: ",
+    "slots",
+    "cells:",
+    "\u{feff}",
+    "\u{85}",
+    "\0",
+    "\u{1b}",
 ];
 
 /// Numbers that look like chance and are the same in each run (xorshift, Marsaglia 2003).

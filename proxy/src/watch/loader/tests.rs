@@ -1,1 +1,215 @@
+//! The loader over real files in a scratch folder.
 
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+struct Scene {
+    folder: TempDir,
+    metrics: Arc<Metrics>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    /// A loader as a new life of the process makes it.
+    fn loader(&self) -> Loader {
+        let config = TableConfig {
+            path: self.folder.path().join("table.yaml"),
+            move_limits: accept::MoveLimits::default(),
+            poll_interval: Duration::from_secs(1),
+        };
+        let state_dir = StateDir::new(self.folder.path().join("state"));
+        Loader::new(config, state_dir, Arc::default(), Arc::clone(&self.metrics))
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.folder.path().join("table.yaml"), text).unwrap();
+    }
+}
+
+/// A table whose tenant `acme` lives in `cell`.
+fn table(generation: &str, cell: &str) -> String {
+    format!(
+        "format: 1\n{generation}\nhash: {{ seed: 0, slots: 4 }}\ncells:\n  \
+         a: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}] }}\n  \
+         b: {{ endpoints: [{{ address: \"127.0.0.1:2\" }}] }}\n\
+         slots: {{ a: [\"0-1\"], b: [\"2-3\"] }}\noverrides: {{ acme: {cell} }}\n"
+    )
+}
+
+fn home_of_acme(loader: &Loader) -> Option<(u64, Source, String)> {
+    let snapshot = loader.current.load()?;
+    let cell = snapshot.routes.route(b"acme").cell;
+    let cell = snapshot.cell(cell).state.id.to_string();
+    Some((snapshot.generation.get(), snapshot.source, cell))
+}
+
+fn expect(loader: &Loader, generation: u64, source: Source, cell: &str) {
+    assert_eq!(
+        home_of_acme(loader),
+        Some((generation, source, cell.to_owned()))
+    );
+}
+
+#[test]
+fn each_change_by_hand_counts_on() {
+    let scene = Scene::new();
+    let loader = scene.loader();
+    scene.write(&table("", "a"));
+    loader.start();
+    expect(&loader, 1, Source::File, "a");
+    scene.write(&table("", "b"));
+    assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+    expect(&loader, 2, Source::File, "b");
+    scene.write(&format!("# a remark\n{}", table("", "b")));
+    assert_eq!(loader.look(), Outcome::Unchanged);
+    expect(&loader, 2, Source::File, "b");
+}
+
+#[test]
+fn a_refusal_leaves_the_table_in_force_and_is_counted_once() {
+    let scene = Scene::new();
+    let loader = scene.loader();
+    scene.write(&table("generation: 7", "a"));
+    loader.start();
+    for bad in [
+        "",
+        "format: 2",
+        "\0",
+        &table("generation: 6", "b"),
+        &table("generation: 7", "b"),
+    ] {
+        scene.write(bad);
+        let before = scene.metrics.table_reload_failures.get();
+        for _ in 0..3 {
+            assert!(matches!(loader.look(), Outcome::Refused(_)), "{bad:?}");
+        }
+        assert_eq!(
+            scene.metrics.table_reload_failures.get(),
+            before + 1,
+            "{bad:?}"
+        );
+        assert_eq!(scene.metrics.table_last_reload_success.get(), 0);
+        assert!(!loader.status().last_reload.unwrap().ok);
+        expect(&loader, 7, Source::File, "a");
+    }
+    scene.write(&table("generation: 8", "b"));
+    loader.look();
+    expect(&loader, 8, Source::File, "b");
+    assert_eq!(scene.metrics.table_last_reload_success.get(), 1);
+}
+
+#[test]
+fn a_new_life_goes_on_from_the_last_good_table() {
+    let scene = Scene::new();
+    scene.write(&table("generation: 3", "b"));
+    scene.loader().start();
+    // The file is older than what was in force: tenants that moved must not be sent back.
+    for bad in ["garbage: [", &table("generation: 2", "a")] {
+        scene.write(bad);
+        let loader = scene.loader();
+        loader.start();
+        expect(&loader, 3, Source::LastGood, "b");
+        assert_eq!(scene.metrics.table_from_last_good.get(), 1);
+    }
+    fs::remove_file(scene.folder.path().join("table.yaml")).unwrap();
+    let loader = scene.loader();
+    loader.start();
+    expect(&loader, 3, Source::LastGood, "b");
+    // The same table put back where it was: in force again as the file's.
+    scene.write(&table("generation: 3", "b"));
+    loader.look();
+    expect(&loader, 3, Source::File, "b");
+    assert_eq!(scene.metrics.table_from_last_good.get(), 0);
+}
+
+#[test]
+fn without_any_table_there_is_no_half_way_answer() {
+    let scene = Scene::new();
+    let loader = scene.loader();
+    loader.start();
+    assert_eq!(home_of_acme(&loader), None);
+    let why = loader.status().last_reload.unwrap().error.unwrap();
+    assert!(why.contains("not there"), "{why}");
+}
+
+#[test]
+fn a_table_that_kills_the_process_twice_is_skipped() {
+    let scene = Scene::new();
+    scene.write(&table("generation: 1", "a"));
+    let loader = scene.loader();
+    loader.start();
+    loader.survive(Duration::ZERO);
+    scene.write(&table("generation: 2", "b"));
+    // Each life ends without a word: the mark of its start stands.
+    for _ in 0..2 {
+        let loader = scene.loader();
+        loader.start();
+        expect(&loader, 2, Source::File, "b");
+    }
+    for _ in 0..2 {
+        let loader = scene.loader();
+        loader.start();
+        expect(&loader, 1, Source::LastGood, "a");
+        let why = loader.status().last_reload.unwrap().error.unwrap();
+        assert!(why.contains("died"), "{why}");
+        loader.survive(Duration::ZERO);
+    }
+    // A changed file is another table.
+    scene.write(&table("generation: 3", "b"));
+    let loader = scene.loader();
+    loader.start();
+    expect(&loader, 3, Source::File, "b");
+}
+
+#[test]
+fn the_only_table_is_served_even_if_lives_ended_on_it() {
+    let scene = Scene::new();
+    scene.write(&table("generation: 1", "a"));
+    for _ in 0..4 {
+        let loader = scene.loader();
+        loader.start();
+        assert!(home_of_acme(&loader).is_some());
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_stops_no_change() {
+    let scene = Scene::new();
+    // A file stands where the directory should be; not even root can write into that.
+    fs::write(scene.folder.path().join("state"), "").unwrap();
+    scene.write(&table("", "a"));
+    let loader = scene.loader();
+    loader.start();
+    expect(&loader, 1, Source::File, "a");
+    assert!(loader.status().state_dir_error.is_some());
+    assert_eq!(scene.metrics.state_write_failures.get(), 1);
+}
+
+#[test]
+fn cells_that_leave_take_their_series_along() {
+    let scene = Scene::new();
+    scene.write(&table("", "a"));
+    let loader = scene.loader();
+    loader.start();
+    let series = |cell: &str| {
+        let text = String::from_utf8(scene.metrics.render()).unwrap();
+        text.matches(&format!("cell=\"{cell}\"")).count()
+    };
+    assert!(series("b") > 0);
+    scene.write(
+        "format: 1\nallow_move: true\nhash: { seed: 0, slots: 4 }\n\
+         cells: { a: { endpoints: [{ address: \"127.0.0.1:1\" }] } }\nslots: { a: [\"0-3\"] }\n",
+    );
+    assert!(matches!(loader.look(), Outcome::Taken(_)));
+    assert_eq!(series("b"), 0);
+    assert!(series("a") > 0);
+}
