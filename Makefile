@@ -32,9 +32,10 @@ release: tools ## Build all programs, for production; slow
 # The end-to-end tests start the programs that stand in the target folder. Doc tests come first, so that the last lines
 # are the summary of all other tests.
 .PHONY: test
-test: tools fuzz-build ## Run every test
+test: ## Run every test; installs what they use if it can
+	@bash loadtest/setup-tools.sh build tests
+	@$(MAKE) --no-print-directory fuzz-build
 	cargo build $(LOCKED) --workspace --bins --tests
-	@bash loadtest/setup-tools.sh tests
 	cargo test $(LOCKED) --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run $(LOCKED) --workspace; \
@@ -42,9 +43,14 @@ test: tools fuzz-build ## Run every test
 	  set -x; cargo test $(LOCKED) --workspace --lib --bins --tests; \
 	fi
 
+# The fuzz target has a workspace of its own, as cargo-fuzz wants it, and only has to go on building here.
 .PHONY: fuzz-build
-fuzz-build: tools
-	@if [ -e $(FUZZ) ]; then set -x; cargo build $(LOCKED) --manifest-path $(FUZZ); fi
+fuzz-build:
+	@if command -v c++ >/dev/null; then \
+	  set -x; cargo build $(LOCKED) --manifest-path $(FUZZ) --target-dir target/fuzz; \
+	else \
+	  echo "SKIPPED: the fuzz target, which needs a C++ compiler"; \
+	fi
 
 .PHONY: lint
 lint: tools ## Look for mistakes: clippy, and the borders between the rooms

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use cellgate_benches::{scattered_keys, table};
+use cellgate_benches::{InlineKey, scattered_keys, table};
 use cellgate_proxy::route::Routes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -16,7 +16,11 @@ fn lookup(criterion: &mut Criterion) {
     for overrides in [1_000, 100_000, 1_000_000] {
         let routes = Routes::new(&table(overrides));
         let pinned = scattered_keys(overrides, KEYS);
-        let others: Vec<String> = pinned.iter().map(|key| format!("{key}-other")).collect();
+        let others: Vec<InlineKey> = pinned
+            .iter()
+            .map(|key| InlineKey::new(&format!("{key}-other")))
+            .collect();
+        let pinned: Vec<InlineKey> = pinned.iter().map(|key| InlineKey::new(key)).collect();
         for (name, keys) in [("override", &pinned), ("slot", &others)] {
             let mut keys = keys.iter().cycle();
             group.bench_function(BenchmarkId::new(name, overrides), |bencher| {

@@ -338,7 +338,7 @@ show_move
 if [ "$ONCE" != 0 ]; then
   stop_all || true
   if [ "$WRONG" -gt 0 ]; then
-    die "$WRONG things went wrong, see above; logs are in $DEMO"
+    die "wrong: $WRONG, marked WRONG above; logs are in $DEMO"
   fi
   echo
   echo "demo: all as it should be"

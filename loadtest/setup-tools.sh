@@ -5,8 +5,9 @@
 #   loadtest/setup-tools.sh build    a C compiler and cmake, which some of the dependencies are built with. Installed as
 #                                    root or with a passwordless sudo by apt-get, on macOS by brew. Exits 1 if one is
 #                                    missing in the end, and says what to type.
-#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm and curl, which some tests use. Installed by apt-get
-#                                    if this runs as root. Exits 0 whatever is missing: those tests skip, loudly.
+#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl and a C++ compiler, which some tests use.
+#                                    Installed by apt-get if this runs as root. Exits 0 whatever is missing: those tests
+#                                    skip, loudly.
 #
 # SETUP_TOOLS=no only looks and installs nothing. Runs on bash 3.2.
 set -euo pipefail
@@ -118,7 +119,7 @@ setup_build() {
     *)
       have_c_compiler || echo "    a C compiler"
       have cmake || echo "    cmake"
-      echo "by hand; on Debian and Ubuntu:"
+      echo "On Debian and Ubuntu:"
       echo "    sudo apt-get update && sudo apt-get install -y $(echo "$missing" | tr '\n' ' ')"
       ;;
   esac
@@ -126,13 +127,15 @@ setup_build() {
   return 1
 }
 
-# The programs that are missing for the tests, one a line. Debian's packages have the same names, but for node.
+# The programs that are missing for the tests, one a line. Debian's packages have the same names, but for node and
+# the C++ compiler.
 missing_for_tests() {
   local program
   for program in wrk curl npm; do
     have "$program" || echo "$program"
   done
   have node || echo nodejs
+  have c++ || echo g++
   for program in nginx haproxy; do
     have_server "$program" || echo "$program"
   done

@@ -15,7 +15,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing::{error, info};
@@ -24,8 +24,10 @@ pub use entry::Entry;
 
 use crate::{config::AccessLogConfig, metrics::Metrics};
 
-/// Lines are flushed when none comes for this long.
+/// A line waits this long in memory, at most.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// A file that cannot be written is opened anew after this long, as a disk that was full may not be full any more.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Where entries are handed in. Without a configured log it does nothing and costs nothing.
@@ -71,7 +73,7 @@ impl AccessLog {
         let reopen = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             path: config.path.clone(),
-            file: Some(file),
+            output: Output::new(file),
             lines,
             reopen: Arc::clone(&reopen),
             metrics: Arc::clone(metrics),
@@ -124,23 +126,42 @@ impl AccessLogWriter {
 
 struct Writer {
     path: PathBuf,
-    /// `None` while the file cannot be opened.
-    file: Option<BufWriter<File>>,
+    output: Output,
     lines: Receiver<Message>,
     reopen: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
 
+enum Output {
+    Open {
+        file: BufWriter<File>,
+        /// Lines in the buffer, and until when they may stay there.
+        unflushed: u64,
+        flush_at: Instant,
+    },
+    /// Lines are dropped and counted.
+    Broken { retry_at: Instant },
+}
+
+impl Output {
+    fn new(file: BufWriter<File>) -> Self {
+        Self::Open {
+            file,
+            unflushed: 0,
+            flush_at: Instant::now(),
+        }
+    }
+}
+
 impl Writer {
     fn run(mut self) {
-        let mut unflushed = false;
         loop {
-            let message = if unflushed {
-                self.lines.recv_timeout(FLUSH_AFTER)
-            } else {
-                self.lines
+            let message = match self.flush_due() {
+                Some(due) => self.lines.recv_timeout(due),
+                None => self
+                    .lines
                     .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected)
+                    .map_err(|_| RecvTimeoutError::Disconnected),
             };
             if self.reopen.swap(false, Ordering::AcqRel) {
                 self.open_anew();
@@ -148,13 +169,12 @@ impl Writer {
             match message {
                 Ok(Message::Line(entry)) => {
                     self.write(&entry);
-                    unflushed = true;
+                    if self.flush_due() == Some(Duration::ZERO) {
+                        self.flush();
+                    }
                 }
                 Ok(Message::Wake) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    self.flush();
-                    unflushed = false;
-                }
+                Err(RecvTimeoutError::Timeout) => self.flush(),
                 Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => {
                     self.flush();
                     return;
@@ -163,34 +183,73 @@ impl Writer {
         }
     }
 
+    /// How long until the lines in the buffer have to be written; `None` when there are none.
+    fn flush_due(&self) -> Option<Duration> {
+        match &self.output {
+            Output::Open {
+                unflushed: 1..,
+                flush_at,
+                ..
+            } => Some(flush_at.saturating_duration_since(Instant::now())),
+            _ => None,
+        }
+    }
+
     fn write(&mut self, entry: &Entry) {
-        let Some(file) = &mut self.file else {
+        if let Output::Broken { retry_at } = self.output
+            && retry_at <= Instant::now()
+        {
+            self.open_anew();
+        }
+        let Output::Open {
+            file,
+            unflushed,
+            flush_at,
+        } = &mut self.output
+        else {
             self.metrics.access_log_dropped.inc();
             return;
         };
+        if *unflushed == 0 {
+            *flush_at = Instant::now() + FLUSH_AFTER;
+        }
+        *unflushed += 1;
         let written = serde_json::to_writer(&mut *file, entry)
             .map_err(io::Error::from)
             .and_then(|()| file.write_all(b"\n"));
         if let Err(error) = written {
-            self.metrics.access_log_dropped.inc();
             self.give_up(&error);
         }
     }
 
     fn flush(&mut self) {
-        if let Some(Err(error)) = self.file.as_mut().map(|file| file.flush()) {
-            self.give_up(&error);
+        let Output::Open {
+            file, unflushed, ..
+        } = &mut self.output
+        else {
+            return;
+        };
+        match file.flush() {
+            Ok(()) => *unflushed = 0,
+            Err(error) => self.give_up(&error),
         }
     }
 
-    /// Told once; lines are dropped and counted until the file is opened anew.
+    /// Told once; lines are dropped and counted until the file can be written again.
     fn give_up(&mut self, error: &io::Error) {
-        error!(
-            path = %self.path.display(), %error,
-            "the access log cannot be written; mend it and send SIGUSR1"
-        );
-        // Dropping the buffered writer would try to write once more, and fail once more.
-        if let Some(file) = self.file.take() {
+        let broken = Output::Broken {
+            retry_at: Instant::now() + RETRY_AFTER,
+        };
+        if let Output::Open {
+            file, unflushed, ..
+        } = std::mem::replace(&mut self.output, broken)
+        {
+            error!(
+                path = %self.path.display(), %error,
+                "the access log cannot be written; lines are dropped until it can"
+            );
+            self.metrics.access_log_dropped.inc_by(unflushed);
+            // Dropping the buffered writer would try to write once more, and fail once more.
             let _ = file.into_parts();
         }
     }
@@ -199,7 +258,7 @@ impl Writer {
         self.flush();
         match open(&self.path) {
             Ok(file) => {
-                self.file = Some(file);
+                self.output = Output::new(file);
                 info!(path = %self.path.display(), "access log opened anew");
             }
             Err(error) => self.give_up(&error),
@@ -211,3 +270,6 @@ fn open(path: &Path) -> io::Result<BufWriter<File>> {
     let file = OpenOptions::new().append(true).create(true).open(path)?;
     Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use http::{Method, Response, header};
+use http::{HeaderValue, Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::{
     explain::explain,
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
-    snapshot::{CellRuntime, Current, Source},
+    snapshot::{CellRuntime, Current, Snapshot, Source},
     tenant_key::RequestKey,
     watch::{LastReload, Loader},
 };
@@ -72,7 +72,11 @@ impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         if request.method != Method::GET && request.method != Method::HEAD {
-            return text(405, "only GET is served here\n");
+            let mut response = text(405, "only GET is served here\n");
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
         }
         let head_only = request.method == Method::HEAD;
         let uri = &request.uri;
@@ -149,7 +153,7 @@ impl Admin {
             client_connections: self.lifecycle.connections(),
             requests_in_flight: self.lifecycle.requests(),
             cells: snapshot
-                .map(|s| s.cells())
+                .map(Snapshot::cells)
                 .unwrap_or_default()
                 .iter()
                 .map(|cell| (cell.state.id.to_string(), cell_status(cell, now)))

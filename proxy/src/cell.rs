@@ -9,7 +9,7 @@ mod health;
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -26,6 +26,7 @@ use crate::metrics::CellMetrics;
 pub struct CellState {
     pub id: CellId,
     in_flight: AtomicU32,
+    ejecting: Mutex<()>,
     pub metrics: CellMetrics,
 }
 
@@ -56,12 +57,19 @@ impl CellState {
         Self {
             id,
             in_flight: AtomicU32::new(0),
+            ejecting: Mutex::new(()),
             metrics,
         }
     }
 
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Held while it is decided whether an endpoint is ejected: one decision at a time, or two endpoints could each be
+    /// ejected because the other one is still in.
+    pub fn deciding_ejection(&self) -> MutexGuard<'_, ()> {
+        self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bulkhead: `None` when `limit` requests are in flight already.

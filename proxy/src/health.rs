@@ -32,10 +32,16 @@ pub struct HealthChecks {
 /// Which check runs on which endpoint.
 type CheckKey = (String, SocketAddr, HealthCheck);
 
+/// A check at work, and whose state it keeps.
+struct Running {
+    endpoint: Arc<EndpointState>,
+    task: JoinHandle<()>,
+}
+
 #[async_trait]
 impl BackgroundService for HealthChecks {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut running: HashMap<CheckKey, JoinHandle<()>> = HashMap::new();
+        let mut running: HashMap<CheckKey, Running> = HashMap::new();
         let mut cells_down: HashMap<String, bool> = HashMap::new();
         loop {
             if let Some(snapshot) = self.current.load() {
@@ -48,13 +54,13 @@ impl BackgroundService for HealthChecks {
             }
         }
         for check in running.into_values() {
-            check.abort();
+            check.task.abort();
         }
     }
 }
 
 /// Starts the checks that the table asks for and ends the others.
-fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, JoinHandle<()>>) {
+fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, Running>) {
     let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
     for (cell, runtime) in snapshot.table.cells().iter().zip(snapshot.cells()) {
         let Some(check) = cell.health_check() else {
@@ -66,17 +72,22 @@ fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, JoinHan
         }
     }
     running.retain(|key, check| {
-        let keep = wanted.contains_key(key);
+        // An endpoint that left the table and came back has a new state, which the old check does not know.
+        let is_wanted = wanted
+            .get(key)
+            .is_some_and(|endpoint| Arc::ptr_eq(endpoint, &check.endpoint));
+        let keep = is_wanted && !check.task.is_finished();
         if !keep {
-            check.abort();
+            check.task.abort();
         }
         keep
     });
     for (key, endpoint) in wanted {
-        if !running.contains_key(&key) {
-            let (cell, _, check) = key.clone();
-            running.insert(key, tokio::spawn(check_endpoint(cell, endpoint, check)));
-        }
+        running.entry(key).or_insert_with_key(|(cell, _, check)| {
+            let (cell, check) = (cell.clone(), check.clone());
+            let task = tokio::spawn(check_endpoint(cell, Arc::clone(&endpoint), check));
+            Running { endpoint, task }
+        });
     }
 }
 
@@ -84,12 +95,14 @@ fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, JoinHan
 async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: HealthCheck) {
     let interval = Duration::from_millis(check.interval_ms.into());
     let time_limit = Duration::from_millis(check.timeout_ms.into());
-    let probe = probe(&check.probe, endpoint.address, time_limit);
-    let backend = match Backend::new(&endpoint.address.to_string()) {
-        Ok(backend) => backend,
+    let made = probe(&check.probe, endpoint.address, time_limit)
+        .and_then(|probe| Ok((probe, Backend::new(&endpoint.address.to_string())?)));
+    let (probe, backend) = match made {
+        Ok(made) => made,
         Err(error) => {
             error!(cell, endpoint = %endpoint.address, %error, "an endpoint cannot be checked");
-            return;
+            // Ended, this task would only be started anew.
+            return std::future::pending().await;
         }
     };
     // The endpoints of a fleet must not all be asked in the same moment.
@@ -119,7 +132,7 @@ async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: Healt
                 warn!(cell, endpoint = %endpoint.address, failure, "endpoint unhealthy");
             }
             Some(Change::Healthy) => {
-                info!(cell, endpoint = %endpoint.address, "endpoint healthy again")
+                info!(cell, endpoint = %endpoint.address, "endpoint healthy again");
             }
             Some(Change::Ejected { .. } | Change::EjectionHeldBack) | None => {
                 debug!(cell, endpoint = %endpoint.address, passed, "endpoint checked");
@@ -132,8 +145,8 @@ fn probe(
     probe: &Probe,
     address: SocketAddr,
     time_limit: Duration,
-) -> Box<dyn PingoraCheck + Send + Sync> {
-    match probe {
+) -> pingora::Result<Box<dyn PingoraCheck + Send + Sync>> {
+    Ok(match probe {
         Probe::Tcp => {
             let mut check = TcpHealthCheck::default();
             check.peer_template.options.connection_timeout = Some(time_limit);
@@ -143,10 +156,7 @@ fn probe(
             let mut check = HttpHealthCheck::new(&address.to_string(), false);
             check.peer_template.options.connection_timeout = Some(time_limit);
             check.peer_template.options.read_timeout = Some(time_limit);
-            check.req.set_uri(
-                path.parse()
-                    .expect("the table holds only paths that are URIs"),
-            );
+            check.req.set_raw_path(path.as_bytes())?;
             check.validator = Some(Box::new(|response| {
                 if response.status.is_success() {
                     return Ok(());
@@ -158,7 +168,7 @@ fn probe(
             }));
             Box::new(check)
         }
-    }
+    })
 }
 
 /// Sets each cell's gauge, and says aloud when a cell has no endpoint left that may be chosen.

@@ -181,7 +181,7 @@ fn build_server(
         trusted_proxies: config.trusted_proxies,
         timeouts,
         upstream: config.upstream,
-        body_bytes_max: limits.body_bytes_max,
+        lifecycle: Arc::clone(&parts.lifecycle),
         metrics: Arc::clone(&parts.metrics),
         access_log: parts.access_log.clone(),
     };
@@ -202,12 +202,10 @@ fn build_server(
         metrics: parts.metrics,
     };
     server.add_service(ListenService::new("edge", edge, edge_app, threads));
-    server.add_service(ListenService::new(
-        "admin",
-        vec![admin],
-        admin_app,
-        ADMIN_THREADS,
-    ));
+    server.add_service(
+        ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS)
+            .accepting_while_draining(),
+    );
     server.add_service(background_service(
         "health",
         HealthChecks {

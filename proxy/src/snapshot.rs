@@ -17,7 +17,8 @@ use http::HeaderValue;
 use serde::Serialize;
 
 use crate::{
-    cell::{Candidate, CellState, EndpointState, InFlight, choose},
+    cell::{Candidate, CellState, Change, EndpointState, InFlight, choose, may_eject_one_more},
+    config::Ejection,
     digest::Digest,
     metrics::Metrics,
     route::Routes,
@@ -116,20 +117,20 @@ impl Snapshot {
 impl CellRuntime {
     fn new(cell: &Cell, known: &Known<'_>, metrics: &Metrics) -> Self {
         let id = cell.id();
-        let state = known
-            .cells
-            .get(id.as_str())
-            .map(|state| Arc::clone(state))
-            .unwrap_or_else(|| Arc::new(CellState::new(id.clone(), metrics.of_cell(id.as_str()))));
+        let state = known.cells.get(id.as_str()).map_or_else(
+            || Arc::new(CellState::new(id.clone(), metrics.of_cell(id.as_str()))),
+            |state| Arc::clone(state),
+        );
         let endpoints = cell.endpoints().iter().map(|endpoint| {
             let key = (id.as_str(), endpoint.address);
-            let state = known.endpoints.get(&key).map(|state| Arc::clone(state));
-            let state = state.unwrap_or_else(|| {
-                Arc::new(EndpointState::new(
-                    endpoint.address,
-                    pool_key(id.as_str(), endpoint.address),
-                ))
-            });
+            let new = || {
+                let pool_key = pool_key(id.as_str(), endpoint.address);
+                Arc::new(EndpointState::new(endpoint.address, pool_key))
+            };
+            let state = known
+                .endpoints
+                .get(&key)
+                .map_or_else(new, |state| Arc::clone(state));
             if cell.health_check().is_none() {
                 state.health.forget_checks();
             }
@@ -168,6 +169,26 @@ impl CellRuntime {
             }
         };
         choose(self.endpoints.len(), candidate, dice).map(|at| &self.endpoints[at].state)
+    }
+
+    /// Takes in that a request failed on an endpoint, which may be left out for a while because of it.
+    pub fn endpoint_failed(
+        &self,
+        endpoint: &EndpointState,
+        now_ms: u64,
+        rules: &Ejection,
+    ) -> Option<Change> {
+        if !endpoint.health.failed(now_ms, rules) {
+            return None;
+        }
+        let _deciding = self.state.deciding_ejection();
+        let count = self.endpoints.len();
+        let out = count - self.usable_endpoints(now_ms);
+        if may_eject_one_more(out, count, rules.percent_max) {
+            Some(endpoint.health.eject(now_ms, rules))
+        } else {
+            endpoint.health.hold_back(now_ms, rules)
+        }
     }
 
     pub fn usable_endpoints(&self, now_ms: u64) -> usize {

@@ -16,6 +16,8 @@ use tracing::warn;
 
 use crate::digest::Digest;
 
+/// Between the name of a file that is being written and the number of the process that writes it.
+const TEMPORARY: &str = ".tmp-";
 /// How many tables are kept.
 const TABLES_KEPT: usize = 5;
 /// Deaths within the first seconds under a table after which it is skipped.
@@ -150,11 +152,30 @@ impl StateDir {
     /// # Errors
     /// Those of the file system. The table is in force all the same; only a restart would miss it.
     pub fn keep(&self, generation: Generation, digest: Digest, bytes: &[u8]) -> io::Result<()> {
-        self.write_whole(&file_name(generation, digest), bytes)?;
-        for (_, name) in self.names().into_iter().skip(TABLES_KEPT) {
-            fs::remove_file(self.folder.join(name))?;
+        let name = file_name(generation, digest);
+        self.write_whole(&name, bytes)?;
+        self.remove_remains();
+        // This one stays even if others have higher generations: those may be broken files that nothing came of.
+        let others = self.names().into_iter().filter(|(_, other)| *other != name);
+        for (_, other) in others.skip(TABLES_KEPT - 1) {
+            fs::remove_file(self.folder.join(other))?;
         }
         Ok(())
+    }
+
+    /// Removes the temporary files of lives that ended while they wrote one. No other process writes here.
+    fn remove_remains(&self) {
+        let ours = temporary_suffix();
+        let names = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        for name in names {
+            if is_temporary(&name) && !name.ends_with(&ours) {
+                // It is in nobody's way but the disk's; the next table tries again.
+                let _ = fs::remove_file(self.folder.join(name));
+            }
+        }
     }
 
     /// Temporary file, fsync, rename, fsync of the directory: after a power cut there is the whole file or none. Without
@@ -165,9 +186,7 @@ impl StateDir {
     )]
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let temporary = self
-            .folder
-            .join(format!("{name}.tmp-{}", std::process::id()));
+        let temporary = self.folder.join(format!("{name}{}", temporary_suffix()));
         let written = (|| {
             let mut file = OpenOptions::new()
                 .write(true)
@@ -225,6 +244,18 @@ impl StateDir {
             _ => Ok(()),
         }
     }
+}
+
+fn temporary_suffix() -> String {
+    format!("{TEMPORARY}{}", std::process::id())
+}
+
+fn is_temporary(name: &str) -> bool {
+    let Some((name, process)) = name.rsplit_once(TEMPORARY) else {
+        return false;
+    };
+    let is_known = name == MARK || name == DEATHS || generation_of(name).is_some();
+    is_known && !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn file_name(generation: Generation, digest: Digest) -> String {

@@ -80,12 +80,15 @@ pub enum KeyError {
     Escape,
     /// A path that names the tenant and then walks away from it (`/../`).
     DotSegments,
+    /// A `;` beside the tenant's query parameter, which some servers take for the end of a parameter and some do not.
+    Semicolon,
+    /// White space at an end of the key: the field that tells the cell its tenant cannot hold it.
+    OuterSpace,
     Invalid(TenantKeyError),
 }
 
 impl KeyRules {
-    /// # Panics
-    /// Without a rule, no request would ever name a tenant; the configuration does not let that through.
+    /// Without a rule no request names a tenant; the configuration does not let that through.
     pub fn new(rules: Vec<KeyRule>) -> Self {
         Self { rules }
     }
@@ -160,6 +163,9 @@ impl KeyRule {
 impl RequestKey {
     pub fn new(bytes: &[u8]) -> Result<Self, KeyError> {
         check_tenant_key(bytes).map_err(KeyError::Invalid)?;
+        if bytes.starts_with(b" ") || bytes.ends_with(b" ") {
+            return Err(KeyError::OuterSpace);
+        }
         let mut key = Self {
             bytes: [0; TENANT_KEY_BYTES_MAX],
             length: 0,
@@ -239,14 +245,75 @@ fn is_look_alike(other: &str, name: &str) -> bool {
 }
 
 fn query_value<'r>(query: &'r [u8], name: &[u8]) -> Result<Option<&'r [u8]>, KeyError> {
-    let pairs = query.split(|byte| matches!(byte, b'&' | b';'));
-    only(pairs.filter_map(|pair| value_named(pair, name)))
+    let mut found = None;
+    for pair in query.split(|byte| *byte == b'&') {
+        // `%74enant` is `tenant` to whoever decodes.
+        let (raw_name, _) = split_once(pair, b'=');
+        if raw_name != name && decodes_to(raw_name, name) {
+            return Err(KeyError::Escape);
+        }
+        let mut parts = pair.split(|byte| *byte == b';');
+        if pair.contains(&b';') && parts.any(|part| decodes_to(split_once(part, b'=').0, name)) {
+            return Err(KeyError::Semicolon);
+        }
+        if let Some(value) = value_named(pair, name) {
+            if found.is_some() {
+                return Err(KeyError::Repeated);
+            }
+            found = Some(value);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a name with escapes means `name`. A broken escape means nothing.
+fn decodes_to(mut escaped: &[u8], name: &[u8]) -> bool {
+    for wanted in name {
+        let byte = match escaped {
+            [b'%', high, low, rest @ ..] => {
+                escaped = rest;
+                match (hex_digit(*high), hex_digit(*low)) {
+                    (Some(high), Some(low)) => high * 16 + low,
+                    _ => return false,
+                }
+            }
+            [byte, rest @ ..] => {
+                escaped = rest;
+                *byte
+            }
+            [] => return false,
+        };
+        if byte != *wanted {
+            return false;
+        }
+    }
+    escaped.is_empty()
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// What is before the first separator, and what is after it if it is there.
+fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match bytes.iter().position(|byte| *byte == separator) {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    }
 }
 
 fn cookie_value<'r>(headers: &'r HeaderMap, name: &[u8]) -> Result<Option<&'r [u8]>, KeyError> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let pairs = cookies.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| value_named(pair.trim_ascii(), name));
+    let values = pairs.filter_map(|pair| {
+        // Some servers allow white space around the equals sign.
+        let (found, value) = split_once(pair, b'=');
+        value
+            .filter(|_| found.trim_ascii() == name)
+            .map(<[u8]>::trim_ascii)
+    });
     Ok(only(values)?.map(without_quotes))
 }
 
@@ -277,9 +344,8 @@ fn check_escapes(key: &[u8]) -> Result<(), KeyError> {
     let mut rest = key;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let digits = rest.get(at + 1..at + 3).ok_or(KeyError::Escape)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(KeyError::Escape);
-        let number = digit(digits[0])? * 16 + digit(digits[1])?;
-        let byte = u8::try_from(number).expect("two hex digits make a byte");
+        let digit = |byte: u8| hex_digit(byte).ok_or(KeyError::Escape);
+        let byte = digit(digits[0])? * 16 + digit(digits[1])?;
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             return Err(KeyError::Escape);
         }
@@ -288,25 +354,33 @@ fn check_escapes(key: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// `.` and `..` as whole segments, escaped or not.
+/// `.` and `..` as whole segments. Dots and what separates segments may be escaped.
 fn has_dot_segments(path: &[u8]) -> bool {
-    path.split(|byte| matches!(byte, b'/' | b'\\'))
-        .any(|segment| {
-            let dots = segment
-                .strip_prefix(b".")
-                .or_else(|| strip_escaped_dot(segment));
-            match dots {
-                None => false,
-                Some(b"" | b".") => true,
-                Some(rest) => strip_escaped_dot(rest) == Some(b""),
+    let mut rest = path;
+    // Dots of the segment so far, as long as it is nothing but dots.
+    let mut dots = Some(0);
+    loop {
+        let byte = match rest {
+            [] => return matches!(dots, Some(1 | 2)),
+            [b'%', high, low, after @ ..] => {
+                rest = after;
+                match (hex_digit(*high), hex_digit(*low)) {
+                    (Some(high), Some(low)) => high * 16 + low,
+                    _ => b'%',
+                }
             }
-        })
-}
-
-fn strip_escaped_dot(segment: &[u8]) -> Option<&[u8]> {
-    segment
-        .strip_prefix(b"%2e")
-        .or_else(|| segment.strip_prefix(b"%2E"))
+            [byte, after @ ..] => {
+                rest = after;
+                *byte
+            }
+        };
+        dots = match byte {
+            b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return true,
+            b'/' | b'\\' => Some(0),
+            b'.' => dots.map(|dots| dots + 1),
+            _ => None,
+        };
+    }
 }
 
 impl fmt::Display for KeyError {
@@ -323,6 +397,10 @@ impl fmt::Display for KeyError {
             Self::DotSegments => {
                 f.write_str("the path names a tenant and holds `.` or `..` segments")
             }
+            Self::Semicolon => f.write_str(
+                "the query names the tenant beside a `;`, which servers read differently",
+            ),
+            Self::OuterSpace => f.write_str("the tenant key begins or ends with a space"),
             Self::Invalid(error) => error.fmt(f),
         }
     }

@@ -34,7 +34,9 @@ impl Default for MoveLimits {
 /// The table in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Current<'t> {
+    /// What it took force under; its file may have said none.
     pub generation: Generation,
+    /// What it says.
     pub table: &'t Table,
 }
 

@@ -19,11 +19,15 @@ pub struct Diff {
     /// Keys whose override or alias changes (or the override of the tenant that they are an alias of) and that lead to
     /// another cell by that, by key. Who only follows a slot is counted under `moved_share`.
     pub tenant_moves: Vec<TenantMove>,
+    /// Cells of the new table only, by id.
     pub cells_added: Vec<CellId>,
+    /// Cells of the old table only, by id.
     pub cells_removed: Vec<CellId>,
     /// Cells whose endpoints, limits or checks change.
     pub cells_changed: Vec<CellId>,
+    /// Tenants that are rejected from now on, by key.
     pub rejects_added: Vec<TenantKey>,
+    /// Tenants that are no longer rejected, by key.
     pub rejects_removed: Vec<TenantKey>,
 }
 

@@ -19,15 +19,17 @@ impl HashSpec {
             .then_some(Self { seed, slots })
     }
 
+    /// The seed of XXH3.
     pub fn seed(self) -> u64 {
         self.seed
     }
 
+    /// The number of slots.
     pub fn slots(self) -> u32 {
         self.slots
     }
 
-    /// XXH3 (64 bits) of the exact bytes of the key.
+    /// XXH3 (64 bits, <https://xxhash.com>) of the exact bytes of the key.
     pub fn hash(self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.seed)
     }
@@ -39,6 +41,7 @@ impl HashSpec {
         Slot(u32::try_from(scaled).expect("a scaled hash is below the number of slots"))
     }
 
+    /// The slot of a key.
     pub fn slot(self, key: &[u8]) -> Slot {
         self.slot_of_hash(self.hash(key))
     }
@@ -52,7 +55,7 @@ mod tests {
     #[test]
     fn shared_vectors() {
         let vectors = include_str!("../vectors/hash.tsv");
-        let mut seen = 0;
+        let mut count = 0;
         for line in vectors.lines().filter(|line| !line.starts_with('#')) {
             let fields: Vec<&str> = line.split('\t').collect();
             let [key, seed, slots, hash, slot] = fields[..] else {
@@ -69,9 +72,9 @@ mod tests {
                 slot.parse::<u32>().unwrap(),
                 "slot of {key:?}"
             );
-            seen += 1;
+            count += 1;
         }
-        assert!(seen >= 280, "only {seen} vectors were read");
+        assert!(count >= 280, "only {count} vectors were read");
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub struct Cell {
 /// One address of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// An IP address and a port from 1 up.
     pub address: SocketAddr,
     /// 1 to 1,000, relative to the other endpoints of the cell.
     pub weight: u16,
@@ -44,20 +45,24 @@ pub struct Endpoint {
 /// How a proxy finds out by itself whether an endpoint is well.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
+    /// What is asked.
     pub probe: Probe,
+    /// Time from one check to the next, in milliseconds, 100 to 600,000.
     pub interval_ms: u32,
+    /// How long one check may take, in milliseconds, 10 to 600,000. It may be longer than the interval.
     pub timeout_ms: u32,
-    /// Failures in a row until an endpoint is unhealthy.
+    /// Failures in a row until an endpoint is unhealthy, 1 to 100.
     pub unhealthy_after: u32,
-    /// Successes in a row until it is healthy again.
+    /// Successes in a row until it is healthy again, 1 to 100.
     pub healthy_after: u32,
 }
 
+/// What a health check asks of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// A connection is taken.
     Tcp,
-    /// `GET path` is answered with a status from 200 to 299.
+    /// `GET path` is answered with a status from 200 to 299. The path begins with `/` and is printable ASCII.
     Http { path: Box<str> },
 }
 
@@ -66,11 +71,14 @@ pub enum Probe {
 pub struct Home<'a> {
     /// The tenant: the key itself, or what it is an alias of.
     pub tenant: &'a [u8],
+    /// The key is an alias of the tenant.
     pub is_alias: bool,
     /// Hash and slot of the tenant.
     pub hash: u64,
     pub slot: Slot,
+    /// What decided the cell.
     pub owner: Owner,
+    /// Where the tenant lives, in the table that was asked.
     pub cell: CellIndex,
     /// The tenant is answered 403 at the edge.
     pub is_rejected: bool,
@@ -79,7 +87,9 @@ pub struct Home<'a> {
 /// What decided a tenant's cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
+    /// The table pins the tenant to its cell.
     Override,
+    /// The tenant lives where its slot does.
     Slot,
 }
 
@@ -94,6 +104,7 @@ impl Table {
         self.allow_move
     }
 
+    /// How keys become slots.
     pub fn hash(&self) -> HashSpec {
         self.hash
     }
@@ -109,6 +120,7 @@ impl Table {
         &self.cells[index.get()]
     }
 
+    /// Where a cell stands among [`cells`](Self::cells).
     pub fn index_of(&self, id: &CellId) -> Option<CellIndex> {
         self.cells
             .binary_search_by(|cell| cell.id.cmp(id))
@@ -136,18 +148,22 @@ impl Table {
         &self.aliases
     }
 
+    /// Tenants answered 403 at the edge, by key.
     pub fn rejects(&self) -> &[TenantKey] {
         &self.rejects
     }
 
+    /// The cell that a tenant is pinned to. Aliases are not followed.
     pub fn override_of(&self, tenant: &[u8]) -> Option<CellIndex> {
         find(&self.overrides, |(key, _)| key, tenant).map(|(_, cell)| *cell)
     }
 
+    /// The tenant that a key is an alias of.
     pub fn alias_of(&self, key: &[u8]) -> Option<&TenantKey> {
         find(&self.aliases, |(alias, _)| alias, key).map(|(_, tenant)| tenant)
     }
 
+    /// True when a tenant is to be answered 403. Aliases are not followed.
     pub fn is_rejected(&self, tenant: &[u8]) -> bool {
         find(&self.rejects, |key| key, tenant).is_some()
     }
@@ -200,6 +216,7 @@ fn find<'t, T>(sorted: &'t [T], key_of: impl Fn(&T) -> &TenantKey, key: &[u8]) -
 }
 
 impl Cell {
+    /// The cell's name, unique in its table.
     pub fn id(&self) -> &CellId {
         &self.id
     }
@@ -209,11 +226,12 @@ impl Cell {
         &self.endpoints
     }
 
-    /// The bulkhead: requests in flight from one proxy; more are refused at once, for this cell only.
+    /// The bulkhead, 1 to 1,000,000: requests in flight from one proxy; more are refused at once, for this cell only.
     pub fn in_flight_max(&self) -> u32 {
         self.in_flight_max
     }
 
+    /// `None` when endpoints are judged by the requests sent to them only.
     pub fn health_check(&self) -> Option<&HealthCheck> {
         self.health_check.as_ref()
     }

@@ -4,13 +4,23 @@
 //! Everything panics where it fails, with what was waited for, so that tests need no `unwrap`.
 
 pub(crate) mod cell;
+pub(crate) mod clients;
+pub(crate) mod dead;
 pub(crate) mod fleet;
+pub(crate) mod gauges;
+pub(crate) mod heavy;
+pub(crate) mod latency;
+pub(crate) mod origin;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod table;
+pub(crate) mod traffic;
 pub(crate) mod wire;
+pub(crate) mod wrk;
 
 use std::{
+    env,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +28,9 @@ use std::{
 /// How long a test waits for what should happen at once. Long, for slow machines; only a failing
 /// test uses it up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A proxy that lives longer than this after it took a table does not blame the table for its end.
+pub(crate) const FIRST_SECONDS: Duration = Duration::from_secs(3);
 
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(5);
@@ -39,4 +52,14 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() ->
         assert!(Instant::now() < end, "{what}: not within {limit:?}");
         thread::sleep(POLL);
     }
+}
+
+/// Where the programs under test are: where cargo puts those of this build, unless
+/// `CELLGATE_BIN_DIR` names another place.
+pub(crate) fn bin_dir() -> PathBuf {
+    if let Some(directory) = env::var_os("CELLGATE_BIN_DIR") {
+        return directory.into();
+    }
+    let ours = Path::new(env!("CARGO_BIN_EXE_demo-cell"));
+    ours.parent().expect("a file is in a directory").to_owned()
 }

@@ -1,7 +1,10 @@
 //! The health of one endpoint, from two sources that are kept apart: active checks say whether it is well, and the
 //! requests themselves can get it *ejected* for a while. The clock is an argument.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use crate::config::Ejection;
 
@@ -14,6 +17,8 @@ pub struct Health {
     failures_in_a_row: AtomicU32,
     ejections_in_a_row: AtomicU32,
     ejected_until_ms: AtomicU64,
+    /// Until then it need not be said again that the floor of the cell keeps the endpoint in.
+    held_back_until_ms: AtomicU64,
 }
 
 /// A change that somebody should read in the log.
@@ -90,28 +95,49 @@ impl Health {
 
     /// A request failed on this endpoint: no connection, no answer, a broken answer.
     ///
-    /// `may_eject` is asked only when the endpoint has failed often enough: the cell's floor decides.
-    pub fn failed(
-        &self,
-        now_ms: u64,
-        rules: &Ejection,
-        may_eject: impl FnOnce() -> bool,
-    ) -> Option<Change> {
-        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if rules.after_failures == 0 || failures < rules.after_failures || self.is_ejected(now_ms) {
-            return None;
+    /// True when it has failed often enough to be ejected. Of threads that count at once, one is told so. An endpoint
+    /// that is out already does not count further: those are requests that began before.
+    pub fn failed(&self, now_ms: u64, rules: &Ejection) -> bool {
+        if rules.after_failures == 0 || !self.is_usable(now_ms) {
+            return false;
         }
-        self.failures_in_a_row.store(0, Ordering::Relaxed);
-        if !may_eject() {
-            return Some(Change::EjectionHeldBack);
-        }
-        let times = self.ejections_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        let time_out = rules.base.saturating_mul(times).min(rules.max);
-        let for_ms = u64::try_from(time_out.as_millis()).unwrap_or(u64::MAX);
+        let is_enough = |failures: u32| failures.saturating_add(1) >= rules.after_failures;
+        let before = self
+            .failures_in_a_row
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |failures| {
+                let failures = if is_enough(failures) { 0 } else { failures + 1 };
+                Some(failures)
+            })
+            .unwrap_or_else(|failures| failures);
+        is_enough(before)
+    }
+
+    /// Leaves the endpoint out for a while, longer with each time in a row.
+    pub fn eject(&self, now_ms: u64, rules: &Ejection) -> Change {
+        let times = self
+            .ejections_in_a_row
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        let for_ms = as_ms(rules.base.saturating_mul(times).min(rules.max));
         self.ejected_until_ms
             .store(now_ms.saturating_add(for_ms), Ordering::Relaxed);
-        Some(Change::Ejected { for_ms })
+        Change::Ejected { for_ms }
     }
+
+    /// The endpoint stays in although it fails. Worth telling now and then, not with every few requests.
+    pub fn hold_back(&self, now_ms: u64, rules: &Ejection) -> Option<Change> {
+        let until_ms = now_ms.saturating_add(as_ms(rules.base));
+        let told = self.held_back_until_ms.fetch_update(
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+            |told_until_ms| (told_until_ms <= now_ms).then_some(until_ms),
+        );
+        told.ok().map(|_| Change::EjectionHeldBack)
+    }
+}
+
+fn as_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether one more endpoint of a cell may be ejected: `out` of `count` are out already.

@@ -1,6 +1,7 @@
 //! The shape of `proxy.yaml`, for its JSON schema. [`read`](super::read) is what reads it; a test holds the two together.
 
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::Value;
 
 /// The configuration of cellgate-proxy.
 #[derive(JsonSchema)]
@@ -107,7 +108,11 @@ struct AdminSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+#[expect(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "only the shape of the file is wanted here, with the names that it has there"
+)]
 struct LimitsSection {
     /// Client connections at once; more are closed at once. Default 20,000.
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -124,7 +129,11 @@ struct LimitsSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+#[expect(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "only the shape of the file is wanted here, with the names that it has there"
+)]
 struct TimeoutsSection {
     /// For a whole request head. Default 10,000.
     head_ms: Option<u32>,
@@ -203,5 +212,33 @@ enum LogFormatFile {
 
 /// The JSON schema of `proxy.yaml`.
 pub fn schema() -> Schema {
-    schemars::schema_for!(ProxyFile)
+    let mut settings = SchemaSettings::default();
+    settings
+        .transforms
+        .push(Box::new(RecursiveTransform(refuse_blanks)));
+    settings
+        .into_generator()
+        .into_root_schema_for::<ProxyFile>()
+}
+
+/// A key may be left out, but one that is there is not blank: an optional value is not also `null`.
+fn refuse_blanks(schema: &mut Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [kind] = &types[..] {
+            let kind = kind.clone();
+            schema.insert("type".to_owned(), kind);
+        }
+    }
+    if let Some(Value::Array(kinds)) = schema.get_mut("anyOf") {
+        kinds.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
+        if let [kind] = &mut kinds[..]
+            && let Value::Object(kind) = kind.take()
+        {
+            schema.remove("anyOf");
+            for (key, value) in kind {
+                schema.insert(key, value);
+            }
+        }
+    }
 }

@@ -93,16 +93,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     let key_rules = fields
         .required("tenant_key", findings)
         .and_then(|v| key_rules::read(&v, findings));
-    let unknown_tenants = match fields.optional("unknown_tenants") {
-        Some(value) => {
-            let choices = [
-                ("hash", UnknownTenants::Hash),
-                ("refuse", UnknownTenants::Refuse),
-            ];
-            value.choice(&choices, findings)
-        }
-        None => Some(UnknownTenants::Hash),
-    };
+    let unknown_tenants = read_unknown_tenants(&fields, findings);
     let table = fields
         .required("table", findings)
         .and_then(|v| read_table(&v, folder, findings));
@@ -110,16 +101,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         Some(value) => read_path(&value, folder, findings),
         None => Some(PathBuf::from("/var/lib/cellgate")),
     };
-    let admin = section(
-        &fields,
-        "admin",
-        &["address"],
-        findings,
-        |fields, findings| match fields.and_then(|fields| fields.optional("address")) {
-            Some(value) => read_address(&value, findings),
-            None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
-        },
-    );
+    let admin = read_admin(&fields, findings);
     let threads = match fields.optional("threads") {
         Some(value) => value
             .integer(1..=1024_u32, findings)
@@ -137,19 +119,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         Some(value) => read_access_log(&value, folder, findings).map(Some),
         None => Some(None),
     };
-    let log_format = section(
-        &fields,
-        "log",
-        &["format"],
-        findings,
-        |fields, findings| match fields.and_then(|fields| fields.optional("format")) {
-            Some(value) => value.choice(
-                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-                findings,
-            ),
-            None => Some(LogFormat::Text),
-        },
-    );
+    let log_format = read_log_format(&fields, findings);
     Some(Config {
         listeners: listeners?,
         key_rules: key_rules?,
@@ -272,6 +242,40 @@ fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<List
         });
     }
     Some(listeners)
+}
+
+fn read_unknown_tenants(fields: &Fields<'_>, findings: &mut Findings) -> Option<UnknownTenants> {
+    let Some(value) = fields.optional("unknown_tenants") else {
+        return Some(UnknownTenants::Hash);
+    };
+    let choices = [
+        ("hash", UnknownTenants::Hash),
+        ("refuse", UnknownTenants::Refuse),
+    ];
+    value.choice(&choices, findings)
+}
+
+fn read_admin(fields: &Fields<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    section(
+        fields,
+        "admin",
+        &["address"],
+        findings,
+        |fields, findings| match fields.and_then(|fields| fields.optional("address")) {
+            Some(value) => read_address(&value, findings),
+            None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
+        },
+    )
+}
+
+fn read_log_format(fields: &Fields<'_>, findings: &mut Findings) -> Option<LogFormat> {
+    section(fields, "log", &["format"], findings, |fields, findings| {
+        let Some(value) = fields.and_then(|fields| fields.optional("format")) else {
+            return Some(LogFormat::Text);
+        };
+        let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        value.choice(&choices, findings)
+    })
 }
 
 /// An IP address with a port; port 0 takes a free one, which the log then names.

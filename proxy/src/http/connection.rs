@@ -1,6 +1,10 @@
 //! The life of a client's connection: head, gate, Pingora, and again.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -20,7 +24,7 @@ use crate::{
     access_log::{AccessLog, Entry},
     answer::{Reason, closing_response},
     config::{Limits, Timeouts},
-    gate::{BodyTracker, GateLimits, Head, Refusal, Upgrade, inspect_head},
+    gate::{BodyTracker, GateLimits, Head, Refusal, inspect_head},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
 };
@@ -66,15 +70,28 @@ impl ServerApp for Edge {
 impl Edge {
     async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let client = client_address(&stream);
-        let mut stream = GatedStream::new(stream);
+        let (stream, mut leftover) = GatedStream::new(stream);
         let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
             stream
-                .close_with(&closing_response(Reason::Overloaded, None))
+                .cut_with(&closing_response(Reason::Overloaded, None))
                 .await;
             return;
         };
+        self.serve_requests(stream, client, shutdown).await;
+        if let Ok(leftover) = leftover.try_recv() {
+            leftover.linger().await;
+        }
+    }
+
+    /// One request after the other, until the connection is done.
+    async fn serve_requests(
+        &self,
+        mut stream: GatedStream,
+        client: IpAddr,
+        shutdown: &ShutdownWatch,
+    ) {
         let limits = self.gate_limits();
         let mut shutdown_seen = shutdown.clone();
         let mut wait = HeadWait {
@@ -95,12 +112,15 @@ impl Edge {
                 }
             };
             // In flight from the last byte of the head until the answer is written.
-            let _busy = self.lifecycle.request();
+            let busy = self.lifecycle.request();
             let arrival = match self.admit(&head, &limits, &mut stream, client) {
                 Ok(arrival) => arrival,
-                Err(refusal) => return self.refuse_malformed(stream, client, refusal).await,
+                Err(refusal) => {
+                    drop(busy);
+                    return self.refuse_malformed(stream, client, refusal).await;
+                }
             };
-            let session = self.session(stream, head, arrival, shutdown);
+            let session = self.session(stream, head, arrival);
             match self
                 .proxy
                 .process_new_http(session, shutdown)
@@ -128,25 +148,23 @@ impl Edge {
             return Err(Refusal::MissingHost);
         }
         let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
-        stream.begin(body, seen.upgrade.is_asked())?;
-        Ok(arrival_of(&seen, client))
+        let arrival = arrival_of(&seen, client);
+        stream.begin(body, arrival.asks_for_switch(), self.idle_limit(&arrival))?;
+        Ok(arrival)
     }
 
-    fn session(
-        &self,
-        stream: GatedStream,
-        head: BytesMut,
-        arrival: Arrival,
-        shutdown: &ShutdownWatch,
-    ) -> ServerSession {
-        let mut session = ServerSession::new_http1(Box::new(stream));
-        let keepalive = !*shutdown.borrow() && !self.lifecycle.has_reached(Phase::Draining);
-        session.set_keepalive(keepalive.then(|| self.timeouts.keepalive.as_secs().max(1)));
-        let idle = if arrival.asks_for_switch {
+    fn idle_limit(&self, arrival: &Arrival) -> Duration {
+        if arrival.asks_for_switch() {
             self.timeouts.upgrade_idle
         } else {
             self.timeouts.client_idle
-        };
+        }
+    }
+
+    /// Whether the connection may be kept is not said here: Pingora decides that anew once it has parsed the head.
+    fn session(&self, stream: GatedStream, head: BytesMut, arrival: Arrival) -> ServerSession {
+        let mut session = ServerSession::new_http1(Box::new(stream));
+        let idle = self.idle_limit(&arrival);
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
         session.set_total_drain_timeout(Some(self.timeouts.client_idle));
@@ -189,8 +207,7 @@ fn arrival_of(head: &Head<'_>, client: IpAddr) -> Arrival {
         client,
         body: head.body,
         expects_continue: head.expects_continue,
-        asks_for_switch: head.upgrade.is_asked(),
-        drops_upgrade: matches!(head.upgrade, Upgrade::Stray | Upgrade::H2c),
+        upgrade: head.upgrade,
         extra_codings: head.extra_codings,
         // What follows a body that some servers do not read must not share its connection.
         spoils_upstream: head.has_undefined_body() || head.extra_codings,

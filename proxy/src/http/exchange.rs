@@ -11,7 +11,8 @@ use cellgate_table::CellIndex;
 use crate::{
     answer::Reason,
     cell::{EndpointUse, InFlight},
-    gate::BodyFraming,
+    clock,
+    gate::{BodyFraming, Upgrade},
     snapshot::{CellRuntime, Snapshot},
     tenant_key::RequestKey,
 };
@@ -23,10 +24,7 @@ pub(super) struct Arrival {
     pub(super) client: IpAddr,
     pub(super) body: BodyFraming,
     pub(super) expects_continue: bool,
-    /// It asks for another protocol on this connection.
-    pub(super) asks_for_switch: bool,
-    /// It offers another protocol in a way that is not to be acted upon.
-    pub(super) drops_upgrade: bool,
+    pub(super) upgrade: Upgrade,
     /// Its body went through another coding before `chunked`.
     pub(super) extra_codings: bool,
     /// The connection to the cell is not to be used again after this request.
@@ -41,8 +39,6 @@ pub struct Exchange {
     pub(super) destination: Option<Destination>,
     /// Why the proxy answered by itself, if it did.
     pub(super) reason: Option<Reason>,
-    /// More about it, for the caller.
-    pub(super) detail: Option<String>,
     /// The client's address behind trusted proxies.
     pub(super) client: Option<IpAddr>,
 }
@@ -59,6 +55,18 @@ pub(super) struct Destination {
     pub(super) tried: Vec<SocketAddr>,
     /// Held for its `Drop`.
     _in_flight: InFlight,
+}
+
+impl Arrival {
+    /// It asks for another protocol on this connection.
+    pub(super) fn asks_for_switch(&self) -> bool {
+        self.upgrade.is_asked()
+    }
+
+    /// It offers another protocol in a way that is not to be acted upon.
+    pub(super) fn drops_upgrade(&self) -> bool {
+        matches!(self.upgrade, Upgrade::Stray | Upgrade::H2c)
+    }
 }
 
 impl Exchange {
@@ -95,5 +103,21 @@ impl Destination {
 
     pub(super) fn cell(&self) -> &CellRuntime {
         self.snapshot.cell(self.cell)
+    }
+
+    /// Draws an endpoint for the next try; false when the cell has none that may be chosen.
+    pub(super) fn draw_endpoint(&mut self) -> bool {
+        let dice = [fastrand::u32(..), fastrand::u32(..)];
+        let now = clock::now_ms();
+        let cell = self.snapshot.cell(self.cell);
+        let chosen = cell
+            .choose_endpoint(&self.tried, now, dice)
+            // Every usable endpoint was tried: the same one again is better than none.
+            .or_else(|| cell.choose_endpoint(&[], now, dice));
+        let Some(endpoint) = chosen else { return false };
+        let entered = endpoint.enter();
+        self.tried.push(endpoint.address);
+        self.endpoint = Some(entered);
+        true
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use http::Version;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -25,20 +25,18 @@ use super::{
 use crate::{
     access_log::{AccessLog, Entry},
     answer::Reason,
-    cell::{Change, may_eject_one_more},
+    cell::{Change, EndpointUse},
     clock,
     config::{Timeouts, Upstream},
-    gate::BodyFraming,
+    lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
     net::Networks,
     snapshot::{CellRuntime, Current},
     tenant_key::{KeyRules, RequestView, UnknownTenants},
 };
 
-/// Upload speed that is waited for, in bytes a second, before the cell's own time to answer begins.
-const UPLOAD_BYTES_PER_SECOND: u64 = 64 * 1024;
-/// The longest time that an upload adds, also where its length is not known.
-const UPLOAD_MAX: Duration = Duration::from_secs(300);
+/// How much sooner a client that stops in the middle of its body is given up than the cell that waits for the rest.
+const CLIENT_FIRST: Duration = Duration::from_secs(1);
 
 /// What the hooks need of the process.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub struct Gateway {
     pub trusted_proxies: Networks,
     pub timeouts: Timeouts,
     pub upstream: Upstream,
-    pub body_bytes_max: u64,
+    pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
 }
@@ -77,11 +75,6 @@ impl Gateway {
         exchange: &mut Exchange,
     ) -> Result<Destination, Refused> {
         let arrival = exchange.arrival.ok_or(Reason::InternalError)?;
-        if let BodyFraming::Length(length) = arrival.body
-            && length > self.body_bytes_max
-        {
-            return Err(Reason::BodyTooLarge.into());
-        }
         let snapshot = self.current.load().ok_or(Reason::NoTable)?;
         let client = headers::client_behind(request, arrival.client, &self.trusted_proxies);
         exchange.client = Some(client);
@@ -129,48 +122,40 @@ impl Gateway {
         options.total_connection_timeout = Some(self.timeouts.connect);
         options.write_timeout = Some(self.timeouts.upstream_write);
         options.idle_timeout = Some(self.upstream.idle);
-        options.read_timeout = Some(if arrival.asks_for_switch {
-            self.timeouts.upgrade_idle
-        } else {
-            // Pingora counts this time from the start of the request, the upload included.
-            self.timeouts.upstream_read + upload_allowance(arrival.body)
-        });
+        options.read_timeout = Some(self.read_timeout(arrival));
         Some(Box::new(peer))
     }
 
-    /// Draws an endpoint for the next try.
-    fn next_endpoint(&self, destination: &mut Destination) -> bool {
-        let dice = fastrand::u64(..);
-        let dice = [(dice >> 32) as u32, (dice & u64::from(u32::MAX)) as u32];
-        let now = clock::now_ms();
-        let cell = destination.cell();
-        let chosen = cell
-            .choose_endpoint(&destination.tried, now, dice)
-            // Every usable endpoint was tried: the same one again is better than none.
-            .or_else(|| cell.choose_endpoint(&[], now, dice));
-        let Some(endpoint) = chosen else { return false };
-        let entered = endpoint.enter();
-        destination.tried.push(endpoint.address);
-        destination.endpoint = Some(entered);
-        true
+    /// An answer during the drain tells its client to come back on another connection, to another process.
+    fn close_when_draining(&self, session: &mut Session) {
+        if self.lifecycle.has_reached(Phase::Draining) {
+            session.set_keepalive(None);
+        }
+    }
+
+    /// How long the cell may say nothing. Pingora begins this time anew with each piece of the request's body, so while a
+    /// client uploads it has to be longer than the client's own time: a slow client is not the cell's failure.
+    fn read_timeout(&self, arrival: &Arrival) -> Duration {
+        let timeouts = &self.timeouts;
+        if arrival.asks_for_switch() {
+            timeouts.upgrade_idle
+        } else if arrival.body.has_body() {
+            timeouts
+                .upstream_read
+                .max(timeouts.client_idle + CLIENT_FIRST)
+        } else {
+            timeouts.upstream_read
+        }
     }
 
     /// Takes in that a try failed; the endpoint may be left out for a while because of it.
     fn count_failure(&self, destination: &Destination, reason: Reason) {
         let cell = destination.cell();
         cell.state.metrics.upstream_error(reason);
-        let Some(endpoint) = destination.endpoint.as_ref().map(|used| used.endpoint()) else {
+        let Some(endpoint) = destination.endpoint.as_ref().map(EndpointUse::endpoint) else {
             return;
         };
-        let now = clock::now_ms();
-        let may_eject = || {
-            let count = cell.endpoints.len();
-            let out = count - cell.usable_endpoints(now);
-            may_eject_one_more(out, count, self.upstream.ejection.percent_max)
-        };
-        let change = endpoint
-            .health
-            .failed(now, &self.upstream.ejection, may_eject);
+        let change = cell.endpoint_failed(endpoint, clock::now_ms(), &self.upstream.ejection);
         report_ejection(cell, endpoint.address, change);
     }
 }
@@ -187,16 +172,6 @@ fn report_ejection(cell: &CellRuntime, endpoint: std::net::SocketAddr, change: O
             "requests keep failing on an endpoint, but too few others of its cell are left to do without it"
         ),
         Some(Change::Healthy | Change::Unhealthy) | None => {}
-    }
-}
-
-fn upload_allowance(body: BodyFraming) -> Duration {
-    match body {
-        BodyFraming::None => Duration::ZERO,
-        BodyFraming::Length(length) => {
-            Duration::from_secs(length / UPLOAD_BYTES_PER_SECOND).min(UPLOAD_MAX)
-        }
-        BodyFraming::Chunked => UPLOAD_MAX,
     }
 }
 
@@ -243,6 +218,14 @@ fn log_entry(session: &Session, exchange: &Exchange, status: Option<u16>, took: 
     }
 }
 
+/// Whether a request may be sent a second time after the first one may have reached a cell: it changes nothing more by
+/// being repeated (RFC 9110, section 9.2.2), its body is still at hand, and nothing of an answer has gone out.
+fn is_repeatable(session: &Session) -> bool {
+    session.req_header().method.is_idempotent()
+        && !session.as_downstream().retry_buffer_truncated()
+        && !respond::has_begun(session)
+}
+
 /// What a failure on the way to or from a cell is called.
 fn reason_for(error: &Error) -> Reason {
     match error.etype() {
@@ -276,12 +259,13 @@ impl ProxyHttp for Gateway {
         handed_on: Box<dyn std::any::Any + Send + Sync>,
     ) {
         exchange.arrival = handed_on.downcast::<Arrival>().ok().map(|arrival| *arrival);
-        if exchange
-            .arrival
-            .is_some_and(|arrival| arrival.drops_upgrade)
-        {
+        if exchange.arrival.is_some_and(|it| it.drops_upgrade()) {
             // Pingora would act on the field alone, without `Connection: upgrade`.
             headers::drop_upgrade(session.req_header_mut());
+        }
+        if session.req_header().version == Version::HTTP_10 {
+            // Interim answers came with HTTP/1.1.
+            session.as_downstream_mut().set_ignore_info_resp(true);
         }
     }
 
@@ -296,13 +280,11 @@ impl ProxyHttp for Gateway {
                     self.metrics.rejected_without_cell(reason);
                 }
                 exchange.reason = Some(reason);
-                respond::refuse(
-                    session,
-                    exchange.arrival.as_ref(),
-                    reason,
-                    detail.as_deref(),
-                )
-                .await?;
+                self.close_when_draining(session);
+                let arrival = exchange.arrival.as_ref();
+                respond::refuse(session, arrival, reason, detail.as_deref())
+                    .await
+                    .map_err(Error::into_down)?;
                 Ok(true)
             }
         }
@@ -320,7 +302,7 @@ impl ProxyHttp for Gateway {
         if !destination.tried.is_empty() {
             destination.cell().state.metrics.retries.inc();
         }
-        if !self.next_endpoint(destination) {
+        if !destination.draw_endpoint() {
             exchange.reason = Some(Reason::NoHealthyEndpoint);
             return Error::e_explain(ErrorType::HTTPStatus(503), "no healthy endpoint");
         }
@@ -337,6 +319,11 @@ impl ProxyHttp for Gateway {
         let (Some(destination), Some(arrival)) = (&exchange.destination, &exchange.arrival) else {
             return Ok(());
         };
+        headers::to_origin_form(upstream_request)?;
+        if session.req_header().version == Version::HTTP_10 {
+            // It would not understand the 100 that the cell may send.
+            upstream_request.remove_header(&http::header::EXPECT);
+        }
         let forwarded = Forwarded {
             peer: arrival.client,
             peer_is_trusted: self.trusted_proxies.contain(arrival.client),
@@ -352,20 +339,6 @@ impl ProxyHttp for Gateway {
         }
         let tenant = exchange.tenant().unwrap_or_default();
         headers::identify(upstream_request, tenant, destination)
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        _: &mut Option<Bytes>,
-        _: bool,
-        exchange: &mut Exchange,
-    ) -> Result<()> {
-        if session.as_downstream().body_bytes_read() as u64 > self.body_bytes_max {
-            exchange.reason = Some(Reason::BodyTooLarge);
-            return Error::e_explain(ErrorType::HTTPStatus(413), "request body over the limit");
-        }
-        Ok(())
     }
 
     fn fail_to_connect(
@@ -392,17 +365,18 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         client_reused: bool,
     ) -> Box<Error> {
-        // The first source counts: what the client did wrong is not the endpoint's failure.
         let by_upstream = *error.esource() == ErrorSource::Upstream;
-        let idempotent = session.req_header().method.is_idempotent();
-        let repeatable = idempotent && !session.as_downstream().retry_buffer_truncated();
-        if repeatable {
+        if is_repeatable(session) {
+            let was_stale = client_reused && *error.etype() == ErrorType::WriteError;
+            if by_upstream && was_stale {
+                // Nobody read from this connection any more. Pingora itself tries again only where the read tells.
+                error.set_retry(true);
+            }
             // Decides to try again only where a kept connection turned out to be closed.
             error.retry.decide_reuse(client_reused);
         } else {
             error.set_retry(false);
         }
-        let retries = self.upstream.retries;
         if let Some(destination) = &exchange.destination
             && by_upstream
         {
@@ -411,7 +385,7 @@ impl ProxyHttp for Gateway {
                 self.count_failure(destination, reason_for(&error));
             }
             // One more for the stale connection itself, which is no try that failed.
-            if destination.tried.len() > retries + 1 {
+            if destination.tried.len() > self.upstream.retries + 1 {
                 error.set_retry(false);
             }
         }
@@ -420,11 +394,18 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let asked_for_switch = exchange
+            .arrival
+            .is_some_and(|arrival| arrival.asks_for_switch());
+        if let Some(objection) = headers::objection_to(response, asked_for_switch) {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, objection).into_up());
+        }
         headers::clean_response(response);
+        self.close_when_draining(session);
         if let Some(destination) = &exchange.destination
             && let Some(used) = &destination.endpoint
             && !response.status.is_informational()
@@ -433,6 +414,19 @@ impl ProxyHttp for Gateway {
         }
         // A failed try before this one is history.
         exchange.reason = None;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Exchange,
+    ) -> Result<()> {
+        if session.req_header().version == Version::HTTP_10 {
+            // It does not know chunks (RFC 9112, section 6.1): the end of the connection is the end of the answer.
+            response.remove_header(&http::header::TRANSFER_ENCODING);
+        }
         Ok(())
     }
 
@@ -461,9 +455,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
         let took = exchange.arrived_at().elapsed();
-        let status = session
-            .response_written()
-            .map(|response| response.status.as_u16());
+        let status = respond::status(session);
         if let Some(destination) = &exchange.destination {
             let metrics = &destination.cell().state.metrics;
             metrics.duration.observe(took.as_secs_f64());

@@ -59,6 +59,7 @@ pub struct ListenService<A> {
     listeners: Vec<BoundListener>,
     app: Arc<A>,
     threads: usize,
+    accepts_while_draining: bool,
 }
 
 impl<A> ListenService<A> {
@@ -68,7 +69,15 @@ impl<A> ListenService<A> {
             listeners,
             app: Arc::new(app),
             threads,
+            accepts_while_draining: false,
         }
+    }
+
+    /// Goes on accepting until the process ends: for whoever wants to watch it end.
+    #[must_use]
+    pub fn accepting_while_draining(mut self) -> Self {
+        self.accepts_while_draining = true;
+        self
     }
 }
 
@@ -78,7 +87,15 @@ impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
-            accepting.spawn(accept(listener, app, shutdown.clone()));
+            let accepting_on = accept(listener, app, shutdown.clone());
+            let mut shutdown = shutdown.clone();
+            let ends = !self.accepts_while_draining;
+            accepting.spawn(async move {
+                tokio::select! {
+                    () = accepting_on => {}
+                    _ = shutdown.wait_for(|stop| *stop), if ends => {}
+                }
+            });
         }
         accepting.join_all().await;
         // Let those that were accepted last be counted before anybody looks whether connections are open.
@@ -104,8 +121,8 @@ impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
     }
 }
 
-/// Accepts until the shutdown; then the socket closes.
-async fn accept<A>(listener: BoundListener, app: Arc<A>, mut shutdown: ShutdownWatch)
+/// Accepts for ever. Dropping the future closes the socket.
+async fn accept<A>(listener: BoundListener, app: Arc<A>, shutdown: ShutdownWatch)
 where
     A: ServerApp + Send + Sync + 'static,
 {
@@ -121,15 +138,10 @@ where
             return;
         }
     };
-    let for_connections = shutdown.clone();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = shutdown.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((socket, peer)) => {
-                let (app, shutdown) = (Arc::clone(&app), for_connections.clone());
+                let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 let stream = client_stream(socket, peer);
                 tokio::spawn(async move { app.process_new(stream, &shutdown).await });
             }
@@ -142,7 +154,6 @@ where
             }
         }
     }
-    debug!(listener = name, %address, "listener closed");
 }
 
 fn client_stream(socket: tokio::net::TcpStream, peer: SocketAddr) -> Stream {

@@ -1,6 +1,7 @@
 //! Writing the proxy's own answers through Pingora's session.
 
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
 use super::{connection, exchange::Arrival};
@@ -26,12 +27,29 @@ pub(super) async fn refuse(
             BodyFraming::Chunked => false,
         };
         // Who waits for a 100 may send the body or not: where the next request begins is not known.
-        cheap && !arrival.expects_continue && !arrival.asks_for_switch
+        cheap && !arrival.expects_continue && !arrival.asks_for_switch()
     });
-    if !goes_on {
+    if goes_on {
+        // The body is read after the answer, see `DRAINED_BODY_BYTES_MAX`; Pingora would close instead.
+        session
+            .as_downstream_mut()
+            .set_close_on_response_before_downstream_finish(false);
+    } else {
         session.set_keepalive(None);
     }
     write(session, reason, detail).await
+}
+
+/// The status that the client was given, if any. An interim one is none.
+pub(super) fn status(session: &Session) -> Option<u16> {
+    let status = session.response_written()?.status;
+    let is_final = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+    is_final.then_some(status.as_u16())
+}
+
+/// Whether an answer is on its way to the client already.
+pub(super) fn has_begun(session: &Session) -> bool {
+    status(session).is_some()
 }
 
 async fn write(session: &mut Session, reason: Reason, detail: Option<&str>) -> Result<()> {
@@ -135,10 +153,9 @@ pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
     };
     // After this the connection closes: how much of the request was read is not known.
     session.set_keepalive(None);
-    let begun = session
-        .response_written()
-        .is_some_and(|response| !response.status.is_informational());
-    if begun {
+    if has_begun(session) {
+        // What there is goes out; the missing rest tells the client that it is not all.
+        session.as_downstream_mut().shutdown().await;
         return 0;
     }
     match write(session, *reason, detail.as_deref()).await {

@@ -4,6 +4,7 @@
 //! two programs could read differently never reaches a cell.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
     sync::Arc,
@@ -19,8 +20,8 @@ use pingora::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf},
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
+    sync::{oneshot, watch},
+    time::{Instant, Sleep, sleep, timeout, timeout_at},
 };
 
 use crate::gate::{BodyTracker, GateLimits, HeadScan, HeadScanner, Refusal};
@@ -31,19 +32,32 @@ const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Answers are written in pieces of up to this size.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
-/// How long, and how many bytes, a refused client may go on sending before the connection is cut. Closing at once would
-/// reset the connection and could destroy the answer on its way (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long, and how many bytes, a client may go on sending after its answer before the connection is cut. Closing at
+/// once would reset the connection and could destroy the answer on its way (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct GatedStream {
-    inner: BufWriter<Stream>,
+    /// `None` only after it was given back in `Drop`.
+    inner: Option<BufWriter<Stream>>,
     /// Read from the client, not yet handed on.
     ahead: BytesMut,
     request: Request,
+    is_answered: bool,
+    /// Part of the answer may wait in a buffer.
+    has_unflushed: bool,
+    /// How long a write may make no headway.
+    stall_limit: Duration,
+    /// Runs while a write waits for the client.
+    stalled: Option<Pin<Box<Sleep>>>,
+    give_back: Option<oneshot::Sender<Leftover>>,
 }
+
+/// A connection that was answered while its client still sends.
+#[derive(Debug)]
+pub(super) struct Leftover(BufWriter<Stream>);
 
 /// How far the current request has come.
 #[derive(Debug)]
@@ -81,12 +95,33 @@ pub(super) enum NextHead {
 }
 
 impl GatedStream {
-    pub(super) fn new(inner: Stream) -> Self {
-        Self {
-            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, inner),
+    /// The receiver gets the connection if it ends, answered, in the middle of a request.
+    pub(super) fn new(inner: Stream) -> (Self, oneshot::Receiver<Leftover>) {
+        let (give_back, leftover) = oneshot::channel();
+        let stream = Self {
+            inner: Some(BufWriter::with_capacity(WRITE_BUFFER_BYTES, inner)),
             ahead: BytesMut::new(),
             request: Request::Between,
-        }
+            is_answered: false,
+            has_unflushed: false,
+            stall_limit: LINGER,
+            stalled: None,
+            give_back: Some(give_back),
+        };
+        (stream, leftover)
+    }
+
+    fn inner(&mut self) -> &mut BufWriter<Stream> {
+        self.inner
+            .as_mut()
+            .expect("the stream is given back only when this is dropped")
+    }
+
+    fn stream(&self) -> &Stream {
+        self.inner
+            .as_ref()
+            .expect("the stream is given back only when this is dropped")
+            .get_ref()
     }
 
     /// Waits for the next head. While nothing of it has come, a shutdown ends the wait.
@@ -97,6 +132,10 @@ impl GatedStream {
         shutdown: &mut watch::Receiver<bool>,
     ) -> NextHead {
         self.request = Request::Between;
+        if self.ahead.is_empty() {
+            // What a large body needed is not kept while the connection idles.
+            self.ahead = BytesMut::new();
+        }
         let mut scanner = HeadScanner::new();
         let mut deadline = None;
         loop {
@@ -119,9 +158,13 @@ impl GatedStream {
             }
             self.ahead.reserve(READ_BUFFER_BYTES);
             let nothing_came = self.ahead.is_empty();
+            let Self { inner, ahead, .. } = self;
+            let Some(inner) = inner else {
+                return NextHead::Done;
+            };
             let read = tokio::select! {
                 biased;
-                read = timeout_at(until, self.inner.read_buf(&mut self.ahead)) => read,
+                read = timeout_at(until, inner.read_buf(ahead)) => read,
                 _ = shutdown.wait_for(|stop| *stop), if nothing_came => return NextHead::Done,
             };
             match read {
@@ -133,7 +176,8 @@ impl GatedStream {
         }
     }
 
-    /// Sets the stream up for the request whose head was handed out.
+    /// Sets the stream up for the request whose head was handed out. `stall_limit` is how long a write of its answer may
+    /// make no headway.
     ///
     /// # Errors
     /// Bytes that came along with an upgrade request: they could be meant for either protocol.
@@ -141,7 +185,10 @@ impl GatedStream {
         &mut self,
         body: BodyTracker,
         asks_for_switch: bool,
+        stall_limit: Duration,
     ) -> Result<(), Refusal> {
+        self.is_answered = false;
+        self.stall_limit = stall_limit;
         self.request = if asks_for_switch {
             if !self.ahead.is_empty() {
                 return Err(Refusal::BytesBeforeSwitch);
@@ -157,28 +204,33 @@ impl GatedStream {
 
     /// True when the next bytes on this connection are the next request's head.
     pub(super) fn is_at_request_end(&self) -> bool {
-        matches!(self.request, Request::Complete | Request::AwaitingSwitch)
+        matches!(self.request, Request::Complete)
     }
 
     /// Answers and ends the connection, giving the client time to read the answer.
     pub(super) async fn close_with(mut self, response: &[u8]) {
-        let written = timeout(LINGER, async {
-            self.inner.write_all(response).await?;
-            self.inner.shutdown().await
-        });
-        let Ok(Ok(())) = written.await else { return };
-        let drained = timeout(LINGER, async {
-            let mut left = LINGER_BYTES_MAX;
-            let mut scratch = [0; 4096];
-            while let Ok(count @ 1..) = self.inner.read(&mut scratch).await {
-                left = left.saturating_sub(count);
-                if left == 0 {
-                    return;
-                }
-            }
-        });
-        // Either way the connection is over.
-        let _ = drained.await;
+        let Some(mut inner) = self.inner.take() else {
+            return;
+        };
+        let written = timeout(LINGER, inner.write_all(response)).await;
+        if matches!(written, Ok(Ok(()))) {
+            Leftover(inner).linger().await;
+        }
+    }
+
+    /// Answers and ends the connection at once. What the client sent already is read, so that the answer has a chance.
+    pub(super) async fn cut_with(mut self, response: &[u8]) {
+        let Some(mut inner) = self.inner.take() else {
+            return;
+        };
+        let mut scratch = [0; READ_BUFFER_BYTES];
+        // Neither waits: the proxy has too many connections already.
+        let _ = timeout(Duration::ZERO, inner.read(&mut scratch)).await;
+        let _ = timeout(Duration::ZERO, async {
+            inner.write_all(response).await?;
+            inner.shutdown().await
+        })
+        .await;
     }
 
     /// Body bytes for Pingora: as many as belong to the request.
@@ -186,7 +238,7 @@ impl GatedStream {
         if self.ahead.is_empty() {
             self.ahead
                 .reserve(READ_BUFFER_BYTES.max(buf.remaining().min(READ_AHEAD_BYTES_MAX)));
-            let count = ready!(poll_read_buf(&mut self.inner, cx, &mut self.ahead))?;
+            let count = ready!(self.poll_read_ahead(cx))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -218,7 +270,7 @@ impl GatedStream {
                 return Poll::Pending;
             }
             self.ahead.reserve(READ_BUFFER_BYTES);
-            let count = ready!(poll_read_buf(&mut self.inner, cx, &mut self.ahead))?;
+            let count = ready!(self.poll_read_ahead(cx))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -238,7 +290,7 @@ impl GatedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            return Pin::new(self.inner()).poll_read(cx, buf);
         }
         let count = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..count]);
@@ -246,21 +298,91 @@ impl GatedStream {
         Poll::Ready(Ok(()))
     }
 
-    /// The cell's word that the protocol changes, as it passes on its way to the client.
-    fn note_switch(&mut self, written: &[u8]) {
-        if matches!(self.request, Request::AwaitingSwitch) && written.starts_with(b"HTTP/1.1 101") {
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { inner, ahead, .. } = self;
+        let Some(inner) = inner else {
+            return Poll::Ready(Ok(0));
+        };
+        std::pin::pin!(inner.read_buf(ahead)).poll(cx)
+    }
+
+    /// Learns from the answer on its way to the client whether the protocol changes. Interim answers leave it open.
+    fn note_answer(&mut self, written: &[u8]) {
+        self.is_answered = true;
+        if !matches!(self.request, Request::AwaitingSwitch) {
+            return;
+        }
+        if written.starts_with(b"HTTP/1.1 101") {
             self.request = Request::Switched;
+        } else if !written.starts_with(b"HTTP/1.1 1") {
+            // An answer like any other: the request is over, and what follows is the next one.
+            self.request = Request::Complete;
+        }
+    }
+
+    /// Writing, with a limit on how long the client may take nothing. Pingora limits some of its writes only: not those
+    /// of a head, and not the last flush.
+    fn poll_with_limit<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut BufWriter<Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let outcome = write(Pin::new(self.inner()), cx);
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let limit = self.stall_limit;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes nothing",
+        )))
+    }
+
+    /// True when the client may be sending still, to a connection that was answered and ends.
+    fn leaves_a_sender(&self) -> bool {
+        let may_send = match self.request {
+            Request::Body(_) | Request::Refused(_) => true,
+            Request::Complete => !self.ahead.is_empty(),
+            Request::Between | Request::AwaitingSwitch | Request::Switched => false,
+        };
+        self.is_answered && may_send
+    }
+}
+
+impl Drop for GatedStream {
+    fn drop(&mut self) {
+        if self.leaves_a_sender()
+            && let (Some(inner), Some(give_back)) = (self.inner.take(), self.give_back.take())
+        {
+            // Whoever waited for it may be gone; then the connection ends here.
+            let _ = give_back.send(Leftover(inner));
         }
     }
 }
 
-fn poll_read_buf(
-    stream: &mut BufWriter<Stream>,
-    cx: &mut Context<'_>,
-    into: &mut BytesMut,
-) -> Poll<io::Result<usize>> {
-    let mut read = std::pin::pin!(stream.read_buf(into));
-    std::future::Future::poll(read.as_mut(), cx)
+impl Leftover {
+    /// Ends the connection in a way that lets the client read its answer: no more is sent, and what the client goes on
+    /// sending is thrown away for a while.
+    pub(super) async fn linger(self) {
+        let Self(mut inner) = self;
+        let drained = timeout(LINGER, async {
+            inner.shutdown().await?;
+            let mut left = LINGER_BYTES_MAX;
+            let mut scratch = [0; READ_BUFFER_BYTES];
+            while left > 0 {
+                match inner.read(&mut scratch).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
+            }
+            io::Result::Ok(())
+        });
+        // Either way the connection is over.
+        let _ = drained.await;
+    }
 }
 
 impl AsyncRead for GatedStream {
@@ -269,6 +391,13 @@ impl AsyncRead for GatedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Whoever reads has no more to write for now, so the client gets what there is. Pingora would keep an answer
+        // whose length is known until the buffer is full or the answer at its end, and that may be far.
+        if self.has_unflushed
+            && let Poll::Ready(Err(error)) = self.as_mut().poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         match &self.request {
             Request::Body(_) => self.poll_body(cx, buf),
             Request::Between | Request::Complete | Request::AwaitingSwitch => self.poll_idle(cx),
@@ -286,16 +415,19 @@ impl AsyncWrite for GatedStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.note_switch(buf);
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.note_answer(buf);
+        self.has_unflushed = true;
+        self.poll_with_limit(cx, |inner, cx| inner.poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(self.poll_with_limit(cx, AsyncWrite::poll_flush))?;
+        self.has_unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.poll_with_limit(cx, AsyncWrite::poll_shutdown)
     }
 }
 
@@ -303,38 +435,37 @@ impl AsyncWrite for GatedStream {
 impl Shutdown for GatedStream {
     async fn shutdown(&mut self) {
         // The connection is over whether or not its last bytes can be written.
-        let _ = self.inner.flush().await;
-        Shutdown::shutdown(&mut **self.inner.get_mut()).await;
+        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
     }
 }
 
 impl UniqueID for GatedStream {
     fn id(&self) -> UniqueIDType {
-        self.inner.get_ref().id()
+        self.stream().id()
     }
 }
 
 impl Ssl for GatedStream {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ref().get_ssl_digest()
+        self.stream().get_ssl_digest()
     }
 }
 
 impl GetTimingDigest for GatedStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_ref().get_timing_digest()
+        self.stream().get_timing_digest()
     }
 }
 
 impl GetProxyDigest for GatedStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_ref().get_proxy_digest()
+        self.stream().get_proxy_digest()
     }
 }
 
 impl GetSocketDigest for GatedStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_ref().get_socket_digest()
+        self.stream().get_socket_digest()
     }
 }
 

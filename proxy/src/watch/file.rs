@@ -10,9 +10,9 @@ use std::{
 
 use cellgate_table::{Problems, limits::FILE_BYTES_MAX};
 
-/// What tells one state of a file from another.
+/// What tells one state of a file from another; also one way of not being there from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<FileStamp>);
+pub(super) struct Stamp(Result<FileStamp, io::ErrorKind>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
@@ -26,7 +26,8 @@ struct FileStamp {
 impl Stamp {
     /// The stamp of what the path leads to; a path that leads nowhere has a stamp too.
     pub(super) fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|meta| FileStamp::of(&meta)))
+        let stamp = fs::metadata(path).map(|meta| FileStamp::of(&meta));
+        Self(stamp.map_err(|error| error.kind()))
     }
 }
 
@@ -66,7 +67,11 @@ pub fn read_table_file(path: &Path) -> Result<Vec<u8>, FileError> {
         .open(path)
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => FileError::Missing,
-            _ => FileError::Open(error),
+            // A socket cannot be opened at all, and some devices neither.
+            _ => match fs::metadata(path) {
+                Ok(meta) if !meta.is_file() => FileError::NotAFile(kind_of(&meta)),
+                _ => FileError::Open(error),
+            },
         })?;
     let before = file.metadata().map_err(FileError::Read)?;
     if !before.is_file() {

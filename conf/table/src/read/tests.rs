@@ -281,7 +281,7 @@ fn unknown_and_repeated_keys() {
 }
 
 #[test]
-fn wrong_kinds_and_ranges() {
+fn numbers_of_the_file() {
     check_good_but(
         "format: 1",
         "format: 2",
@@ -330,6 +330,10 @@ fn wrong_kinds_and_ranges() {
         "slots: 1048577",
         &["3:25: hash.slots: is 1048577, out of range; write a whole number from 1 to 1048576"],
     );
+}
+
+#[test]
+fn numbers_and_words_of_a_cell() {
     check_good_but(
         "weight: 1",
         "weight: 1.5",
@@ -373,6 +377,10 @@ fn wrong_kinds_and_ranges() {
             "10:62: cells.eu-1.health_check.timeout_ms: is 600001, out of range; write a whole number from 10 to 600000",
         ],
     );
+}
+
+#[test]
+fn wrong_kinds() {
     // Numbers and truth values where a name was meant.
     check_good_but(
         "acme: us-west-2",
@@ -407,7 +415,7 @@ fn wrong_kinds_and_ranges() {
 }
 
 #[test]
-fn cells_and_addresses() {
+fn addresses() {
     let check_address = |address: &str, expected: &str| {
         let from = "\"127.0.0.1:9003\"";
         let place = "12:28: cells.us-west-2.endpoints[0].address: ";
@@ -450,6 +458,10 @@ fn cells_and_addresses() {
         "`10.0.0.7:0` has port 0; write a port from 1 to 65535",
     );
     check_address("8080", "is the number 8080, not text; put it in quotes");
+}
+
+#[test]
+fn cells() {
     check_good_but(
         "[::1]:9002",
         "127.0.0.1:9001",
@@ -808,6 +820,11 @@ fn broken_yaml() {
             "17:3: overrides: a sequence, not a key of plain text; write `key: value`, with the key on one line and without brackets",
         ],
     );
+}
+
+#[test]
+fn documents_and_directives() {
+    let else_hint = "mend the YAML here; often the mistake is the indentation, a quote or a bracket just before";
     check(
         format!("{GOOD}---\nformat: 1\n"),
         &[
@@ -889,10 +906,8 @@ fn an_anchor_defined_twice_is_refused() {
 
 #[test]
 fn problems_beyond_a_hundred_are_counted() {
-    let mut text = GOOD.to_owned();
-    for number in 0..250 {
-        text.push_str(&format!("unknown-{number}: 1\n"));
-    }
+    let unknown: Vec<String> = (0..250).map(|n| format!("unknown-{n}: 1\n")).collect();
+    let text = GOOD.to_owned() + &unknown.concat();
     let problems = parse(text.as_bytes()).unwrap_err();
     assert_eq!(problems.problems.len(), limits::PROBLEMS_TOLD_MAX);
     assert_eq!((problems.more, problems.count()), (150, 250));

@@ -88,7 +88,7 @@ fn canonical_text() {
 rejects: [z, a]
 aliases: { www.acme.example: acme }
 overrides: { globex: eu-2, acme: eu-1, "007": eu-1 }
-slots: { eu-2: [7, "4-5", 6], eu-1: ["0-1", 3, 2] }
+slots: { eu-2: [7, "4-5", 6, 2], eu-1: ["0-0", 3, 1] }
 cells:
   eu-2: { endpoints: [{ address: "[::1]:9003" }] }
   eu-1:
@@ -124,8 +124,10 @@ cells:
     max_in_flight: 1024
 slots:
   eu-1:
-  - 0-3
+  - 0-1
+  - '3'
   eu-2:
+  - '2'
   - 4-7
 overrides:
   '007': eu-1

@@ -15,11 +15,17 @@ use crate::{
 /// A YAML value. Mappings keep their order and repeated keys, so that a reader can report them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
+    /// A blank, `~` or `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A whole number, also as `0x1F`, `0o17` or `0b11`.
     Integer(i128),
+    /// Any other number, and a whole one too large for [`Integer`](Self::Integer).
     Float(f64),
+    /// Everything else that is plain, and all that is quoted.
     Text(Box<str>),
+    /// A list.
     Sequence(Vec<Node>),
     /// Keys are the text of the key as it stands in the file, so `123:` and `"123":` are the same key.
     Mapping(Vec<(Box<str>, Node)>),

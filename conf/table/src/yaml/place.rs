@@ -27,7 +27,9 @@ enum Step<'a> {
 /// Which side of `key: value` a problem is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Focus {
+    /// The key; for an item of a list, which has none, the item itself.
     Key,
+    /// The value.
     Value,
 }
 

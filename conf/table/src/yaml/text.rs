@@ -178,7 +178,7 @@ pub(super) fn too_deep(place: Place) -> Problems {
         column: Some(place.column),
         path: String::new(),
         message: "is nested too deep".to_owned(),
-        hint: "a table nests a few levels only; check what wrote the file".to_owned(),
+        hint: "files of this kind nest a few levels only; check what wrote it".to_owned(),
     })
 }
 

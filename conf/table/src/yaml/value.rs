@@ -126,9 +126,12 @@ impl<'a> Value<'a> {
         N: Copy + Into<i128> + TryFrom<i128>,
     {
         let (low, high): (i128, i128) = ((*range.start()).into(), (*range.end()).into());
-        let allowed = || match low == high {
-            true => format!("the number {low}"),
-            false => format!("a whole number from {low} to {high}"),
+        let allowed = || {
+            if low == high {
+                format!("the number {low}")
+            } else {
+                format!("a whole number from {low} to {high}")
+            }
         };
         let Node::Integer(value) = *self.node else {
             self.refuse_kind(findings, NUMBER, allowed);

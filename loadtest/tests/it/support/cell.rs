@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, process::Process};
+use super::{PATIENCE, bin_dir, process::Process};
 
 /// A running demo cell, on a free port unless one is given, with data that is gone with it unless a
 /// directory is given.
@@ -64,7 +64,7 @@ impl Plan {
             }
         };
 
-        let mut command = Command::new(env!("CARGO_BIN_EXE_demo-cell"));
+        let mut command = Command::new(bin_dir().join("demo-cell"));
         command
             .args(["--name", &name, "--listen", &listen.to_string(), "--data"])
             .arg(&data);

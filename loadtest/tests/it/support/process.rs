@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt::Write,
+    fs,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -61,6 +62,17 @@ impl Process {
             child,
             output,
         }
+    }
+
+    /// Memory that it holds, in bytes. 0 where the system has no `/proc`.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).unwrap_or_default();
+        let kilobytes = status.lines().find_map(|line| {
+            let value = line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?;
+            value.parse::<u64>().ok()
+        });
+        kilobytes.unwrap_or(0) * 1024
     }
 
     /// Waits for a line, on either output, in which `pick` finds something.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    io::{self, Write as _},
+    io::Write as _,
     net::SocketAddr,
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -19,10 +19,10 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    PATIENCE,
+    PATIENCE, bin_dir,
     process::{Process, Signal},
     wait_for, wait_until,
-    wire::{Answer, Connection, Request},
+    wire::{Answer, Request},
 };
 
 /// The header that names the tenant, unless `tenant_key` is set otherwise.
@@ -34,11 +34,12 @@ const NOBODY: u32 = 65_534;
 /// A running proxy in a scratch directory of its own: `proxy.yaml`, `tables/table.yaml`, `state/`.
 /// It listens on free ports, which change when it is started again.
 pub(crate) struct Proxy {
+    // Before the directory, so that it ends before that is gone.
+    process: Process,
     directory: TempDir,
     user: Option<u32>,
     address: SocketAddr,
     admin: SocketAddr,
-    process: Process,
 }
 
 /// How to start a proxy.
@@ -101,11 +102,11 @@ impl Plan {
         let process = Process::start("the proxy", &mut serve(directory.path(), user));
         let (address, admin) = ports(&process);
         Proxy {
+            process,
             directory,
             user,
             address,
             admin,
-            process,
         }
     }
 
@@ -186,13 +187,6 @@ impl Proxy {
         Request::get(path).header(TENANT, tenant).send(self.address)
     }
 
-    /// The same for somebody who expects to be refused a connection or cut off.
-    pub(crate) fn try_get(&self, tenant: impl AsRef<[u8]>, path: &str) -> io::Result<Answer> {
-        let mut connection = Connection::try_open(self.address)?;
-        connection.send(Request::get(path).header(TENANT, tenant).bytes())?;
-        connection.answer("GET")
-    }
-
     /// The cell that answers a tenant; panics if none does.
     #[track_caller]
     pub(crate) fn cell_of(&self, tenant: impl AsRef<[u8]>) -> String {
@@ -264,15 +258,11 @@ impl Proxy {
     /// Waits until the table file is refused, with a reason that contains `why`; returns it.
     #[track_caller]
     pub(crate) fn wait_for_refusal(&self, why: &str) -> String {
-        wait_for(
-            &format!("a refusal because of {why:?}"),
-            PATIENCE,
-            || {
-                let status = self.status();
-                let error = status["last_reload"]["error"].as_str()?;
-                error.contains(why).then(|| error.to_owned())
-            },
-        )
+        wait_for(&format!("a refusal because of {why:?}"), PATIENCE, || {
+            let status = self.status();
+            let error = status["last_reload"]["error"].as_str()?;
+            error.contains(why).then(|| error.to_owned())
+        })
     }
 
     /// Waits until `/readyz` says so.
@@ -285,7 +275,9 @@ impl Proxy {
 
     /// Puts a table in place the recommended way: a new file, renamed over the old one.
     pub(crate) fn write_table(&self, table: impl ToString) {
-        replace(&self.table_path(), table.to_string());
+        let new = self.table_path().with_extension("new");
+        fs::write(&new, table.to_string()).expect("the scratch directory is ours");
+        rename_over(&new, &self.table_path());
     }
 
     /// Writes a table into the file that is there, as some editors do.
@@ -302,6 +294,11 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Memory that it holds. 0 where that cannot be known.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes()
     }
 
     /// `kill -9`.
@@ -369,16 +366,19 @@ pub(crate) fn command() -> Command {
     Command::new(program())
 }
 
-/// Writes a file beside `path` and renames it over that.
+/// Renames a file, over another one if there is one.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this test data needs to survive no crash"
+    reason = "what tests write need not survive a crash"
 )]
-pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) {
-    let new = path.with_extension("new");
-    fs::write(&new, content)
-        .and_then(|()| fs::rename(&new, path))
-        .expect("the scratch directory is ours");
+pub(crate) fn rename_over(from: &Path, to: &Path) {
+    fs::rename(from, to).unwrap_or_else(|error| {
+        panic!(
+            "cannot rename {} to {}: {error}",
+            from.display(),
+            to.display()
+        )
+    });
 }
 
 fn serve(directory: &Path, user: Option<u32>) -> Command {
@@ -424,7 +424,7 @@ fn ports(process: &Process) -> (SocketAddr, SocketAddr) {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let program = Path::new(env!("CARGO_BIN_EXE_demo-cell")).with_file_name("cellgate-proxy");
+        let program = bin_dir().join("cellgate-proxy");
         let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
         let Some(built) = modified(&program) else {
             panic!(

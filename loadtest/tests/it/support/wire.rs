@@ -77,6 +77,11 @@ impl Connection {
         }
     }
 
+    /// The status of the next head, which may be an interim answer's.
+    pub(crate) fn interim(&mut self) -> io::Result<u16> {
+        self.head().map(|(answer, _)| answer.status)
+    }
+
     /// Sends a request and reads its answer.
     #[track_caller]
     pub(crate) fn exchange(&mut self, request: &Request) -> Answer {

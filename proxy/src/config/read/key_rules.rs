@@ -31,14 +31,6 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<KeyRule
 }
 
 fn read_rule(item: &Value<'_>, findings: &mut Findings) -> Option<KeyRule> {
-    if let Node::Text(word) = item.node()
-        && &**word == "source_ip"
-    {
-        return Some(KeyRule {
-            source: Source::SourceIp,
-            pattern: None,
-        });
-    }
     refuse_planned(item, findings)?;
     let fields = item.fields(&WORKING, findings)?;
     let sources: Vec<&str> = WORKING[..6]

@@ -1,1 +1,441 @@
+//! `proxy.yaml` from text to configuration, and every way in which it can be wrong.
 
+use std::{collections::BTreeSet, fs};
+
+use super::*;
+use crate::{
+    config::schema,
+    tenant_key::{KeyRule, PathPattern, Pattern, Source},
+};
+
+/// All that has to be there.
+const LEAST: &str = "listeners: [{ name: edge, address: \"127.0.0.1:8080\" }]\n\
+    tenant_key: [{ header: x-tenant-id }]\ntable: { path: table.yaml }\n";
+
+fn read(text: &str) -> Result<Config, Problems> {
+    parse(text.as_bytes(), Path::new("/etc/cellgate"))
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+}
+
+/// The one problem that `text` has, as a line of text.
+#[track_caller]
+fn problem(text: &str) -> String {
+    let problems = read(text)
+        .err()
+        .unwrap_or_else(|| panic!("it is good:\n{text}"));
+    assert_eq!(problems.count(), 1, "{text}\n{problems}");
+    problems.to_string()
+}
+
+#[test]
+fn every_default() {
+    let config = good(LEAST);
+    let ms = Duration::from_millis;
+    let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    let listener = Listener {
+        name: "edge".to_owned(),
+        address: address("127.0.0.1:8080"),
+    };
+    assert_eq!(config.listeners, [listener]);
+    assert_eq!(config.unknown_tenants, UnknownTenants::Hash);
+    let table = TableConfig {
+        path: PathBuf::from("/etc/cellgate/table.yaml"),
+        move_limits: MoveLimits {
+            moved_percent_max: 25.0,
+            moved_overrides_max: 1_000,
+        },
+        poll_interval: ms(1_000),
+    };
+    assert_eq!(config.table, table);
+    assert_eq!(config.state_dir, Path::new("/var/lib/cellgate"));
+    assert_eq!(config.admin, address("127.0.0.1:9600"));
+    assert_eq!(config.threads, available_parallelism().unwrap());
+    assert!(config.trusted_proxies.is_empty());
+    let limits = Limits {
+        connections_max: 20_000,
+        head_bytes_max: 32_768,
+        headers_max: 100,
+        body_bytes_max: 1_073_741_824,
+    };
+    assert_eq!(config.limits, limits);
+    let timeouts = Timeouts {
+        head: ms(10_000),
+        keepalive: ms(60_000),
+        client_idle: ms(60_000),
+        connect: ms(1_000),
+        upstream_read: ms(30_000),
+        upstream_write: ms(30_000),
+        upgrade_idle: ms(3_600_000),
+        shutdown_delay: ms(0),
+        shutdown: ms(30_000),
+    };
+    assert_eq!(config.timeouts, timeouts);
+    let upstream = Upstream {
+        retries: 1,
+        idle_connections_max: 1_024,
+        idle: ms(30_000),
+        ejection: Ejection {
+            after_failures: 5,
+            base: ms(10_000),
+            max: ms(300_000),
+            percent_max: 50,
+        },
+    };
+    assert_eq!(config.upstream, upstream);
+    assert_eq!(config.access_log, None);
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn every_key() {
+    let config = good(
+        "listeners:\n  - { name: a, address: \"[::]:80\", protocol: http }\n  - { name: b, address: \"0.0.0.0:0\" }\n\
+         \x20 - { name: c, address: \"0.0.0.0:0\" }\n\
+         tenant_key: [{ source_ip: true }]\nunknown_tenants: refuse\n\
+         table: { path: /t.yaml, max_moved_percent: 0.5, max_moved_overrides: 0, poll_interval_ms: 50 }\n\
+         state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
+         limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0 }\n\
+         timeouts: { head_ms: 11, keepalive_ms: 12, client_idle_ms: 13, connect_ms: 4, upstream_read_ms: 5,\n\
+         \x20 upstream_write_ms: 6, upgrade_idle_ms: 7, shutdown_delay_ms: 8, shutdown_ms: 9 }\n\
+         upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3,\n\
+         \x20 ejection: { after_failures: 4, base_ms: 5, max_ms: 6, percent_max: 7 } }\n\
+         access_log: { path: a.log, queue_lines_max: 8 }\nlog: { format: json }\n",
+    );
+    let ms = Duration::from_millis;
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.unknown_tenants, UnknownTenants::Refuse);
+    assert_eq!(config.table.path, Path::new("/t.yaml"));
+    assert_eq!(config.table.move_limits.moved_percent_max, 0.5);
+    assert_eq!(config.table.move_limits.moved_overrides_max, 0);
+    assert_eq!(config.table.poll_interval, ms(50));
+    assert_eq!(config.state_dir, Path::new("/etc/cellgate/state"));
+    assert_eq!(config.threads.get(), 3);
+    assert!(config.trusted_proxies.contain([10, 1, 2, 3].into()));
+    assert_eq!(config.limits.body_bytes_max, 0);
+    let t = config.timeouts;
+    let all = [
+        t.connect,
+        t.upstream_read,
+        t.upstream_write,
+        t.upgrade_idle,
+        t.shutdown_delay,
+        t.shutdown,
+        t.head,
+        t.keepalive,
+        t.client_idle,
+    ];
+    assert_eq!(all, [4, 5, 6, 7, 8, 9, 11, 12, 13].map(ms));
+    let ejection = config.upstream.ejection;
+    let numbers = (
+        ejection.after_failures,
+        ejection.base,
+        ejection.max,
+        ejection.percent_max,
+    );
+    assert_eq!(numbers, (4, ms(5), ms(6), 7));
+    let access_log = AccessLogConfig {
+        path: PathBuf::from("/etc/cellgate/a.log"),
+        queue_lines_max: 8,
+    };
+    assert_eq!(config.access_log, Some(access_log));
+    assert_eq!(config.log_format, LogFormat::Json);
+}
+
+#[test]
+fn every_rule() {
+    let check = |rule: &str, source: Source, pattern: Option<&str>| {
+        let text = LEAST.replace("{ header: x-tenant-id }", rule);
+        let pattern = pattern.map(|text| Pattern::parse(text).unwrap());
+        let expected = crate::tenant_key::KeyRules::new(vec![KeyRule { source, pattern }]);
+        assert_eq!(good(&text).key_rules, expected, "{rule}");
+    };
+    let header = Source::Header(http::HeaderName::from_static("x-t"));
+    check("{ header: X-T }", header.clone(), None);
+    check(
+        "{ header: x-t, pattern: \"t={tenant}\" }",
+        header,
+        Some("t={tenant}"),
+    );
+    let host = |text| Source::Host(Pattern::parse(text).unwrap());
+    check(
+        "{ host: \"{tenant}.Example.com\" }",
+        host("{tenant}.example.com"),
+        None,
+    );
+    let path = Source::Path(PathPattern::parse("/t/{tenant}").unwrap());
+    check("{ path: \"/t/{tenant}/…\" }", path, None);
+    check(
+        "{ query: tenant }",
+        Source::Query(b"tenant"[..].into()),
+        None,
+    );
+    check(
+        "{ cookie: t, pattern: \"{tenant}!\" }",
+        Source::Cookie(b"t"[..].into()),
+        Some("{tenant}!"),
+    );
+    check("{ source_ip: true }", Source::SourceIp, None);
+}
+
+#[test]
+fn five_mistakes_are_five_problems() {
+    let problems = read(
+        "listeners:\n\
+         \x20 - { name: edge, address: localhost:8080 }\n\
+         tenant_key:\n\
+         \x20 - heder: x-tenant-id\n\
+         table:\n\
+         \x20 max_moved_percent: 250\n\
+         \x20 path: table.yaml\n\
+         limits: { headers_max: many }\n\
+         tresholds: 5\n",
+    )
+    .unwrap_err();
+    let found: Vec<(u32, u32, &str)> = problems
+        .problems
+        .iter()
+        .map(|p| (p.line.unwrap(), p.column.unwrap(), p.path.as_str()))
+        .collect();
+    let expected = [
+        (2, 28, "listeners[0].address"),
+        (4, 5, "tenant_key[0].heder"),
+        (4, 5, "tenant_key[0]"),
+        (6, 22, "table.max_moved_percent"),
+        (8, 24, "limits.headers_max"),
+        (9, 1, "tresholds"),
+    ];
+    // The misspelt rule is a key that is not known, and leaves a rule without a place to look.
+    assert_eq!(found, expected, "{problems}");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do() {
+    let check = |from: &str, to: &str, expected: &str| {
+        assert!(LEAST.contains(from) || from.is_empty(), "{from}");
+        let text = if from.is_empty() {
+            format!("{LEAST}{to}")
+        } else {
+            LEAST.replace(from, to)
+        };
+        let found = problem(&text);
+        assert!(found.contains(expected), "{to}: {found}");
+    };
+    let more = |to: &str, expected: &str| check("", to, expected);
+    more("timeouts: { head_mss: 5 }", "did you mean `head_ms`?");
+    more("thread: 5", "did you mean `threads`?");
+    more("state_dir:", "is blank");
+    more("state_dir: \"\"", "is empty");
+    more(
+        "admin: { address: \"127.0.0.1\" }",
+        "not an IP address with a port",
+    );
+    more("threads: 0", "from 1 to 1024");
+    more(
+        "trusted_proxies: [10.0.0.1/8]",
+        "has bits set beyond its prefix length",
+    );
+    more("limits: { connections_max: 0 }", "from 1 to 10000000");
+    more("timeouts: { connect_ms: 86400001 }", "from 1 to 86400000");
+    more("timeouts: { connect_ms: 1.5 }", "not a whole number");
+    more("upstream: { retries: 4 }", "from 0 to 3");
+    more(
+        "upstream: { ejection: { percent_max: 101 } }",
+        "from 0 to 100",
+    );
+    more(
+        "access_log: { queue_lines_max: 5 }",
+        "the key `path` is missing",
+    );
+    more("log: { format: xml }", "known are `text`, `json`");
+    more("unknown_tenants: no", "`no`");
+    more("table: { path: x }", "stands twice");
+    check(
+        "listeners: [{ name: edge, address: \"127.0.0.1:8080\" }]\n",
+        "",
+        "`listeners` is missing",
+    );
+    check("{ path: table.yaml }", "{}", "`path` is missing");
+    check("[{ header: x-tenant-id }]", "[]", "has 0 rules");
+    check(
+        "[{ name: edge, address: \"127.0.0.1:8080\" }]",
+        "[]",
+        "has 0 entries",
+    );
+    check(
+        "edge, address",
+        "edge, protocol: tcp, address",
+        "TCP listeners do not work in this version yet",
+    );
+    check(
+        "[{ name: edge,",
+        "[{ name: edge, address: \"127.0.0.1:1\" }, { name: edge,",
+        "the name `edge` stands twice",
+    );
+    check(
+        "[{ name: edge,",
+        "[{ name: other, address: \"127.0.0.1:8080\" }, { name: edge,",
+        "127.0.0.1:8080 stands twice",
+    );
+    let rule = |to: &str, expected: &str| check("{ header: x-tenant-id }", to, expected);
+    for planned in ["jwt", "client_cert", "sni", "proxy_tlv"] {
+        rule(
+            &format!("{{ {planned}: x }}"),
+            &format!("the rule `{planned}` does not work in this version yet"),
+        );
+    }
+    rule("{}", "names no place to look for the tenant");
+    rule(
+        "{ header: a, query: b }",
+        "names several places: header, query",
+    );
+    rule("{ header: x_tenant }", "holds `_`");
+    rule("{ header: \"x tenant\" }", "is not a header name");
+    rule("{ header: x-cellgate-tenant }", "is taken");
+    rule("{ header: Host }", "is taken");
+    rule("{ host: example.com }", "`{tenant}` exactly once");
+    rule("{ path: \"t/{tenant}\" }", "start with `/`");
+    rule("{ query: \"a b\" }", "not a name that can be looked for");
+    rule("{ cookie: \"\" }", "not a name that can be looked for");
+    rule("{ source_ip: false }", "is `false`");
+    rule(
+        "{ source_ip: true, pattern: \"{tenant}\" }",
+        "does not go with this rule",
+    );
+    rule("{ header: x-t, pattern: tenant }", "is not a pattern");
+    rule("source_ip", "not a mapping");
+}
+
+#[test]
+fn files_that_are_none() {
+    let check = |bytes: &[u8]| {
+        let problems = parse(bytes, Path::new("")).unwrap_err();
+        assert!(
+            !problems.is_empty(),
+            "{:?}",
+            bytes.escape_ascii().to_string()
+        );
+    };
+    check(b"");
+    check(b"# nothing\n");
+    check(b"\xff\xfe");
+    check(b"[]");
+    check(b"a: b: c");
+    let folder = tempfile::TempDir::new().unwrap();
+    let missing = load(&folder.path().join("proxy.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert!(missing.contains("proxy.yaml: cannot be read"), "{missing}");
+    let directory = load(folder.path()).unwrap_err().to_string();
+    assert!(directory.contains("cannot be read"), "{directory}");
+    let large = folder.path().join("large.yaml");
+    fs::write(&large, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    let large = load(&large).unwrap_err().to_string();
+    assert!(
+        large.contains("has 1048577 bytes, more than 1048576"),
+        "{large}"
+    );
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("proxy.yaml");
+    fs::write(&path, LEAST).unwrap();
+    assert_eq!(
+        load(&path).unwrap().table.path,
+        folder.path().join("table.yaml")
+    );
+}
+
+#[test]
+fn the_example_is_good() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/proxy.yaml");
+    let config = load(&example).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(
+        config.table.path.is_file(),
+        "it names a table that is there"
+    );
+}
+
+/// The schema knows the same keys as the reader, mapping by mapping.
+#[test]
+fn the_schema_and_the_reader_agree() {
+    let schema = serde_json::to_value(schema()).unwrap();
+    // The reader lists its keys when it meets one that resembles none of them.
+    let known_to_reader = |text: &str| -> BTreeSet<String> {
+        let problems = read(text).unwrap_err();
+        let hints = problems.problems.iter().map(|p| p.hint.as_str());
+        let lists: Vec<&str> = hints
+            .filter_map(|hint| hint.strip_prefix("known here are "))
+            .collect();
+        assert_eq!(lists.len(), 1, "{text}\n{problems}");
+        lists[0].split(", ").map(str::to_owned).collect()
+    };
+    let known_to_schema = |definition: Option<&str>| -> BTreeSet<String> {
+        let object = definition.map_or(&schema, |name| &schema["$defs"][name]);
+        assert_eq!(object["additionalProperties"], false, "{definition:?}");
+        object["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let odd = "qqqqqqqqqqqqqqqqqqqqqqqq: 1";
+    let replaced = |from: &str| LEAST.replace(from, &format!("{{ {odd}, {}", &from[1..]));
+    let cases = [
+        (None, format!("{LEAST}{odd}")),
+        (
+            Some("ListenerFile"),
+            replaced("{ name: edge, address: \"127.0.0.1:8080\" }"),
+        ),
+        (Some("KeyRuleFile"), replaced("{ header: x-tenant-id }")),
+        (Some("TableSection"), replaced("{ path: table.yaml }")),
+        (Some("AdminSection"), format!("{LEAST}admin: {{ {odd} }}")),
+        (Some("LimitsSection"), format!("{LEAST}limits: {{ {odd} }}")),
+        (
+            Some("TimeoutsSection"),
+            format!("{LEAST}timeouts: {{ {odd} }}"),
+        ),
+        (
+            Some("UpstreamSection"),
+            format!("{LEAST}upstream: {{ {odd} }}"),
+        ),
+        (
+            Some("EjectionSection"),
+            format!("{LEAST}upstream: {{ ejection: {{ {odd} }} }}"),
+        ),
+        (
+            Some("AccessLogSection"),
+            format!("{LEAST}access_log: {{ path: x, {odd} }}"),
+        ),
+        (Some("LogSection"), format!("{LEAST}log: {{ {odd} }}")),
+    ];
+    for (definition, text) in &cases {
+        assert_eq!(
+            known_to_reader(text),
+            known_to_schema(*definition),
+            "{definition:?}"
+        );
+    }
+    let objects = schema["$defs"].as_object().unwrap().values();
+    let objects = objects
+        .filter(|definition| definition["type"] == "object")
+        .count();
+    assert_eq!(
+        objects + 1,
+        cases.len(),
+        "each mapping of the schema is compared"
+    );
+}
+
+/// A key may be left out, but not be blank; the schema says so too.
+#[test]
+fn the_schema_takes_no_blanks() {
+    let text = serde_json::to_string(&schema()).unwrap();
+    assert!(!text.contains("null"), "{text}");
+}

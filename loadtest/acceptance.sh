@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The long versions of the end-to-end tests, against the release build, on a machine that does nothing else. Prints one
+# line for each thing that the data plane has to show, with the figures that were measured.
+#
+#   loadtest/acceptance.sh            all of it; about a quarter of an hour after the build
+#   loadtest/acceptance.sh mutants    only the lines that contain this word
+#
+# Set before: CELLGATE_LOAD_SECONDS (30), CELLGATE_MUTANTS (100000), CELLGATE_SEED (1).
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+
+export CELLGATE_ACCEPTANCE=1 # limits as promised, and nothing is skipped
+export CELLGATE_LOAD_SECONDS=${CELLGATE_LOAD_SECONDS:-30}
+export CELLGATE_MUTANTS=${CELLGATE_MUTANTS:-100000}
+
+only=${1:-}
+target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+log=$target/acceptance.log
+failed=0
+
+echo "building; the tests' output goes to $log"
+: >"$log"
+# The programs are those of the release, the tests themselves need no speed.
+cargo build --release -p cellgate-proxy -p cellgate-loadtest --bins >>"$log" 2>&1
+cargo test -p cellgate-loadtest --test it --no-run >>"$log" 2>&1
+export CELLGATE_BIN_DIR=$target/release
+
+# show WHAT TEST...: runs tests, each named by the beginning of its path, and prints what they measured.
+show() {
+  local what=$1 output status=0
+  shift
+  case "$what" in *"$only"*) ;; *) return 0 ;; esac
+  output=$(cargo test -p cellgate-loadtest --test it -- --test-threads=1 "$@" 2>&1) || status=$?
+  printf '\n===== %s\n%s\n' "$what" "$output" >>"$log"
+  # A name that fits no test would pass.
+  if [ "$status" = 0 ] && ! printf '%s\n' "$output" | grep -q '^test result: ok. [1-9]'; then
+    status=1
+  fi
+  if [ "$status" = 0 ]; then
+    echo "fine    $what"
+  else
+    echo "FAILED  $what"
+    failed=1
+  fi
+  printf '%s\n' "$output" | sed -n 's/^FIGURE: [^ ]*: /          /p'
+}
+
+show "explain and live traffic agree; no wrong and no failed answer while the table is rewritten" load::rewriting explain::
+show "an edit takes effect in time, whether or not its events come" table::edits table::watch
+show "the last good table outlives a crash and a corrupt file" last_good::
+show "a bad table or something else in its place is refused, and traffic goes on" table::bad_files table::rules
+show "a hung cell is refused at its bulkhead and costs the others nothing" bulkhead::
+show "clients and cells that break off or lie leave no leak and no desync" hostile_cells:: \
+  hostile_clients::leaving hostile_clients::protocol hostile_clients::refused hostile_clients::streams
+show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
+show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
+show "cache tests judge the proxy as they judge its origin" http_cache::
+show "mutants of a table are refused in time, and nobody notices" load::mutants
+
+exit "$failed"

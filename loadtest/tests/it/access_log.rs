@@ -1,0 +1,233 @@
+//! The access log: a line of JSON for each request, if it is wanted.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    PATIENCE,
+    fleet::Fleet,
+    process::Signal,
+    proxy::{Plan, Proxy, TENANT, rename_over},
+    wait_for, wait_until,
+    wire::{Connection, Request},
+};
+
+fn logging_plan() -> Plan {
+    Proxy::plan().set("access_log", "{ path: access.log }")
+}
+
+fn log_path(proxy: &Proxy) -> PathBuf {
+    proxy.directory().join("access.log")
+}
+
+/// All whole lines of a log.
+#[track_caller]
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[track_caller]
+fn wait_for_lines(path: &Path, count: usize) -> Vec<Value> {
+    wait_for(&format!("{count} lines in the log"), PATIENCE, || {
+        Some(lines(path)).filter(|lines| lines.len() >= count)
+    })
+}
+
+/// Of these fields the line says this, or nothing where that is null.
+#[track_caller]
+fn assert_says(line: &Value, expected: &Value) {
+    for (field, value) in expected.as_object().expect("fields") {
+        assert_eq!(line[field], *value, "{field} in {line}");
+    }
+}
+
+#[test]
+fn it_is_off_by_default() {
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::start(fleet.table());
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    // Nothing to be opened anew.
+    proxy.signal(Signal::USR1);
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    proxy.stop();
+
+    let entries = fs::read_dir(proxy.directory()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["proxy.yaml", "state", "tables"]);
+    assert!(!proxy.log().contains("acme"), "{}", proxy.log());
+}
+
+#[test]
+fn a_request_is_told_with_its_way() {
+    let fleet = Fleet::start(2);
+    let table = fleet
+        .table()
+        .pin("acme", "cell-2")
+        .alias("acme-corp", "acme");
+    let mut proxy = logging_plan().table(table.generation(7)).start();
+
+    let request = Request::new("POST", "/echo/a?b=c").header(TENANT, "acme-corp");
+    let answer = request.body("twelve bytes").send(proxy.address());
+    assert_eq!(answer.status, 200);
+
+    let line = wait_for_lines(&log_path(&proxy), 1).remove(0);
+    let expected = json!({
+        "client": "127.0.0.1",
+        "method": "POST",
+        "host": "test",
+        "target": "/echo/a?b=c",
+        "status": 200,
+        "reason": null,
+        "request_body_bytes": 12,
+        "response_body_bytes": 12,
+        "tenant": "acme",
+        "cell": "cell-2",
+        "endpoint": fleet.address(2).to_string(),
+        "generation": 7,
+        "tries": 1,
+    });
+    assert_says(&line, &expected);
+    let took = line["duration_ms"].as_f64().expect("a number");
+    assert!(took > 0.0 && took < 20_000.0, "{line}");
+    let time = line["time"].as_str().expect("a date");
+    assert!(time.starts_with("20") && time.ends_with('Z'), "{line}");
+    proxy.stop();
+    assert_eq!(lines(&log_path(&proxy)).len(), 1);
+}
+
+#[test]
+fn a_request_that_is_refused_is_told_with_the_reason() {
+    let fleet = Fleet::start(2);
+    let proxy = logging_plan()
+        .table(fleet.table().reject("evil-corp"))
+        .start();
+    let log = log_path(&proxy);
+
+    Request::get("/nobody").send(proxy.address());
+    let line = wait_for_lines(&log, 1).remove(0);
+    let expected = json!({
+        "target": "/nobody", "status": 400, "reason": "no_tenant_key",
+        "tenant": null, "cell": null, "endpoint": null,
+    });
+    assert_says(&line, &expected);
+
+    proxy.get("evil-corp", "/evil");
+    let line = wait_for_lines(&log, 2).remove(1);
+    let expected = json!({
+        "target": "/evil", "status": 403, "reason": "rejected", "tenant": "evil-corp",
+        "endpoint": null,
+    });
+    assert_says(&line, &expected);
+
+    // Not read as a request at all.
+    let mut connection = Connection::open(proxy.address());
+    connection.send("GET / HTTP/1.1\r\n\r\n").unwrap();
+    connection.rest().unwrap();
+    let line = wait_for_lines(&log, 3).remove(2);
+    let expected = json!({
+        "client": "127.0.0.1", "status": 400, "reason": "bad_request", "target": null,
+    });
+    assert_says(&line, &expected);
+}
+
+/// Bytes of a request cannot forge a line or break one.
+#[test]
+fn odd_bytes_stay_inside_their_field() {
+    let fleet = Fleet::start(2);
+    let proxy = logging_plan().table(fleet.table()).start();
+
+    let tenant = *b"a\",\"status\":999,\"x\":\"\xff\xc3\xa9";
+    assert_eq!(proxy.get(tenant, "/").status, 200);
+    let line = wait_for_lines(&log_path(&proxy), 1).remove(0);
+    let expected = json!({
+        "status": 200, "x": null, "tenant": "a\",\"status\":999,\"x\":\"\u{fffd}é",
+    });
+    assert_says(&line, &expected);
+}
+
+#[test]
+fn sigusr1_opens_it_anew() {
+    let fleet = Fleet::start(2);
+    let mut proxy = logging_plan().table(fleet.table()).start();
+    let log = log_path(&proxy);
+    let rotated = proxy.directory().join("access.log.1");
+
+    proxy.get("acme", "/first");
+    wait_for_lines(&log, 1);
+    rename_over(&log, &rotated);
+    // Until it is told, it goes on with the file that it has.
+    proxy.get("acme", "/second");
+    wait_for_lines(&rotated, 2);
+    assert!(!log.exists());
+
+    proxy.signal(Signal::USR1);
+    wait_until("there is a new file", PATIENCE, || log.exists());
+    proxy.get("acme", "/third");
+    wait_for_lines(&log, 1);
+
+    proxy.stop();
+    let targets = |path: &Path| -> Vec<Value> {
+        lines(path)
+            .iter()
+            .map(|line| line["target"].clone())
+            .collect()
+    };
+    assert_eq!(targets(&rotated), ["/first", "/second"]);
+    assert_eq!(targets(&log), ["/third"]);
+    assert_eq!(proxy.count_in_log("access log opened anew"), 1);
+}
+
+#[test]
+fn what_is_queued_is_written_before_the_end() {
+    const COUNT: usize = 200;
+    let fleet = Fleet::start(2);
+    let mut proxy = logging_plan().table(fleet.table()).start();
+    let mut connection = Connection::open(proxy.address());
+    for _ in 0..COUNT {
+        connection.exchange(&Request::get("/").header(TENANT, "acme"));
+    }
+    proxy.stop();
+    assert_eq!(lines(&log_path(&proxy)).len(), COUNT);
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_nothing_else() {
+    const FULL: &str = "/dev/full";
+    if !Path::new(FULL).exists() {
+        eprintln!("SKIPPED: this system has no {FULL}");
+        return;
+    }
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::plan()
+        .set("access_log", &format!("{{ path: {FULL} }}"))
+        .table(fleet.table())
+        .start();
+
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    proxy.wait_for_log(&["ERROR", "the access log cannot be written"]);
+    for _ in 0..10 {
+        assert_eq!(proxy.get("acme", "/").status, 200);
+    }
+    wait_until("dropped lines are counted", PATIENCE, || {
+        proxy.metric("access_log_dropped_total", &[]) >= Some(10.0)
+    });
+    proxy.stop();
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_told_at_start() {
+    let plan = Proxy::plan().set("access_log", "{ path: missing/access.log }");
+    let (status, said) = plan.run_to_end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the access log cannot be opened"), "{said}");
+    assert!(said.contains("missing/access.log"), "{said}");
+}

@@ -1,0 +1,100 @@
+//! AWS's labelled corpus of requests that programs read differently, sent through the running proxy
+//! to a cell that writes down what it gets.
+
+#[path = "../../../proxy/tests/it/desync_corpus/cases.rs"]
+mod cases;
+
+use std::collections::BTreeSet;
+
+use cases::{Case, LEGAL_BUT_REFUSED, cases};
+
+use crate::support::{
+    gauges::wait_until_idle,
+    heavy::figure,
+    origin::Origin,
+    proxy::Proxy,
+    table::TableText,
+    wire::{Answer, Connection},
+};
+
+/// Legal cases that may be refused.
+const LEGAL_REFUSED_MAX: usize = 3;
+
+struct Bench {
+    proxy: Proxy,
+    cell: Origin,
+}
+
+impl Bench {
+    fn start() -> Self {
+        // Some cases announce a body that they do not have, so it is not waited for.
+        let cell = Origin::start(|visit| {
+            if visit.head().is_some() {
+                visit.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+                visit.wait_for_end();
+            }
+        });
+        let proxy = Proxy::plan()
+            .set("tenant_key", "[{ source_ip: true }]")
+            .table(TableText::new([("only", vec![cell.address()])]))
+            .start();
+        Self { proxy, cell }
+    }
+
+    /// The answer to a case, if the proxy does not just close.
+    fn send(&self, bytes: &[u8]) -> Option<Answer> {
+        let mut connection = Connection::open(self.proxy.address());
+        connection.send(bytes).ok()?;
+        connection.answer("GET").ok()
+    }
+}
+
+#[test]
+fn no_severe_request_reaches_a_cell() {
+    let bench = Bench::start();
+    let cases = cases("Severe");
+    for case in &cases {
+        for bytes in case.encodings() {
+            let name = &case.name;
+            let answer = bench.send(&bytes);
+            let received = bench.cell.received();
+            assert!(received.is_empty(), "{name} reached the cell: {received:?}");
+            let answer = answer.unwrap_or_else(|| panic!("{name}: closed without an answer"));
+            assert!((400..600).contains(&answer.status), "{name}: {answer:?}");
+            assert!(
+                answer.header("x-cellgate-reason").is_some(),
+                "{name}: {answer:?}"
+            );
+        }
+    }
+    figure(format!(
+        "0 of {} severe cases reached the cell",
+        cases.len()
+    ));
+    wait_until_idle(&bench.proxy);
+}
+
+#[test]
+fn legal_requests_reach_their_cell() {
+    let bench = Bench::start();
+    let cases = cases("Compliant");
+    let is_refused = |case: &&Case| {
+        let [bytes, _] = case.encodings();
+        let before = bench.cell.connections();
+        bench.send(&bytes);
+        bench.cell.connections() == before
+    };
+    let refused: BTreeSet<&str> = cases
+        .iter()
+        .filter(is_refused)
+        .map(|case| case.name.as_str())
+        .collect();
+    figure(format!(
+        "{} of {} legal cases are refused: {refused:?}",
+        refused.len(),
+        cases.len()
+    ));
+    assert!(refused.len() <= LEGAL_REFUSED_MAX);
+    assert_eq!(refused, BTreeSet::from(LEGAL_BUT_REFUSED));
+    wait_until_idle(&bench.proxy);
+}

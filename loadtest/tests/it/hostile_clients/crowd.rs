@@ -1,0 +1,140 @@
+//! A thousand clients that send a byte now and then.
+
+use std::{
+    io::Read,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::support::{
+    PATIENCE,
+    fleet::Fleet,
+    gauges::wait_until_idle,
+    heavy::{self, figure, skip},
+    latency::Latencies,
+    proxy::{Proxy, TENANT},
+    wait_until,
+    wire::{Connection, Request},
+};
+
+const DRIPS: usize = 1_000;
+const BETWEEN_BYTES: Duration = Duration::from_secs(5);
+/// The time for a head, unless it is configured otherwise; and what a slow machine may add.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+const HEAD_SLACK: Duration = Duration::from_secs(2);
+
+/// The honest client measures for this long before the others come.
+const CALM: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing() {
+    let _alone = heavy::alone();
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < 3 * DRIPS as u64 {
+        return skip(format!(
+            "{files} open files are allowed, too few for {DRIPS} clients"
+        ));
+    }
+    let fleet = Fleet::start(1);
+    let proxy = Proxy::start(fleet.table());
+
+    let before = honest(&proxy, CALM);
+    let drips: Vec<TcpStream> = (0..DRIPS).map(|_| drip(&proxy)).collect();
+    let started = Instant::now();
+    wait_until("all of them are connected", PATIENCE, || {
+        proxy.status()["client_connections"] == DRIPS
+    });
+    let watcher = thread::spawn(move || watch(drips, started));
+    let during = honest(&proxy, HEAD_LIMIT.saturating_sub(started.elapsed()));
+    let gone = watcher.join().expect("each of them is cut off");
+    wait_until_idle(&proxy);
+
+    figure(format!(
+        "{DRIPS} drip-feeding clients: the first gone after {:.1?}, the last after {:.1?}; \
+         honest before {before}, during {during}",
+        gone[0],
+        gone[DRIPS - 1]
+    ));
+    assert!(
+        gone[0] + HEAD_SLACK > HEAD_LIMIT,
+        "cut off too early: {:?}",
+        gone[0]
+    );
+    assert!(
+        gone[DRIPS - 1] < HEAD_LIMIT + HEAD_SLACK,
+        "{:?}",
+        gone[DRIPS - 1]
+    );
+    during.are_about_as_good_as(&before);
+}
+
+fn drip(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.address()).expect("the proxy listens");
+    std::io::Write::write_all(&mut &stream, b"G").expect("the connection is open");
+    stream
+}
+
+/// Sends a byte to each every few seconds until the proxy has cut all of them off. Returns when,
+/// the earliest first.
+fn watch(drips: Vec<TcpStream>, started: Instant) -> Vec<Duration> {
+    let mut open = drips;
+    let mut gone = Vec::new();
+    let mut next = BETWEEN_BYTES;
+    let mut rest = b"ET / HTTP/1.1".iter();
+    while !open.is_empty() {
+        if started.elapsed() >= next {
+            next += BETWEEN_BYTES;
+            let byte = [*rest.next().expect("they are cut off before")];
+            for stream in &open {
+                // Fails for one that was cut off meanwhile, which is what is waited for.
+                let _ = std::io::Write::write_all(&mut &*stream, &byte);
+            }
+        }
+        open.retain(|stream| {
+            let open = !is_at_end(stream);
+            if !open {
+                gone.push(started.elapsed());
+            }
+            open
+        });
+        assert!(
+            started.elapsed() < HEAD_LIMIT * 2,
+            "{} are still there",
+            open.len()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    gone
+}
+
+/// Whether the proxy has said its last word.
+fn is_at_end(mut stream: &TcpStream) -> bool {
+    let mut buffer = [0; 1024];
+    stream.set_nonblocking(true).expect("the socket is open");
+    let read = loop {
+        match stream.read(&mut buffer) {
+            Ok(1..) => {}
+            read => break read,
+        }
+    };
+    stream.set_nonblocking(false).expect("the socket is open");
+    !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// A client with nothing to hide, for this long.
+fn honest(proxy: &Proxy, time: Duration) -> Latencies {
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get("/").header(TENANT, "honest");
+    let (started, mut latencies) = (Instant::now(), Latencies::default());
+    while started.elapsed() < time {
+        let asked = Instant::now();
+        let answer = connection.exchange(&request);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        latencies.add(asked.elapsed());
+        thread::sleep(Duration::from_millis(1));
+    }
+    latencies
+}

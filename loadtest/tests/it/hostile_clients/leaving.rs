@@ -1,0 +1,212 @@
+//! Clients that go away.
+
+use std::{
+    io::Read,
+    net::Shutdown,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::plan;
+use crate::support::{
+    PATIENCE,
+    fleet::Fleet,
+    gauges::wait_until_idle,
+    origin::{OK, Origin, ok},
+    proxy::{Proxy, TENANT},
+    wait_until,
+    wire::{Connection, Request},
+};
+
+/// Clients of each kind.
+const CLIENTS: usize = 50;
+
+#[test]
+fn clients_that_leave_in_the_middle_leave_nothing_behind() {
+    let fleet = Fleet::start(1);
+    let proxy = Proxy::start(fleet.table());
+    let half_head = b"GET /half HTTP/1.1\r\nhost: test\r\nx-tenant".to_vec();
+    let half_body = Request::new("POST", "/echo/half")
+        .header(TENANT, "a")
+        .body(vec![b'x'; 10_000])
+        .bytes();
+    let no_answer = Request::get("/slow/60000").header(TENANT, "a").bytes();
+    let half_answer = Request::get("/bytes/50000000").header(TENANT, "a").bytes();
+    for bytes in [
+        &half_head,
+        &half_body[..5_000].to_vec(),
+        &no_answer,
+        &half_answer,
+    ] {
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|_| Connection::open(proxy.address()))
+            .collect();
+        for client in &mut clients {
+            client.send(bytes).expect("the proxy listens");
+        }
+        if bytes == &half_answer {
+            for client in &mut clients {
+                let mut some = [0; 1000];
+                client
+                    .stream()
+                    .read_exact(&mut some)
+                    .expect("an answer begins");
+            }
+        }
+        let busy = || proxy.status()["client_connections"] == CLIENTS;
+        wait_until("all clients are connected", PATIENCE, busy);
+        drop(clients);
+        let left = Instant::now();
+        wait_until_idle(&proxy);
+        let took = left.elapsed();
+        assert!(took < Duration::from_secs(5), "leaving took {took:?}");
+    }
+    assert_eq!(proxy.cell_of("a"), "cell-1");
+}
+
+/// A connection to the cell on which an answer was left half read is not used again.
+#[test]
+fn what_a_client_left_behind_is_nobody_elses_answer() {
+    let cell = Origin::start(|visit| {
+        while let Some(head) = visit.head() {
+            if head.path().starts_with(OK) {
+                visit.send(ok(head.id()));
+                continue;
+            }
+            // Slow enough for the client to leave in the middle.
+            visit.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+            for _ in 0..20 {
+                thread::sleep(Duration::from_millis(5));
+                visit.send("stolen ".repeat(5000 / 7));
+            }
+        }
+    });
+    let proxy = plan(&cell).start();
+    for round in 0..20 {
+        let mut leaver = Connection::open(proxy.address());
+        let request = Request::get("/large").header(TENANT, "a");
+        leaver.send(request.bytes()).expect("the proxy listens");
+        thread::sleep(Duration::from_millis(3 * round));
+        drop(leaver);
+        for follower in 0..4 {
+            let id = format!("{round}-{follower}");
+            let answer = proxy.get("a", &format!("{OK}{id}"));
+            assert_eq!((answer.status, answer.text()), (200, &*id));
+        }
+    }
+    wait_until_idle(&proxy);
+}
+
+/// Half of an upload must not look like all of it to the cell.
+#[test]
+fn half_an_upload_never_looks_whole() {
+    let cell = Origin::start(|visit| {
+        while let Some(head) = visit.head() {
+            let whole = visit.body_of(&head).is_ok();
+            visit.send(ok(if whole { "whole" } else { "half" }));
+            if whole && head.path() == "/upload" {
+                visit.send("a whole upload");
+            }
+        }
+    });
+    let proxy = plan(&cell).start();
+    for framing in [
+        "content-length: 100\r\n\r\nhalf",
+        "transfer-encoding: chunked\r\n\r\n64\r\nhalf",
+        "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        for half_closed in [true, false] {
+            let mut client = Connection::open(proxy.address());
+            let head = "POST /upload HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n";
+            client
+                .send([head, framing].concat())
+                .expect("the proxy listens");
+            wait_until("the upload begins", PATIENCE, || {
+                cell.connections() > 0 && cell.has_received("half")
+            });
+            if half_closed {
+                client
+                    .stream()
+                    .shutdown(Shutdown::Write)
+                    .expect("it is open");
+                let rest = client.rest().unwrap_or_default();
+                assert!(!rest.windows(5).any(|part| part == b"whole"), "{framing}");
+            }
+            drop(client);
+            wait_until_idle(&proxy);
+        }
+    }
+    let whole = cell
+        .received()
+        .iter()
+        .any(|bytes| bytes.contains(r"0\r\n\r\n"));
+    assert!(
+        !whole,
+        "the proxy ended a body that its client had not ended"
+    );
+}
+
+/// Programs such as `nc` shut their side down once they have asked.
+#[test]
+fn a_client_that_has_said_all_may_still_be_answered() {
+    let fleet = Fleet::start(1);
+    let proxy = Proxy::start(fleet.table());
+    for path in ["/", "/slow/300"] {
+        let mut client = Connection::open(proxy.address());
+        let request = Request::get(path).header(TENANT, "a");
+        client.send(request.bytes()).expect("the proxy listens");
+        client
+            .stream()
+            .shutdown(Shutdown::Write)
+            .expect("it is open");
+        // Whether it is answered is not promised; that it is not left waiting is.
+        if let Ok(answer) = client.answer("GET") {
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        drop(client);
+        wait_until_idle(&proxy);
+    }
+}
+
+/// Clients that ask for much and read nothing hold their own connections only, and not for ever.
+#[test]
+fn slow_readers_cost_neither_memory_nor_others_time() {
+    let fleet = Fleet::start(1);
+    let proxy = Proxy::plan()
+        .set("timeouts", "{ client_idle_ms: 1500 }")
+        .table(fleet.table())
+        .start();
+    proxy.cell_of("a");
+    let before = proxy.resident_bytes();
+    let mut readers: Vec<_> = (0..CLIENTS)
+        .map(|_| Connection::open(proxy.address()))
+        .collect();
+    for reader in &mut readers {
+        let request = Request::get("/bytes/100000000").header(TENANT, "a");
+        reader.send(request.bytes()).expect("the proxy listens");
+    }
+    let all = || proxy.status()["requests_in_flight"] == CLIENTS;
+    wait_until("all of them are being answered", PATIENCE, all);
+    for _ in 0..20 {
+        let started = Instant::now();
+        assert_eq!(proxy.cell_of("b"), "cell-1");
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_secs(1),
+            "somebody else waited {took:?}"
+        );
+    }
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    let each = grown / CLIENTS as u64;
+    assert!(
+        each < 1_000_000,
+        "{each} bytes of memory for each slow reader"
+    );
+
+    // They are still there, but the proxy has let go of them.
+    let begun = Instant::now();
+    wait_until_idle(&proxy);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "they held on for {took:?}");
+    drop(readers);
+}

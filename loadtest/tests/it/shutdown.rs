@@ -1,0 +1,253 @@
+//! How the proxy begins and ends: what it says when it cannot start, and how it leaves.
+
+use std::{
+    fs,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    PATIENCE,
+    fleet::Fleet,
+    process::Signal,
+    proxy::{self, Proxy, TENANT},
+    wait_until,
+    wire::{Answer, Connection, Request},
+};
+
+/// "At once" for a process that ends.
+const PROMPT: Duration = Duration::from_millis(200);
+
+/// Times are taken more than once, for a busy machine makes one slow now and then.
+const TRIES: usize = 3;
+
+/// A request that a cell answers after so many milliseconds, sent and seen to be in flight.
+fn slow_request(proxy: &Proxy, wait_ms: u32) -> thread::JoinHandle<(Option<Answer>, Instant)> {
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get(&format!("/slow/{wait_ms}")).header(TENANT, "acme");
+    connection.send(request.bytes()).unwrap();
+    wait_until("the request is in flight", PATIENCE, || {
+        proxy.metric("in_flight", &[("cell", "cell-1")]) == Some(1.0)
+    });
+    thread::spawn(move || {
+        let answer = connection.answer("GET").ok();
+        (answer, Instant::now())
+    })
+}
+
+fn nobody_listens(proxy: &Proxy) -> bool {
+    Connection::try_open(proxy.address()).is_err()
+}
+
+#[test]
+fn requests_in_flight_end_and_then_it_leaves() {
+    let fleet = Fleet::start(2);
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let mut proxy = Proxy::start(fleet.table());
+        let request = slow_request(&proxy, 1_500);
+
+        proxy.signal(Signal::TERM);
+        wait_until("the listener is closed", PATIENCE, || {
+            nobody_listens(&proxy)
+        });
+        assert!(!request.is_finished(), "the request is still in flight");
+        let (answer, answered) = request.join().unwrap();
+        let answer = answer.expect("the request ends well");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.text(), "waited 1500 ms\n");
+
+        let status = proxy.wait(PATIENCE);
+        times.push(answered.elapsed());
+        assert_eq!(status.code(), Some(0), "{status}");
+        proxy.wait_for_log(&["stopped"]);
+    }
+    eprintln!("from the last answer to the end: {times:?}");
+    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+}
+
+#[test]
+fn readiness_fails_before_the_listener_closes() {
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::plan()
+        .set("timeouts", "{ shutdown_delay_ms: 1500 }")
+        .table(fleet.table())
+        .start();
+    let mut kept_alive = Connection::open(proxy.address());
+    let request = Request::get("/").header(TENANT, "acme");
+    assert_eq!(kept_alive.exchange(&request).status, 200);
+
+    proxy.signal(Signal::TERM);
+    let terminated = Instant::now();
+    wait_until("it is not ready any more", PATIENCE, || {
+        proxy.admin_get("/readyz").status == 503
+    });
+    let ready = proxy.admin_get("/readyz");
+    assert!(ready.text().contains("shutting down"), "{}", ready.text());
+    assert_eq!(proxy.status()["draining"], true);
+    // Whoever has not noticed yet is still served.
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    assert_eq!(kept_alive.exchange(&request).status, 200);
+
+    let status = proxy.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(terminated.elapsed() >= Duration::from_millis(1_500));
+    assert_eq!(kept_alive.rest().unwrap(), b"");
+}
+
+#[test]
+fn it_leaves_at_once_when_idle() {
+    let fleet = Fleet::start(2);
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let mut proxy = Proxy::start(fleet.table());
+        // One that was used, and one that never was.
+        let mut used = Connection::open(proxy.address());
+        let request = Request::get("/").header(TENANT, "acme");
+        assert_eq!(used.exchange(&request).status, 200);
+        let mut fresh = Connection::open(proxy.address());
+        wait_until("both connections are open", PATIENCE, || {
+            proxy.metric("client_connections", &[]) == Some(2.0)
+        });
+
+        let terminated = Instant::now();
+        proxy.signal(Signal::TERM);
+        let status = proxy.wait(PATIENCE);
+        times.push(terminated.elapsed());
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert_eq!(used.rest().unwrap(), b"");
+        assert_eq!(fresh.rest().unwrap(), b"");
+    }
+    eprintln!("from SIGTERM to the end: {times:?}");
+    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+}
+
+#[test]
+fn requests_that_take_too_long_are_cut() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let fleet = Fleet::start(2);
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let mut proxy = Proxy::plan()
+            .set("timeouts", "{ shutdown_ms: 500 }")
+            .table(fleet.table())
+            .start();
+        let request = slow_request(&proxy, 10_000);
+
+        let terminated = Instant::now();
+        proxy.signal(Signal::TERM);
+        let status = proxy.wait(PATIENCE);
+        times.push(terminated.elapsed());
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(request.join().unwrap().0.is_none(), "there is no answer");
+        proxy.wait_for_log(&["WARN", "requests in flight are cut", "requests=1"]);
+    }
+    eprintln!("from SIGTERM to the end: {times:?}");
+    let shortest = times.iter().min().unwrap();
+    assert!((LIMIT..=LIMIT + PROMPT).contains(shortest), "{times:?}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let fleet = Fleet::start(2);
+    let mut times = Vec::new();
+    for second in [Signal::TERM, Signal::INT, Signal::TERM] {
+        let mut proxy = Proxy::start(fleet.table());
+        let request = slow_request(&proxy, 10_000);
+        proxy.signal(Signal::TERM);
+        wait_until("the listener is closed", PATIENCE, || {
+            nobody_listens(&proxy)
+        });
+
+        let asked_again = Instant::now();
+        proxy.signal(second);
+        let status = proxy.wait(PATIENCE);
+        times.push(asked_again.elapsed());
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(request.join().unwrap().0.is_none(), "there is no answer");
+    }
+    eprintln!("from the second signal to the end: {times:?}");
+    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+}
+
+#[test]
+fn sigquit_is_ignored() {
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::start(fleet.table());
+
+    proxy.signal(Signal::QUIT);
+    proxy.wait_for_log(&["WARN", "SIGQUIT"]);
+    assert_eq!(proxy.admin_get("/readyz").status, 200);
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    proxy.stop();
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_clear_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let edge = format!("[{{ name: edge, address: \"{address}\", protocol: http }}]");
+    let admin = format!("{{ address: \"{address}\" }}");
+    for (key, value, who) in [
+        ("listeners", edge, "listener `edge`"),
+        ("admin", admin, "admin"),
+    ] {
+        let (status, said) = Proxy::plan().set(key, &value).run_to_end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        let why = format!("{who} cannot listen on {address}");
+        assert!(said.contains(&why), "{said}");
+        assert!(
+            said.contains("another program listens there already"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_of_the_configuration_are_told() {
+    let (status, said) = Proxy::plan()
+        .set(
+            "listeners",
+            "[{ name: edge, address: localhost, protocol: http }]",
+        )
+        .set("tenant_key", "[]")
+        .set("unknown_tenants", "guess")
+        .set("timeouts", "{ head: 10 }")
+        .set("thread", "2")
+        .run_to_end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    for key in [
+        "listeners[0].address",
+        "tenant_key",
+        "unknown_tenants",
+        "timeouts.head",
+        "thread",
+    ] {
+        assert!(said.contains(&format!("{key}: ")), "{key}\n{said}");
+    }
+    assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_bad_input() {
+    let run = |arguments: &[&str]| {
+        let output = proxy::command().args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = run(&["--confg", "proxy.yaml"]);
+    assert_eq!(code, Some(2), "{said}");
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("proxy.yaml").display().to_string();
+    let (code, said) = run(&["--config", &missing]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&missing), "{said}");
+    fs::write(&missing, "").unwrap();
+    let (code, said) = run(&["--config", &missing]);
+    assert_eq!(code, Some(1), "{said}");
+}

@@ -1,0 +1,55 @@
+//! Tests that need a machine to themselves, or programs that may not be there, or that have a
+//! figure to tell.
+
+use std::{
+    env,
+    fmt::Display,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    str::FromStr,
+};
+
+/// Lets one of these tests run at a time, until the result is dropped. It is a lock on a file, for
+/// some test runners run each test as a process of its own.
+#[must_use]
+pub(crate) fn alone() -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alone");
+    let file = File::create(path).expect("cargo's temporary directory can be written to");
+    file.lock().expect("files can be locked there");
+    file
+}
+
+/// How much a test does: an environment variable, or what is enough for every day.
+pub(crate) fn amount<T: FromStr>(variable: &str, usual: T) -> T {
+    let Ok(text) = env::var(variable) else {
+        return usual;
+    };
+    text.parse()
+        .unwrap_or_else(|_| panic!("{variable} is not a number: {text}"))
+}
+
+/// Whether this run is to show what the whole product promises: nothing may be skipped, and limits
+/// are those of the promise instead of generous ones.
+pub(crate) fn is_acceptance() -> bool {
+    env::var_os("CELLGATE_ACCEPTANCE").is_some()
+}
+
+/// Tells a figure that a test has measured.
+pub(crate) fn figure(text: impl Display) {
+    tell("FIGURE", &text);
+}
+
+/// Says that a test cannot run here.
+#[track_caller]
+pub(crate) fn skip(why: impl Display) {
+    assert!(!is_acceptance(), "cannot run: {why}");
+    tell("SKIPPED", &why);
+}
+
+/// Past the test runner, which keeps what tests print to itself.
+fn tell(what: &str, text: &dyn Display) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Nobody reads it, or somebody does.
+    let _ = writeln!(io::stderr(), "{what}: {name}: {text}");
+}
