@@ -56,11 +56,6 @@ impl Reason {
         Self::UpstreamTimeout,
         Self::InternalError,
     ];
-    pub const COUNT: usize = Self::ALL.len();
-
-    pub fn index(self) -> usize {
-        self as usize
-    }
 
     /// The stable name.
     pub fn code(self) -> &'static str {
@@ -199,9 +194,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn indices_are_positions() {
-        for (position, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(reason.index(), position, "{reason}");
+    fn each_reason_has_a_name_of_its_own_and_an_error_status() {
+        let mut codes = Reason::ALL.map(Reason::code).to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!((400..600).contains(&reason.status()), "{reason}");
+            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(reason.code().bytes().all(is_plain), "{reason}");
         }
     }
 

@@ -119,7 +119,7 @@ async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: Healt
         let result = tokio::time::timeout(time_limit, probe.check(&backend)).await;
         let failure = match result {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(error.to_string().trim().to_owned()),
             Err(_) => Some("no answer in time".to_owned()),
         };
         let passed = failure.is_none();

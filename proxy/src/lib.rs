@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod net;
 pub mod route;
 pub mod run;
+pub mod signals;
 pub mod snapshot;
 pub mod state_dir;
 pub mod tenant_key;

@@ -10,10 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, signals::StopSignals};
 
 /// The ends of a process's life. Each phase follows the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,53 +139,35 @@ impl Drop for BusyRequest<'_> {
     }
 }
 
-/// Turns SIGTERM and SIGINT into a drain, and keeps SIGQUIT from doing what Pingora does by default: hand the sockets to
-/// a successor that nobody started, and leave.
+/// Turns SIGTERM and SIGINT into a drain.
 #[derive(Debug)]
-pub struct ShutdownSignals {
+pub struct Shutdown {
     pub lifecycle: Arc<Lifecycle>,
+    pub signals: Arc<tokio::sync::Mutex<StopSignals>>,
     /// How long readiness fails before the listeners close.
     pub delay: Duration,
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for ShutdownSignals {
+impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
-        const HANDLER: &str = "a signal handler can be set up at start";
-        let mut terminate = signal(SignalKind::terminate()).expect(HANDLER);
-        let mut interrupt = signal(SignalKind::interrupt()).expect(HANDLER);
-        let mut quit = signal(SignalKind::quit()).expect(HANDLER);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = quit.recv() => warn!("SIGQUIT is not used by this version and is ignored"),
-            }
-        }
+        let mut signals = Arc::clone(&self.signals).lock_owned().await;
+        signals.asked().await;
         info!(
             requests = self.lifecycle.requests(),
             connections = self.lifecycle.connections(),
             "leaving: not ready any more; requests in flight go on"
         );
         self.lifecycle.enter(Phase::Leaving);
-        // A second signal is somebody who does not want to wait.
-        let impatient = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep(self.delay) => {}
-            () = impatient => {}
+            // A second signal is somebody who does not want to wait.
+            () = signals.asked() => {}
         }
         self.lifecycle.enter(Phase::Draining);
         let lifecycle = Arc::clone(&self.lifecycle);
         tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.asked().await;
             warn!("a second signal: leaving at once");
             lifecycle.enter(Phase::GivenUp);
         });

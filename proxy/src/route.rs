@@ -1,8 +1,8 @@
 //! From a tenant key to its cell: the look-up on every request's way. Pure, and free of locks and allocation.
 //!
-//! It answers exactly what [`Table::home_of`] answers, out of a structure made for speed: one open-addressed index over
-//! every tenant that the table names, whose entries hold short keys in place, so that a look-up among a million tenants
-//! touches one or two cache lines instead of walking a tree.
+//! It answers exactly what [`Table::home_of`] answers, out of a structure made for speed: one hash index over every tenant
+//! that the table names, whose entries hold short keys in place, so that a look-up among a million tenants touches one or
+//! two cache lines instead of walking a tree. The hash that finds the slot finds the name too.
 
 mod index;
 

@@ -17,17 +17,18 @@ use pingora::{
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::background::{BackgroundService, background_service},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, AccessLogWriter},
     admin::Admin,
     config::Config,
     health::HealthChecks,
     http::{BoundListener, Edge, Gateway, ListenService, bind},
-    lifecycle::{Lifecycle, ShutdownSignals},
+    lifecycle::{Lifecycle, Shutdown},
     metrics::Metrics,
+    signals::{HousekeepingSignals, Signals},
     snapshot::Current,
     state_dir::StateDir,
     watch::{self, Loader, Wake, Waker, Watcher},
@@ -47,6 +48,12 @@ struct Parts {
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
 pub fn serve(config: Config) -> ExitCode {
+    // First of all: without handlers, a signal for the housekeeping would end the process.
+    let Ok(signals) =
+        Signals::listen().inspect_err(|error| error!(%error, "signals cannot be handled"))
+    else {
+        return ExitCode::FAILURE;
+    };
     let (edge, admin) = match bind_all(&config) {
         Ok(bound) => bound,
         Err(message) => {
@@ -55,16 +62,8 @@ pub fn serve(config: Config) -> ExitCode {
         }
     };
     let metrics = Arc::new(Metrics::new());
-    let (access_log, log_writer) = match AccessLog::open(config.access_log.as_ref(), &metrics) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let path = config
-                .access_log
-                .as_ref()
-                .map(|log| log.path.display().to_string());
-            error!(path, %error, "the access log cannot be opened");
-            return ExitCode::FAILURE;
-        }
+    let Ok((access_log, log_writer)) = open_access_log(&config, &metrics) else {
+        return ExitCode::FAILURE;
     };
     let parts = assemble(&config, metrics, access_log);
     parts.loader.start();
@@ -84,13 +83,19 @@ pub fn serve(config: Config) -> ExitCode {
     let shutdown_limit = config.timeouts.shutdown;
     let loader = Arc::clone(&parts.loader);
     let lifecycle = Arc::clone(&parts.lifecycle);
-    let server = build_server(config, parts, edge, admin, waker.clone());
-    let signals = ShutdownSignals {
-        lifecycle: Arc::clone(&lifecycle),
-        delay: server.1,
+    let housekeeping = Housekeeping {
+        signals: Mutex::new(signals.housekeeping),
+        waker: waker.clone(),
+        access_log: parts.access_log.clone(),
     };
+    let shutdown = Shutdown {
+        lifecycle: Arc::clone(&lifecycle),
+        signals: Arc::new(Mutex::new(signals.stop)),
+        delay: config.timeouts.shutdown_delay,
+    };
+    let server = build_server(config, parts, edge, admin, housekeeping);
     let ended = Arc::new(AtomicBool::new(false));
-    let serving = run_in_thread(server.0, signals, Arc::clone(&ended));
+    let serving = run_in_thread(server, shutdown, Arc::clone(&ended));
     let cut = lifecycle.wait_until_drained(shutdown_limit, || ended.load(Ordering::Acquire));
     if cut > 0 {
         warn!(requests = cut, "time is up: requests in flight are cut");
@@ -144,6 +149,17 @@ fn reason(error: &io::Error) -> String {
     format!("{error}{hint}")
 }
 
+fn open_access_log(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> io::Result<(AccessLog, Option<AccessLogWriter>)> {
+    let config = config.access_log.as_ref();
+    AccessLog::open(config, metrics).inspect_err(|error| {
+        let path = config.map(|log| log.path.display().to_string());
+        error!(path, %error, "the access log cannot be opened");
+    })
+}
+
 fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Parts {
     let current = Arc::new(Current::default());
     let loader = Loader::new(
@@ -161,14 +177,14 @@ fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Pa
     }
 }
 
-/// The server with all its services, and how long readiness fails before it stops to accept.
+/// The server with all its services.
 fn build_server(
     config: Config,
     parts: Parts,
     edge: Vec<BoundListener>,
     admin: BoundListener,
-    waker: Waker,
-) -> (Server, Duration) {
+    housekeeping: Housekeeping,
+) -> Server {
     let conf = server_conf(&config);
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
@@ -212,12 +228,8 @@ fn build_server(
             current: parts.current,
         },
     ));
-    let housekeeping = Housekeeping {
-        waker,
-        access_log: parts.access_log,
-    };
     server.add_service(background_service("housekeeping", housekeeping));
-    (server, timeouts.shutdown_delay)
+    server
 }
 
 fn server_conf(config: &Config) -> ServerConf {
@@ -235,21 +247,22 @@ fn server_conf(config: &Config) -> ServerConf {
 
 fn run_in_thread(
     server: Server,
-    signals: ShutdownSignals,
+    shutdown: Shutdown,
     ended: Arc<AtomicBool>,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new()
         .name("server".to_owned())
         .spawn(move || {
             server.run(RunArgs {
-                shutdown_signal: Box::new(signals),
+                shutdown_signal: Box::new(shutdown),
             });
             ended.store(true, Ordering::Release);
         })
 }
 
-/// The signals that do not end the process.
+/// What the signals that do not end the process ask for.
 struct Housekeeping {
+    signals: Mutex<HousekeepingSignals>,
     waker: Waker,
     access_log: AccessLog,
 }
@@ -257,13 +270,8 @@ struct Housekeeping {
 #[async_trait]
 impl BackgroundService for Housekeeping {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let (Ok(mut hangup), Ok(mut user1)) = (
-            signal(SignalKind::hangup()),
-            signal(SignalKind::user_defined1()),
-        ) else {
-            error!("SIGHUP and SIGUSR1 cannot be handled");
-            return;
-        };
+        let mut signals = self.signals.lock().await;
+        let HousekeepingSignals { hangup, user1 } = &mut *signals;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {

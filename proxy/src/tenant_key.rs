@@ -93,14 +93,6 @@ impl KeyRules {
         Self { rules }
     }
 
-    /// The headers that name tenants; the strict gate treats them with more care.
-    pub fn headers(&self) -> impl Iterator<Item = &HeaderName> {
-        self.rules.iter().filter_map(|rule| match &rule.source {
-            Source::Header(name) => Some(name),
-            _ => None,
-        })
-    }
-
     /// The key of the first rule that matches.
     pub fn key_of(&self, request: &RequestView<'_>) -> Result<RequestKey, KeyError> {
         for rule in &self.rules {

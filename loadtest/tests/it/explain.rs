@@ -93,7 +93,7 @@ fn keys() -> Vec<Vec<u8>> {
         number % below
     };
     while keys.len() < KEYS {
-        if keys.len() % 2 == 0 {
+        if keys.len().is_multiple_of(2) {
             keys.push(format!("tenant-{}", keys.len()).into_bytes());
             continue;
         }

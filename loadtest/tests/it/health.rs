@@ -65,8 +65,8 @@ fn failures(proxy: &Proxy, reason: &str) -> f64 {
 fn state_of(proxy: &Proxy, endpoint: SocketAddr) -> String {
     let status = proxy.status();
     let endpoints = status["cells"]["cell-1"]["endpoint_states"].as_array();
-    let states = endpoints.expect("the cell has endpoints");
-    let state = states
+    let endpoints = endpoints.expect("the cell has endpoints");
+    let state = endpoints
         .iter()
         .find(|state| state["address"] == endpoint.to_string());
     let state = state.and_then(|state| state["state"].as_str());
@@ -281,7 +281,7 @@ fn a_new_table_forgets_no_health() {
         state_of(&proxy, right) == "unhealthy"
     });
 
-    proxy.write_table(table.pin("mover", "cell-2"));
+    proxy.write_table(table.pin("movable", "cell-2"));
     proxy.wait_for_generation(2);
     assert_eq!(state_of(&proxy, right), "unhealthy");
 

@@ -2,6 +2,19 @@
 //! programs' libraries.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::float_cmp,
+    reason = "metrics are whole numbers, which floats hold exactly"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "tables are handed over where they are made"
+)]
+#![allow(
+    clippy::unused_self,
+    clippy::similar_names,
+    reason = "a check reads best as `world.check(…)`, and short names as the words they stand for"
+)]
 
 mod access_log;
 mod bulkhead;

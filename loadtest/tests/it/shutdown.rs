@@ -183,6 +183,33 @@ fn sigquit_is_ignored() {
     proxy.stop();
 }
 
+/// Not one of them may do what it does by default, which is to end the process on the spot.
+#[test]
+fn signals_that_come_too_early_are_heard() {
+    let fleet = Fleet::start(2);
+    let plan = Proxy::plan().set("access_log", "{ path: access.log }");
+    let mut proxy = plan.table(fleet.table()).start_unready();
+    proxy.signal(Signal::HUP);
+    proxy.signal(Signal::USR1);
+    proxy.signal(Signal::QUIT);
+    proxy.wait_ready();
+    proxy.wait_for_log(&["SIGHUP"]);
+    proxy.wait_for_log(&["access log opened anew"]);
+    proxy.wait_for_log(&["SIGQUIT"]);
+
+    // However early the end: it leaves nothing behind that would blame the table.
+    proxy.stop();
+    proxy.restart_unready();
+    proxy.stop();
+    let entries = fs::read_dir(proxy.directory().join("state")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(
+        names[0].to_string_lossy().starts_with("table-"),
+        "{names:?}"
+    );
+}
+
 #[test]
 fn a_port_that_is_taken_is_a_clear_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

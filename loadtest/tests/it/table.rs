@@ -23,16 +23,16 @@ const EFFECT_LIMIT: Duration = Duration::from_millis(250);
 /// and then.
 const TRIES: usize = 5;
 
-/// Pins tenant `mover` to cell 2, to cell 1, and so on, by `edit`, and each time waits until its
+/// Pins tenant `movable` to cell 2, to cell 1, and so on, by `edit`, and each time waits until its
 /// requests go there. Returns the median of the times between the end of the edit and that.
 #[track_caller]
 fn time_to_effect(proxy: &Proxy, table: &TableText, edit: impl Fn(&Proxy, &str)) -> Duration {
     let mut connection = Connection::open(proxy.address());
-    let request = Request::get("/").header(TENANT, "mover");
+    let request = Request::get("/").header(TENANT, "movable");
     let mut times = Vec::new();
     for number in 0..TRIES {
         let cell = ["cell-2", "cell-1"][number % 2];
-        edit(proxy, &table.clone().pin("mover", cell).to_string());
+        edit(proxy, &table.clone().pin("movable", cell).to_string());
         let edited = Instant::now();
         wait_until(&format!("edit {number} takes effect"), PATIENCE, || {
             connection.exchange(&request).header("x-cell") == Some(cell)

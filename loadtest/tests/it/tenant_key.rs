@@ -40,13 +40,7 @@ impl Rules {
     /// The request is for this tenant.
     #[track_caller]
     fn check(&self, request: &Request, tenant: &str) {
-        self.check_answer(&request.send(self.address()), tenant);
-    }
-
-    #[track_caller]
-    fn check_answer(&self, answer: &Answer, tenant: &str) {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.header("x-tenant"), Some(tenant));
+        assert_for(&request.send(self.address()), tenant);
     }
 
     /// The request is for nobody.
@@ -66,6 +60,12 @@ impl Rules {
         connection.send(request).unwrap();
         connection.answer("GET").unwrap()
     }
+}
+
+#[track_caller]
+fn assert_for(answer: &Answer, tenant: &str) {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-tenant"), Some(tenant));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn host() {
         "ACME.Example.COM",
         "acme.example.com:8080",
     ] {
-        rules.check_answer(&rules.get_host("/", host), "acme");
+        assert_for(&rules.get_host("/", host), "acme");
     }
     for host in [
         "example.com",
@@ -113,7 +113,7 @@ fn host() {
         );
     }
     let absolute = rules.get_host("http://acme.example.com/", "acme.example.com");
-    rules.check_answer(&absolute, "acme");
+    assert_for(&absolute, "acme");
 }
 
 #[test]

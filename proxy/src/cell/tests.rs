@@ -262,6 +262,7 @@ fn the_bulkhead_holds_against_many_threads() {
             };
             admitted += 1;
             assert!(inside.fetch_add(1, Ordering::SeqCst) < LIMIT);
+            thread::yield_now();
             inside.fetch_sub(1, Ordering::SeqCst);
             drop(in_flight);
         }

@@ -15,7 +15,6 @@ pub(crate) struct ProxyFile {
     #[schemars(length(min = 1, max = 32))]
     tenant_key: Vec<KeyRuleFile>,
     /// `hash`: every key has a slot, so every key has a cell. `refuse`: only tenants with an override or alias do.
-    #[schemars(default)]
     unknown_tenants: Option<UnknownTenantsFile>,
     table: TableSection,
     /// Where the last good tables are kept. Default `/var/lib/cellgate`.
@@ -136,22 +135,31 @@ struct LimitsSection {
 )]
 struct TimeoutsSection {
     /// For a whole request head. Default 10,000.
+    #[schemars(range(min = 10, max = 86_400_000))]
     head_ms: Option<u32>,
     /// Between two requests of a connection. Default 60,000.
+    #[schemars(range(min = 10, max = 86_400_000))]
     keepalive_ms: Option<u32>,
     /// Between two reads or writes of a body on the client's side. Default 60,000.
+    #[schemars(range(min = 10, max = 86_400_000))]
     client_idle_ms: Option<u32>,
     /// To connect to an endpoint. Default 1,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     connect_ms: Option<u32>,
     /// Until the cell's answer begins, and between two reads of it. Default 30,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     upstream_read_ms: Option<u32>,
     /// Between two writes to the cell. Default 30,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     upstream_write_ms: Option<u32>,
     /// Without a byte on an upgraded connection (WebSocket). Default 3,600,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     upgrade_idle_ms: Option<u32>,
     /// How long readiness fails before the listeners close, on SIGTERM. Default 0.
+    #[schemars(range(min = 0, max = 86_400_000))]
     shutdown_delay_ms: Option<u32>,
     /// How long requests may go on after that. Default 30,000.
+    #[schemars(range(min = 0, max = 86_400_000))]
     shutdown_ms: Option<u32>,
 }
 
@@ -162,9 +170,11 @@ struct UpstreamSection {
     /// Further tries inside the cell, where trying again is safe, 0 to 3. Default 1.
     #[schemars(range(min = 0, max = 3))]
     retries: Option<u32>,
-    /// Idle connections kept, over all cells. Default 1,024.
+    /// Idle connections kept per worker thread, over all cells. Default 1,024.
+    #[schemars(range(min = 1, max = 1_000_000))]
     idle_connections_max: Option<u32>,
     /// How long a connection is kept idle; must be shorter than the cells' own keep-alive. Default 30,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     idle_ms: Option<u32>,
     ejection: Option<EjectionSection>,
 }
@@ -174,10 +184,13 @@ struct UpstreamSection {
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct EjectionSection {
     /// Failures in a row until an endpoint is left out; 0 switches ejection off. Default 5.
+    #[schemars(range(min = 0, max = 1_000))]
     after_failures: Option<u32>,
     /// The first time out; each further one in a row is longer by this. Default 10,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     base_ms: Option<u32>,
     /// The longest time out. Default 300,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
     max_ms: Option<u32>,
     /// Share of a cell's endpoints that may be out at once, in percent; at least one stays. Default 50.
     #[schemars(range(min = 0, max = 100))]
@@ -191,6 +204,7 @@ struct AccessLogSection {
     /// The file that lines are added to; SIGUSR1 opens it anew.
     path: String,
     /// Lines that may wait to be written; more are dropped and counted. Default 65,536.
+    #[schemars(range(min = 1, max = 10_000_000))]
     queue_lines_max: Option<u32>,
 }
 

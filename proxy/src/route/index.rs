@@ -1,6 +1,10 @@
-//! An open-addressed index from names to what the table says of them, laid out for one cache line per look-up.
+//! An index from names to what the table says of them: a Swiss table whose entries hold short keys in place.
+//!
+//! Its control bytes (one for each name) fit into a core's caches even for a million names, so a name that is not there
+//! seldom touches memory beyond them, and one that is there touches one line more.
 
 use cellgate_table::{CellIndex, Owner};
+use hashbrown::HashTable;
 
 use super::Destination;
 
@@ -13,17 +17,14 @@ pub(super) enum Entry {
 }
 
 /// Keys up to this length are held in the entry itself; longer ones in a shared arena.
-const INLINE_BYTES: usize = 18;
+const INLINE_BYTES: usize = 25;
 
-/// One place of the index: 32 bytes, so two of them share a cache line and none straddles two.
+/// One name: 32 bytes, aligned so that none straddles two cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 struct Place {
-    /// The low half of the hash, which tells nearly all other keys apart before any byte of the key is looked at.
-    tag: u32,
     /// A cell or the number of an alias, by `kind`.
     value: u32,
-    /// The key's length; 0 marks an empty place, as no key is empty.
     length: u16,
     kind: Kind,
     key: [u8; INLINE_BYTES],
@@ -38,27 +39,18 @@ enum Kind {
     Alias,
 }
 
-const EMPTY: Place = Place {
-    tag: 0,
-    value: 0,
-    length: 0,
-    kind: Kind::Alias,
-    key: [0; INLINE_BYTES],
-};
-
 #[derive(Debug)]
 pub(super) struct NameIndex {
-    places: Box<[Place]>,
+    places: HashTable<Place>,
     /// The bytes of the keys that are too long to be held in place.
     arena: Vec<u8>,
 }
 
 impl NameIndex {
-    /// An index for that many names, at most three fifths full.
+    /// An index with room for that many names.
     pub(super) fn for_names(count: usize) -> Self {
-        let places = if count == 0 { 0 } else { count * 5 / 3 + 1 };
         Self {
-            places: vec![EMPTY; places].into(),
+            places: HashTable::with_capacity(count),
             arena: Vec::new(),
         }
     }
@@ -68,14 +60,6 @@ impl NameIndex {
     /// # Panics
     /// When the index is full: it is made for a count of names, and they are distinct.
     pub(super) fn insert(&mut self, hash: u64, name: &[u8], entry: Entry) {
-        assert!(
-            !self.places.is_empty(),
-            "the index is made for the names that are added to it"
-        );
-        let mut at = self.first_place(hash);
-        while self.places[at].length != 0 {
-            at = self.next_place(at);
-        }
         let mut key = [0; INLINE_BYTES];
         if name.len() <= INLINE_BYTES {
             key[..name.len()].copy_from_slice(name);
@@ -85,34 +69,20 @@ impl NameIndex {
         }
         let (kind, value) = Kind::of(entry);
         let length = u16::try_from(name.len()).expect("a key has at most 256 bytes");
-        self.places[at] = Place {
-            tag: tag_of(hash),
+        let place = Place {
             value,
             length,
             kind,
             key,
         };
+        self.places.insert_unique(hash, place, |_| {
+            unreachable!("the index was made with room for all of its names")
+        });
     }
 
     pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<Entry> {
-        if self.places.is_empty() {
-            return None;
-        }
-        let tag = tag_of(hash);
-        let mut at = self.first_place(hash);
-        loop {
-            let place = &self.places[at];
-            if place.length == 0 {
-                return None;
-            }
-            if place.tag == tag
-                && usize::from(place.length) == name.len()
-                && self.key_of(place) == name
-            {
-                return Some(place.kind.entry(place.value));
-            }
-            at = self.next_place(at);
-        }
+        let place = self.places.find(hash, |place| self.key_of(place) == name)?;
+        Some(place.kind.entry(place.value))
     }
 
     fn key_of<'k>(&'k self, place: &'k Place) -> &'k [u8] {
@@ -126,25 +96,6 @@ impl NameIndex {
         let offset = usize::try_from(u64::from_le_bytes(offset)).expect("it was a usize");
         &self.arena[offset..offset + length]
     }
-
-    /// The hash's share of the 64-bit range, scaled to the number of places.
-    fn first_place(&self, hash: u64) -> usize {
-        let scaled = (u128::from(hash) * self.places.len() as u128) >> 64;
-        usize::try_from(scaled).expect("a scaled hash is below the number of places")
-    }
-
-    fn next_place(&self, at: usize) -> usize {
-        if at + 1 == self.places.len() {
-            0
-        } else {
-            at + 1
-        }
-    }
-}
-
-/// The place comes from the high bits of the hash, so the low ones still tell neighbours apart.
-fn tag_of(hash: u64) -> u32 {
-    u32::try_from(hash & u64::from(u32::MAX)).expect("the low half of a hash has 32 bits")
 }
 
 impl Kind {

@@ -24,15 +24,14 @@ impl Scene {
     /// Puts a table with these cells in force: `(id, more of the cell, ports)`.
     fn take(&mut self, cells: &[(&str, &str, &[u16])]) -> &Snapshot {
         let cell = |(id, more, ports): &(&str, &str, &[u16])| {
-            let endpoints: String = ports
-                .iter()
-                .map(|port| format!("{{ address: \"127.0.0.1:{port}\" }}, "))
-                .collect();
+            let endpoint = |port: &u16| format!("{{ address: \"127.0.0.1:{port}\" }}");
+            let endpoints: Vec<String> = ports.iter().map(endpoint).collect();
+            let endpoints = endpoints.join(", ");
             format!("  {id}: {{ {more} endpoints: [{endpoints}] }}\n")
         };
         let text = format!(
             "format: 1\nhash: {{ slots: 1 }}\ncells:\n{}slots: {{ {}: [\"0\"] }}\n",
-            cells.iter().map(cell).collect::<String>(),
+            cells.iter().map(cell).collect::<Vec<_>>().concat(),
             cells[0].0,
         );
         self.generation += 1;
@@ -149,7 +148,9 @@ fn an_endpoint_is_chosen_among_the_untried() {
     let address = |at: usize| a.endpoints[at].state.address;
     let chosen = |tried: &[SocketAddr]| -> Vec<SocketAddr> {
         let mut chosen: Vec<SocketAddr> = (0..100_u32)
-            .filter_map(|step| a.choose_endpoint(tried, 0, [step * 42_949_672, step * 99_999_989]))
+            .filter_map(|step| {
+                a.choose_endpoint(tried, 0, [step * 42_949_672, step.wrapping_mul(99_999_989)])
+            })
             .map(|endpoint| endpoint.address)
             .collect();
         chosen.sort_unstable();
@@ -186,9 +187,9 @@ fn a_cell_is_never_ejected_whole() {
             thread::scope(|scope| {
                 for endpoint in &a.endpoints {
                     scope.spawn(|| {
-                        (0..100).for_each(|_| {
+                        for _ in 0..100 {
                             a.endpoint_failed(&endpoint.state, 0, &rules);
-                        })
+                        }
                     });
                 }
             });

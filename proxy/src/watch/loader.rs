@@ -390,7 +390,8 @@ impl Loader {
             path = %self.config.path.display(),
             problem = summary,
             problems = problems.count(),
-            "the table file is refused; the table in force stays"
+            in_force = self.current.load().map(|snapshot| snapshot.generation.get()),
+            "the table file is refused; what is in force stays"
         );
         self.metrics.table_reload_failures.inc();
         self.metrics.table_last_reload_success.set(0);

@@ -1,1 +1,379 @@
-//! The commands, run as a user runs them.
+//! The commands, run as a user runs them: output, exit codes, and what happens with bad input.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::binary;
+
+const CONFIG: &str = "listeners: [{ name: edge, address: \"127.0.0.1:0\" }]\n\
+    admin: { address: \"127.0.0.1:0\" }\ntenant_key: [{ header: x-tenant-id }]\n\
+    table: { path: table.yaml }\nstate_dir: state\n";
+
+const TABLE: &str = "format: 1\nhash: { slots: 4 }\ncells:\n  \
+    a: { endpoints: [{ address: \"127.0.0.1:9001\" }, { address: \"127.0.0.1:9002\" }] }\n  \
+    b: { endpoints: [{ address: \"127.0.0.1:9003\" }] }\n\
+    slots: { a: [\"0-2\"], b: [\"3\"] }\noverrides: { acme: b }\naliases: { www: acme }\nrejects: [evil]\n";
+
+/// A folder with a good configuration and a good table, and commands run in it.
+struct Scene(TempDir);
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self(TempDir::new().unwrap());
+        scene.put("proxy.yaml", CONFIG);
+        scene.put("table.yaml", TABLE);
+        scene
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        binary()
+            .args(arguments)
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a command, checks its exit code, and returns what it printed.
+    #[track_caller]
+    fn expect(&self, code: i32, arguments: &[&str]) -> Printed {
+        let output = self.run(arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let printed = Printed {
+            out: text(output.stdout),
+            err: text(output.stderr),
+        };
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {printed:?}"
+        );
+        printed
+    }
+}
+
+#[derive(Debug)]
+struct Printed {
+    out: String,
+    err: String,
+}
+
+impl Printed {
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.err, "", "JSON output has all of it on standard output");
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+#[test]
+fn check_says_what_it_would_load() {
+    let scene = Scene::new();
+    let printed = scene.expect(0, &["check", "--config", "proxy.yaml"]);
+    assert_eq!(
+        printed.out,
+        "table.yaml: good: 2 cells, 4 slots, 1 overrides, 1 aliases, 1 rejects\n\
+         it would be taken as generation 1\n"
+    );
+    let json = scene
+        .expect(0, &["check", "--config", "proxy.yaml", "--format", "json"])
+        .json();
+    assert_eq!(json["ok"], true);
+    assert_eq!(json["problems"], serde_json::json!([]));
+    // Checking is looking: nothing was made.
+    assert!(!scene.path().join("state").exists());
+}
+
+#[test]
+fn check_tells_every_mistake_of_both_files() {
+    let scene = Scene::new();
+    scene.put("proxy.yaml", &CONFIG.replace("x-tenant-id", "x_tenant_id"));
+    scene.put(
+        "bad.yaml",
+        "format: 2\nhash: { slots: 0 }\ncells:\n  a: { endpoints: [] }\n  b: { endpoint: 1 }\nslots:\n  c: [\"0-2\"]\nrejects: [1]\n",
+    );
+    let arguments = ["check", "--config", "proxy.yaml", "--table", "bad.yaml"];
+    let printed = scene.expect(1, &arguments);
+    assert_eq!(printed.out, "");
+    let places: Vec<&str> = printed
+        .err
+        .lines()
+        .map(|line| {
+            let end = line.match_indices(':').nth(2).unwrap().0;
+            &line[..end]
+        })
+        .collect();
+    assert!(places.contains(&"proxy.yaml:3:24"), "{}", printed.err);
+    for line in [1, 2, 4, 5, 8] {
+        let place = format!("bad.yaml:{line}:");
+        assert!(
+            places.iter().any(|at| at.starts_with(&place)),
+            "{place} {}",
+            printed.err
+        );
+    }
+    let json = scene
+        .expect(1, &[&arguments[..], &["--format", "json"]].concat())
+        .json();
+    let problems = json["problems"].as_array().unwrap();
+    assert_eq!(
+        (&json["ok"], problems.len()),
+        (&Value::Bool(false), places.len())
+    );
+    for problem in problems {
+        for key in ["file", "line", "column", "path", "message", "hint"] {
+            assert!(!problem[key].is_null(), "{key} {problem}");
+        }
+    }
+}
+
+/// The rules that judge a change hold for `check` too, against the last good table.
+#[test]
+fn check_judges_a_move() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path().join("state")).unwrap();
+    // By the SHA-256 of `TABLE`'s bytes; under another name it would be passed over.
+    let digest = cellgate_proxy::digest::Digest::of(TABLE.as_bytes());
+    scene.put(
+        &format!("state/table-00000000000000000007-{digest}.yaml"),
+        TABLE,
+    );
+    let arguments = ["check", "--config", "proxy.yaml"];
+    let printed = scene.expect(0, &arguments);
+    let expected = "it says what the last good table says (generation 7)";
+    assert!(printed.out.contains(expected), "{}", printed.out);
+
+    let moved = |slots: &str| TABLE.replace("a: [\"0-2\"], b: [\"3\"]", slots);
+    scene.put("table.yaml", &moved("a: [\"0-1\"], b: [\"2-3\"]"));
+    let printed = scene.expect(0, &arguments);
+    assert!(
+        printed
+            .out
+            .contains("(generation 7) as generation 8:\n1 slots move"),
+        "{}",
+        printed.out
+    );
+
+    scene.put("table.yaml", &moved("a: [\"0\"], b: [\"1-3\"]"));
+    let printed = scene.expect(1, &arguments);
+    assert!(
+        printed.err.contains("table.yaml:6:1: slots: "),
+        "{}",
+        printed.err
+    );
+    assert!(printed.err.contains("allow_move: true"), "{}", printed.err);
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let scene = Scene::new();
+    let check = |arguments: &[&str], expected: &str| {
+        let printed = scene.expect(1, arguments);
+        assert!(
+            printed.err.contains(expected),
+            "{arguments:?}: {}",
+            printed.err
+        );
+    };
+    check(&["check", "--config", "no.yaml"], "no.yaml: cannot be read");
+    check(
+        &["check", "--config", "proxy.yaml", "--table", "no.yaml"],
+        "no.yaml: the file is not there",
+    );
+    check(
+        &["check", "--config", "proxy.yaml", "--table", "."],
+        "is a directory, not a file",
+    );
+    check(
+        &["explain", "--table", "no.yaml", "acme"],
+        "no.yaml: the file is not there",
+    );
+    check(
+        &["diff", "table.yaml", "no.yaml"],
+        "no.yaml: the file is not there",
+    );
+    check(&["--config", "no.yaml"], "no.yaml: cannot be read");
+}
+
+#[test]
+fn explain_shows_the_way() {
+    let scene = Scene::new();
+    let check = |key: &str, expected: &[(&str, Value)]| {
+        let json = scene
+            .expect(
+                0,
+                &["explain", "--table", "table.yaml", "--format", "json", key],
+            )
+            .json();
+        for (name, value) in expected {
+            assert_eq!(json[name], *value, "{key}: {json}");
+        }
+    };
+    check(
+        "acme",
+        &[
+            ("owner", "override".into()),
+            ("cell", "b".into()),
+            ("rejected", false.into()),
+        ],
+    );
+    check(
+        "www",
+        &[
+            ("tenant", "acme".into()),
+            ("is_alias", true.into()),
+            ("cell", "b".into()),
+        ],
+    );
+    check(
+        "evil",
+        &[("rejected", true.into()), ("owner", "slot".into())],
+    );
+    let text = scene
+        .expect(0, &["explain", "--config", "proxy.yaml", "www"])
+        .out;
+    assert!(
+        text.contains("tenant:    acme (the key is its alias)"),
+        "{text}"
+    );
+    assert!(text.contains("endpoints: 127.0.0.1:9003"), "{text}");
+    for key in ["", " acme", &"k".repeat(257), "a\tb"] {
+        scene.expect(1, &["explain", "--table", "table.yaml", key]);
+    }
+}
+
+#[test]
+fn explain_takes_any_bytes() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let scene = Scene::new();
+    let output = binary()
+        .args(["explain", "--table", "table.yaml"])
+        .arg(OsStr::from_bytes(b"\xff\xfe"))
+        .current_dir(scene.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn diff_shows_what_moves() {
+    let scene = Scene::new();
+    scene.put(
+        "new.yaml",
+        &TABLE
+            .replace("a: [\"0-2\"], b: [\"3\"]", "a: [\"0-1\"], b: [\"2-3\"]")
+            .replace("acme: b", "acme: a"),
+    );
+    let text = scene.expect(0, &["diff", "table.yaml", "new.yaml"]).out;
+    for line in [
+        "1 slots move (25.00 %):",
+        "  slots 2: a -> b",
+        "  acme: b -> a",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let json = scene
+        .expect(0, &["diff", "table.yaml", "new.yaml", "--format", "json"])
+        .json();
+    assert_eq!(json["moved_share"], 0.25);
+    let same = scene.expect(0, &["diff", "table.yaml", "table.yaml"]).out;
+    assert!(same.starts_with("no slot moves\n"), "{same}");
+}
+
+#[test]
+fn schemas_and_completions() {
+    let scene = Scene::new();
+    for (file, title) in [
+        ("proxy", "cellgate proxy configuration"),
+        ("table", "cellgate table"),
+    ] {
+        assert_eq!(scene.expect(0, &["schema", file]).json()["title"], title);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = scene.expect(0, &["completions", shell]).out;
+        assert!(script.contains("cellgate-proxy"), "{shell}");
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    let scene = Scene::new();
+    for arguments in [
+        &["check"][..],
+        &[],
+        &["explain", "acme"],
+        &["explain", "--table", "table.yaml"],
+        &["diff", "table.yaml"],
+        &["schema", "nothing"],
+        &["frobnicate"],
+        &["check", "--config", "proxy.yaml", "--format", "xml"],
+    ] {
+        let printed = scene.expect(2, arguments);
+        assert!(
+            printed.out.is_empty() && !printed.err.is_empty(),
+            "{arguments:?}"
+        );
+    }
+    assert!(scene.expect(0, &["--help"]).out.contains("Exit codes:"));
+    assert!(
+        scene
+            .expect(0, &["--version"])
+            .out
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
+}
+
+/// `cellgate-proxy schema proxy | head -1` is no error.
+#[test]
+fn a_reader_may_leave() {
+    let scene = Scene::new();
+    let mut child = binary()
+        .args(["schema", "proxy"])
+        .current_dir(scene.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(err, "");
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let scene = Scene::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    scene.put("proxy.yaml", &CONFIG.replacen("127.0.0.1:0", &address, 1));
+    let printed = scene.expect(1, &["--config", "proxy.yaml"]);
+    let expected = format!("listener `edge` cannot listen on {address}");
+    assert!(printed.err.contains(&expected), "{}", printed.err);
+    assert!(
+        printed
+            .err
+            .contains("another program listens there already"),
+        "{}",
+        printed.err
+    );
+}

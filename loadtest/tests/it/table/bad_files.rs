@@ -59,7 +59,7 @@ fn check(plan: Plan, place: impl FnOnce(&Path), why: &str) {
     if proxy.table_path().is_dir() {
         fs::remove_dir(proxy.table_path()).unwrap();
     }
-    proxy.write_table(fleet.table().pin("mover", "cell-2"));
+    proxy.write_table(fleet.table().pin("movable", "cell-2"));
     proxy.wait_for_generation(2);
     wait_until("the last reload was fine", PATIENCE, || {
         proxy.metric("table_last_reload_success", &[]) == Some(1.0)
@@ -167,7 +167,7 @@ fn link_to_itself() {
 fn no_permission() {
     let place = |path: &Path| {
         fs::write(path, "format: 1\n").unwrap();
-        fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
     };
     check(
         plan().without_privileges(),

@@ -121,20 +121,26 @@ fn publish_as_kubernetes(folder: &Path, table: &str) {
 #[test]
 fn half_of_a_table_is_not_taken_however_slowly_it_is_written() {
     let fleet = Fleet::start(2);
-    let before = fleet.table().pin(STEADY, "cell-2");
-    let proxy = Proxy::start(&before);
+    let table = fleet.table().pin(STEADY, "cell-2");
+    let proxy = Proxy::start(&table);
     let traffic = Traffic::start(&proxy, &[(STEADY, "cell-2")]);
 
-    let text = before.pin("mover", "cell-2").to_string();
+    let table = table.pin("movable", "cell-2");
+    let text = table.to_string();
     let (head, rest) = text.split_once("slots:\n  ").unwrap();
     let (slots, overrides) = rest.split_once("overrides:").unwrap();
     let text = format!("{head}overrides:{overrides}slots:\n  {slots}");
     // Longer pauses than the proxy waits for.
     write_slowly(&proxy, &text, Duration::from_millis(100));
-
     proxy.wait_for_generation(2);
+    assert_eq!(proxy.cell_of("movable"), "cell-2");
+
+    proxy.write_table(table.pin("next", "cell-2"));
+    wait_until("the next table is in force", PATIENCE, || {
+        proxy.cell_of("next") == "cell-2"
+    });
+    assert_eq!(proxy.generation(), 3, "{}", proxy.log());
     traffic.stop();
-    assert_eq!(proxy.cell_of("mover"), "cell-2");
 }
 
 /// Each line end ends a good table here, one with fewer overrides.

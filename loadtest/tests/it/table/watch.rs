@@ -55,7 +55,7 @@ fn sighup_reads_the_file_now() {
 
     // Once the table has proved itself the watcher looks once more, whatever else happens.
     thread::sleep(FIRST_SECONDS + EFFECT_LIMIT);
-    write_elsewhere(&proxy, fleet.table().pin("mover", "cell-2"));
+    write_elsewhere(&proxy, fleet.table().pin("movable", "cell-2"));
     thread::sleep(2 * EFFECT_LIMIT);
     assert_eq!(proxy.generation(), 1, "this edit gives no event");
 
@@ -63,7 +63,7 @@ fn sighup_reads_the_file_now() {
     proxy.signal(Signal::HUP);
     proxy.wait_for_generation(2);
     eprintln!("from SIGHUP to effect: {:?}", asked.elapsed());
-    assert_eq!(proxy.cell_of("mover"), "cell-2");
+    assert_eq!(proxy.cell_of("movable"), "cell-2");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_directory_that_appears_later_is_watched() {
     proxy.wait_ready();
     proxy.wait_for_log(&["watching the table's directory"]);
     let time = time_to_effect(&proxy, &fleet.table(), |proxy, table| {
-        proxy.write_table(table)
+        proxy.write_table(table);
     });
     assert!(time <= EFFECT_LIMIT, "{time:?}\n{}", proxy.log());
 }
@@ -109,7 +109,7 @@ fn a_directory_that_is_replaced_is_watched() {
     proxy.wait_for_generation(2);
 
     let time = time_to_effect(&proxy, &fleet.table(), |proxy, table| {
-        proxy.write_table(table)
+        proxy.write_table(table);
     });
     assert!(time <= EFFECT_LIMIT, "{time:?}\n{}", proxy.log());
     traffic.stop();

@@ -109,7 +109,7 @@ fn every_key() {
     assert_eq!(config.listeners.len(), 3);
     assert_eq!(config.unknown_tenants, UnknownTenants::Refuse);
     assert_eq!(config.table.path, Path::new("/t.yaml"));
-    assert_eq!(config.table.move_limits.moved_percent_max, 0.5);
+    assert!((config.table.move_limits.moved_percent_max - 0.5).abs() < f64::EPSILON);
     assert_eq!(config.table.move_limits.moved_overrides_max, 0);
     assert_eq!(config.table.poll_interval, ms(50));
     assert_eq!(config.state_dir, Path::new("/etc/cellgate/state"));
@@ -212,18 +212,22 @@ fn five_mistakes_are_five_problems() {
     assert_eq!(found, expected, "{problems}");
 }
 
+/// `to` in the place of `from` (or after everything) is the one mistake, and is told in these words.
+#[track_caller]
+fn check_mistake(from: &str, to: &str, expected: &str) {
+    assert!(LEAST.contains(from) || from.is_empty(), "{from}");
+    let text = if from.is_empty() {
+        format!("{LEAST}{to}")
+    } else {
+        LEAST.replace(from, to)
+    };
+    let found = problem(&text);
+    assert!(found.contains(expected), "{to}: {found}");
+}
+
 #[test]
 fn what_is_wrong_is_told_with_what_to_do() {
-    let check = |from: &str, to: &str, expected: &str| {
-        assert!(LEAST.contains(from) || from.is_empty(), "{from}");
-        let text = if from.is_empty() {
-            format!("{LEAST}{to}")
-        } else {
-            LEAST.replace(from, to)
-        };
-        let found = problem(&text);
-        assert!(found.contains(expected), "{to}: {found}");
-    };
+    let check = check_mistake;
     let more = |to: &str, expected: &str| check("", to, expected);
     more("timeouts: { head_mss: 5 }", "did you mean `head_ms`?");
     more("thread: 5", "did you mean `threads`?");
@@ -280,7 +284,11 @@ fn what_is_wrong_is_told_with_what_to_do() {
         "[{ name: other, address: \"127.0.0.1:8080\" }, { name: edge,",
         "127.0.0.1:8080 stands twice",
     );
-    let rule = |to: &str, expected: &str| check("{ header: x-tenant-id }", to, expected);
+}
+
+#[test]
+fn what_is_wrong_with_a_rule() {
+    let rule = |to: &str, expected: &str| check_mistake("{ header: x-tenant-id }", to, expected);
     for planned in ["jwt", "client_cert", "sni", "proxy_tlv"] {
         rule(
             &format!("{{ {planned}: x }}"),
@@ -438,4 +446,48 @@ fn the_schema_and_the_reader_agree() {
 fn the_schema_takes_no_blanks() {
     let text = serde_json::to_string(&schema()).unwrap();
     assert!(!text.contains("null"), "{text}");
+}
+
+/// Each number of the schema has the range that the reader allows.
+#[test]
+fn the_schema_and_the_reader_agree_on_ranges() {
+    let schema = serde_json::to_value(schema()).unwrap();
+    let mut compared = 0;
+    let mut check = |properties: &serde_json::Value, text_of: &dyn Fn(&str) -> String| {
+        for (name, property) in properties.as_object().unwrap() {
+            let is_whole = property["type"] == "integer";
+            let (Some(low), Some(high)) =
+                (property["minimum"].as_i64(), property["maximum"].as_i64())
+            else {
+                continue;
+            };
+            let is_good = |value: i64| read(&text_of(&format!("{name}: {value}"))).is_ok();
+            assert!(is_good(low) && is_good(high), "{name}: {low} to {high}");
+            assert!(
+                !is_good(low - 1) && !is_good(high + 1),
+                "{name}: {low} to {high}"
+            );
+            compared += usize::from(is_whole);
+        }
+    };
+    check(&schema["properties"], &|field| format!("{LEAST}{field}"));
+    let sections = [
+        ("TableSection", "table"),
+        ("LimitsSection", "limits"),
+        ("TimeoutsSection", "timeouts"),
+        ("UpstreamSection", "upstream"),
+        ("EjectionSection", "upstream: { ejection"),
+        ("AccessLogSection", "access_log"),
+    ];
+    for (definition, key) in sections {
+        let least = LEAST.replace("table: { path: table.yaml }\n", "");
+        let text_of = |field: &str| match definition {
+            "TableSection" => format!("{least}table: {{ path: x, {field} }}"),
+            "EjectionSection" => format!("{LEAST}{key}: {{ {field} }} }}"),
+            "AccessLogSection" => format!("{LEAST}{key}: {{ path: x, {field} }}"),
+            _ => format!("{LEAST}{key}: {{ {field} }}"),
+        };
+        check(&schema["$defs"][definition]["properties"], &text_of);
+    }
+    assert!(compared >= 20, "only {compared} ranges in the schema");
 }

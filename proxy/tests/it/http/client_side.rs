@@ -122,7 +122,7 @@ fn a_body_over_the_limit() {
     let check = |request: &str| {
         let mut client = proxy.connect();
         client.send(request);
-        for _ in 0..20 {
+        for _ in 0..60 {
             client.upload("x".repeat(100_000));
         }
         let answer = client.answer();
@@ -168,7 +168,7 @@ fn a_slow_upload_is_no_failure_of_the_cell() {
     proxy.wait_in_flight(0);
     assert_eq!(
         proxy.metric("upstream_errors_total{cell=\"only\",reason=\"upstream_timeout\"}"),
-        0.0
+        0
     );
 }
 
@@ -181,51 +181,47 @@ fn a_client_that_goes_away() {
         post("/", "").replace("Content-Length: 0", "Content-Length: 10") + "half",
         post("/", "").replace("Content-Length: 0", "Transfer-Encoding: chunked") + "5\r\nha",
     ];
-    for (number, request) in requests.iter().enumerate() {
+    for (request, count) in requests.iter().zip(1..) {
         let mut client = proxy.connect();
         client.send(request);
         proxy.wait_in_flight(1);
         drop(client);
         proxy.wait_in_flight(0);
-        assert_eq!(
-            proxy.metric("client_aborts_total"),
-            number as f64 + 1.0,
-            "{request:?}"
-        );
+        assert_eq!(proxy.metric("client_aborts_total"), count, "{request:?}");
     }
     for reason in ["upstream_error", "upstream_timeout"] {
         let name = format!("upstream_errors_total{{cell=\"only\",reason=\"{reason}\"}}");
-        assert_eq!(proxy.metric(&name), 0.0);
+        assert_eq!(proxy.metric(&name), 0);
     }
 }
 
-/// What is left in a buffer for a client that reads nothing must not hold a place in the cell's bulkhead for ever.
+/// What waits for a client that reads nothing must not hold a place in the cell's bulkhead for ever: neither a large body
+/// nor what Pingora itself writes without a limit, heads and the ends of bodies.
 #[test]
 fn a_client_that_reads_nothing() {
-    // Sizes around what the sockets' buffers hold, so that some answers hang in their last piece.
-    let origin = Origin::start(|connection| {
-        while let Some(head) = connection.head() {
-            let path = head.split(' ').nth(1).unwrap();
-            let length: usize = path[1..].parse().unwrap();
-            connection.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
-            ));
-            connection.send("x".repeat(length));
+    let long = "x".repeat(5_000);
+    let head = format!("HTTP/1.1 204 No Content\r\nX: {long}\r\n\r\n");
+    let large = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n{}",
+        "x".repeat(20_000_000)
+    );
+    let origin = Origin::start(move |connection| {
+        while let Some(request) = connection.head() {
+            let is_large = request.starts_with("GET /large");
+            connection.send(if is_large { &large } else { &head });
         }
     });
     let proxy = Proxy::with("timeouts: { client_idle_ms: 300 }", "", &[origin.address()]);
     let mut clients = Vec::new();
-    for _ in 0..4 {
-        let mut client = proxy.connect();
-        // Each small answer alone would fit: they pile up on the connection.
-        client.send(get("/5000", "").repeat(2_000));
-        clients.push(client);
-        let mut client = proxy.connect();
-        client.send(get("/20000000", ""));
-        clients.push(client);
+    for _ in 0..3 {
+        for request in [get("/large", ""), get("/", "").repeat(2_000)] {
+            let mut client = proxy.connect();
+            client.send(request);
+            clients.push(client);
+        }
     }
     wait_until("all of them got through", || {
-        proxy.metric("requests_total{cell=\"only\"}") >= 8.0
+        proxy.metric("requests_total{cell=\"only\"}") >= 1_000
     });
     proxy.wait_in_flight(0);
     wait_until("all of their connections are closed", || {
@@ -260,6 +256,6 @@ fn the_bulkhead() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(
         proxy.metric("rejected_total{cell=\"only\",reason=\"cell_overloaded\"}"),
-        1.0
+        1
     );
 }

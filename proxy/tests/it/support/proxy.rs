@@ -5,7 +5,6 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -30,7 +29,8 @@ pub(crate) struct Proxy {
     log: Arc<Mutex<Vec<String>>>,
     edge: SocketAddr,
     admin: SocketAddr,
-    folder: TempDir,
+    /// Held until the process is gone.
+    _folder: TempDir,
 }
 
 impl Proxy {
@@ -85,7 +85,7 @@ impl Proxy {
             log,
             edge: unknown,
             admin: unknown,
-            folder,
+            _folder: folder,
         };
         proxy.edge = proxy.address_of("edge");
         proxy.admin = proxy.address_of("admin");
@@ -131,11 +131,11 @@ impl Proxy {
     }
 
     /// The value of a metric, by its name with labels and without the namespace; 0 when it is not there.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let prefix = format!("cellgate_proxy_{name} ");
         let metrics = self.admin("/metrics").body;
         let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
-        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+        value.map_or(0, |value| value.parse().expect("a count is a whole number"))
     }
 
     /// Waits until that many requests are in flight to the cell.
@@ -153,7 +153,7 @@ impl Proxy {
                 number(&status["requests_in_flight"]),
                 number(&cell["in_flight"]),
                 endpoints.sum(),
-                self.metric(&format!("in_flight{{cell=\"{CELL}\"}}")) as u64,
+                self.metric(&format!("in_flight{{cell=\"{CELL}\"}}")),
             );
             if now != seen {
                 eprintln!("in flight: {now:?}");
@@ -169,10 +169,6 @@ impl Proxy {
             .as_str()
             .unwrap_or_default()
             .to_owned()
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Asks the process to end, as service managers do.
