@@ -38,7 +38,7 @@ fn what_is_no_file_is_refused_without_waiting() {
     symlink("/dev/zero", path("device")).unwrap();
     check("device", "a device");
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-    check("socket", "cannot be opened");
+    check("socket", "a socket");
     symlink(path("nowhere"), path("dangling")).unwrap();
     check("dangling", "not there");
     check("missing", "not there");
