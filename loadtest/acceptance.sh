@@ -43,7 +43,7 @@ show() {
     echo "FAILED  $what"
     failed=1
   fi
-  printf '%s\n' "$output" | sed -n 's/^FIGURE: [^ ]*: /          /p'
+  printf '%s\n' "$output" | sed -n 's/.*FIGURE: [^ ]*: /          /p'
 }
 
 show "explain and live traffic agree; no wrong and no failed answer while the table is rewritten" load::rewriting explain::

@@ -96,7 +96,8 @@ impl Watcher {
     fn run(self) {
         let path = self.loader.table_path().to_owned();
         let mut directory = DirectoryWatch::new(&path, self.waker.clone());
-        let mut seen = Stamp::of(&path);
+        // What stands there may be newer than what was looked at before this thread began: the first look is a must.
+        let mut seen = None;
         let mut read_at = Instant::now();
         loop {
             directory.arm();
@@ -115,7 +116,7 @@ impl Watcher {
             if wake == Some(Wake::Stop) {
                 return;
             }
-            let stamp = Stamp::of(&path);
+            let stamp = Some(Stamp::of(&path));
             let due = wake == Some(Wake::Reread) || read_at.elapsed() >= FULL_READ_INTERVAL;
             if stamp == seen && !due {
                 continue;
@@ -124,7 +125,7 @@ impl Watcher {
                 self.wait_until_quiet(&path);
             }
             // Stamped before the read: a change during it makes the next look see another stamp.
-            seen = Stamp::of(&path);
+            seen = Some(Stamp::of(&path));
             read_at = Instant::now();
             self.loader.look();
         }

@@ -59,7 +59,8 @@ fn a_hung_cell_is_refused_at_its_bulkhead_and_costs_the_others_nothing() {
     });
     assert_eq!(in_flight("cell-3"), MAX_IN_FLIGHT);
     figure(format!("the hung cell: refused after {}", refusals.refused));
-    assert!(refusals.refused.percentile(99) < Duration::from_millis(100));
+    let quickly = Duration::from_millis(if is_acceptance() { 100 } else { 1_000 });
+    assert!(refusals.refused.percentile(99) < quickly);
     assert_eq!(refusals.failed, [""; 0]);
 
     fleet.cell(3).process().signal(Signal::CONT);

@@ -19,8 +19,23 @@ use crate::support::{
 /// "At once" for a process that ends.
 const PROMPT: Duration = Duration::from_millis(200);
 
-/// Times are taken more than once, for a busy machine makes one slow now and then.
-const TRIES: usize = 3;
+/// How often something may be tried, for a busy machine makes it slow now and then.
+const TRIES: usize = 5;
+
+/// One of a few tries takes no longer than [`PROMPT`]. `once` returns how long it took.
+#[track_caller]
+fn check_prompt(what: &str, mut once: impl FnMut() -> Duration) {
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let time = once();
+        times.push(time);
+        if time <= PROMPT {
+            eprintln!("{what}: {times:?}");
+            return;
+        }
+    }
+    panic!("{what}: {times:?}");
+}
 
 /// A request that a cell answers after so many milliseconds, sent and seen to be in flight.
 fn slow_request(proxy: &Proxy, wait_ms: u32) -> thread::JoinHandle<(Option<Answer>, Instant)> {
@@ -43,8 +58,7 @@ fn nobody_listens(proxy: &Proxy) -> bool {
 #[test]
 fn requests_in_flight_end_and_then_it_leaves() {
     let fleet = Fleet::start(2);
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
+    check_prompt("from the last answer to the end", || {
         let mut proxy = Proxy::start(fleet.table());
         let request = slow_request(&proxy, 1_500);
 
@@ -59,12 +73,11 @@ fn requests_in_flight_end_and_then_it_leaves() {
         assert_eq!(answer.text(), "waited 1500 ms\n");
 
         let status = proxy.wait(PATIENCE);
-        times.push(answered.elapsed());
+        let time = answered.elapsed();
         assert_eq!(status.code(), Some(0), "{status}");
         proxy.wait_for_log(&["stopped"]);
-    }
-    eprintln!("from the last answer to the end: {times:?}");
-    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+        time
+    });
 }
 
 #[test]
@@ -99,8 +112,7 @@ fn readiness_fails_before_the_listener_closes() {
 #[test]
 fn it_leaves_at_once_when_idle() {
     let fleet = Fleet::start(2);
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
+    check_prompt("from SIGTERM to the end", || {
         let mut proxy = Proxy::start(fleet.table());
         // One that was used, and one that never was.
         let mut used = Connection::open(proxy.address());
@@ -114,21 +126,19 @@ fn it_leaves_at_once_when_idle() {
         let terminated = Instant::now();
         proxy.signal(Signal::TERM);
         let status = proxy.wait(PATIENCE);
-        times.push(terminated.elapsed());
+        let time = terminated.elapsed();
         assert_eq!(status.code(), Some(0), "{status}");
         assert_eq!(used.rest().unwrap(), b"");
         assert_eq!(fresh.rest().unwrap(), b"");
-    }
-    eprintln!("from SIGTERM to the end: {times:?}");
-    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+        time
+    });
 }
 
 #[test]
 fn requests_that_take_too_long_are_cut() {
     const LIMIT: Duration = Duration::from_millis(500);
     let fleet = Fleet::start(2);
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
+    check_prompt("from the limit to the end", || {
         let mut proxy = Proxy::plan()
             .set("timeouts", "{ shutdown_ms: 500 }")
             .table(fleet.table())
@@ -138,21 +148,28 @@ fn requests_that_take_too_long_are_cut() {
         let terminated = Instant::now();
         proxy.signal(Signal::TERM);
         let status = proxy.wait(PATIENCE);
-        times.push(terminated.elapsed());
+        let time = terminated.elapsed();
         assert_eq!(status.code(), Some(0), "{status}");
         assert!(request.join().unwrap().0.is_none(), "there is no answer");
         proxy.wait_for_log(&["WARN", "requests in flight are cut", "requests=1"]);
-    }
-    eprintln!("from SIGTERM to the end: {times:?}");
-    let shortest = times.iter().min().unwrap();
-    assert!((LIMIT..=LIMIT + PROMPT).contains(shortest), "{times:?}");
+        time.checked_sub(LIMIT).expect("it waits for the limit")
+    });
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_sigterm_ends_it_at_once() {
+    check_second(Signal::TERM);
+}
+
+#[test]
+fn a_sigint_after_sigterm_ends_it_at_once() {
+    check_second(Signal::INT);
+}
+
+#[track_caller]
+fn check_second(second: Signal) {
     let fleet = Fleet::start(2);
-    let mut times = Vec::new();
-    for second in [Signal::TERM, Signal::INT, Signal::TERM] {
+    check_prompt("from the second signal to the end", || {
         let mut proxy = Proxy::start(fleet.table());
         let request = slow_request(&proxy, 10_000);
         proxy.signal(Signal::TERM);
@@ -163,12 +180,11 @@ fn a_second_signal_ends_it_at_once() {
         let asked_again = Instant::now();
         proxy.signal(second);
         let status = proxy.wait(PATIENCE);
-        times.push(asked_again.elapsed());
+        let time = asked_again.elapsed();
         assert_eq!(status.code(), Some(0), "{status}");
         assert!(request.join().unwrap().0.is_none(), "there is no answer");
-    }
-    eprintln!("from the second signal to the end: {times:?}");
-    assert!(times.iter().min() <= Some(&PROMPT), "{times:?}");
+        time
+    });
 }
 
 #[test]

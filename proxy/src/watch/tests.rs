@@ -1,6 +1,9 @@
 use std::os::unix::fs::symlink;
 
+use cellgate_table::accept::MoveLimits;
+
 use super::*;
+use crate::{config::TableConfig, metrics::Metrics, snapshot::Current, state_dir::StateDir};
 
 #[test]
 fn the_strongest_wake_wins() {
@@ -16,6 +19,43 @@ fn the_strongest_wake_wins() {
     );
     check(Some(Wake::Reread), Some(Wake::Finished), Some(Wake::Reread));
     check(Some(Wake::Stop), Some(Wake::Reread), Some(Wake::Stop));
+}
+
+/// A table that was put in place after the first look, but before the thread stamped the file, stayed unseen.
+#[test]
+fn a_change_before_the_thread_begins_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.yaml");
+    let config = TableConfig {
+        path: path.clone(),
+        move_limits: MoveLimits::default(),
+        poll_interval: Duration::from_millis(50),
+    };
+    let current = Arc::new(Current::default());
+    let loader = Loader::new(
+        config,
+        StateDir::new(folder.path().join("state")),
+        Arc::clone(&current),
+        Arc::new(Metrics::new()),
+    );
+    let loader = Arc::new(loader);
+    loader.start();
+    assert!(current.load().is_none());
+    let table = "{ format: 1, hash: { slots: 1 }, slots: { a: [\"0\"] },
+                   cells: { a: { endpoints: [{ address: \"127.0.0.1:1\" }] } } }";
+    std::fs::write(&path, table).unwrap();
+
+    let channel = channel();
+    let waker = channel.0.clone();
+    let watcher = Watcher::new(loader, channel, Duration::from_millis(50));
+    let thread = watcher.spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while current.load().is_none() {
+        assert!(Instant::now() < end, "the table was never looked at");
+        thread::sleep(Duration::from_millis(5));
+    }
+    waker.wake(Wake::Stop);
+    thread.join().unwrap();
 }
 
 #[test]

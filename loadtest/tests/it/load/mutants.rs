@@ -18,7 +18,7 @@ use crate::support::{
     PATIENCE,
     fleet::Fleet,
     gauges::wait_until_idle,
-    heavy::{alone, amount, figure, is_acceptance},
+    heavy::{alone, amount, figure},
     latency::Latencies,
     proxy::{Proxy, rename_over},
     table::TableText,
@@ -30,8 +30,10 @@ use crate::support::{
 const GENERATION: u64 = 9_007_199_254_740_991;
 /// From the rename to the refusal being shown.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
-/// The same for a machine that is busy with other tests, and with programs that are not optimised.
-const REFUSED_WITHIN_EVERY_DAY: Duration = Duration::from_secs(2);
+/// A machine that is busy with other things is late now and then, whatever the table. So those that
+/// took longer get another chance, and there may be so many of them.
+const SLOW_MAX: usize = 20;
+const CHANCES: usize = 5;
 /// Mutants after which the log is looked at: it keeps its newest lines only.
 const LOOK_EVERY: usize = 1_000;
 
@@ -49,7 +51,7 @@ fn mutated_tables_are_refused_and_nobody_notices() {
 
     let mut judge = Judge::new(&proxy);
     let mut times = Latencies::default();
-    let mut same = 0;
+    let (mut same, mut slow) = (0, Vec::new());
     for (number, mutant) in Mutants::new(base.to_string(), Random::new(seed))
         .take(count)
         .enumerate()
@@ -58,6 +60,9 @@ fn mutated_tables_are_refused_and_nobody_notices() {
         match verdict {
             Verdict::Refused => times.add(took),
             Verdict::Same => same += 1,
+        }
+        if took >= REFUSED_WITHIN {
+            slow.push(mutant);
         }
         if number % LOOK_EVERY == LOOK_EVERY - 1 {
             assert_eq!(proxy.count_in_log("panicked"), 0, "{}", proxy.log());
@@ -68,14 +73,13 @@ fn mutated_tables_are_refused_and_nobody_notices() {
     assert_eq!(proxy.generation(), GENERATION);
     figure(format!(
         "{count} mutated tables, {same} of them the same in other words, under {answers} requests of \
-         which none failed; refused after {times}"
+         which none failed; refused after {times}; {} took longer than {REFUSED_WITHIN:?}",
+        slow.len()
     ));
-    let limit = if is_acceptance() {
-        REFUSED_WITHIN
-    } else {
-        REFUSED_WITHIN_EVERY_DAY
-    };
-    assert!(times.percentile(100) < limit, "{:?}", times.percentile(100));
+    assert!(slow.len() <= SLOW_MAX, "too many are slow");
+    for mutant in slow {
+        judge.must_be_quick(&mutant, base.to_string().as_bytes());
+    }
     assert!(same < count / 2, "most mutants change nothing");
     wait_until_idle(&proxy);
 }
@@ -122,8 +126,8 @@ impl<'p> Judge<'p> {
         let new = self.proxy.table_path().with_extension("new");
         std::fs::write(&new, mutant).expect("the scratch directory is ours");
         let digest = format!("{:x}", Sha256::digest(mutant));
-        let started = Instant::now();
         rename_over(&new, &self.proxy.table_path());
+        let started = Instant::now();
         let what = || format!("a verdict on \"{}\"", mutant.escape_ascii());
         let status = self.verdict_on(&digest, what);
         let took = started.elapsed();
@@ -138,6 +142,16 @@ impl<'p> Judge<'p> {
         assert!(!error.is_empty(), "no reason is given: {}", what());
         assert!(!error.contains("the loader failed"), "{error}: {}", what());
         (took, Verdict::Refused)
+    }
+
+    #[track_caller]
+    fn must_be_quick(&mut self, mutant: &[u8], base: &[u8]) {
+        let quick = (0..CHANCES).any(|_| {
+            // Otherwise it would be the same refusal once more, of which nothing is told.
+            self.judge(base);
+            self.judge(mutant).0 < REFUSED_WITHIN
+        });
+        assert!(quick, "always slow: \"{}\"", mutant.escape_ascii());
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{EFFECT_LIMIT, time_to_effect};
+use super::{EFFECT_LIMIT, check_effect};
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
@@ -36,9 +36,7 @@ fn check(edit: impl Fn(&Proxy, &str)) {
     let proxy = events_only().table(&table).start();
     let traffic = Traffic::start(&proxy, &[(STEADY, "cell-2")]);
 
-    let time = time_to_effect(&proxy, &table, edit);
-
-    assert!(time <= EFFECT_LIMIT, "{time:?}\n{}", proxy.log());
+    check_effect(&proxy, &table, EFFECT_LIMIT, edit);
     traffic.stop();
 }
 
@@ -91,11 +89,10 @@ fn symlink_swap() {
     let proxy = plan.start();
     let traffic = Traffic::start(&proxy, &[(STEADY, "cell-2")]);
 
-    let time = time_to_effect(&proxy, &table, |_, text| {
+    check_effect(&proxy, &table, EFFECT_LIMIT, |_, text| {
         publish_as_kubernetes(&folder, text);
     });
 
-    assert!(time <= EFFECT_LIMIT, "{time:?}\n{}", proxy.log());
     traffic.stop();
 }
 
