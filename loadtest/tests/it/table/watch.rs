@@ -99,7 +99,7 @@ fn a_directory_that_appears_later_is_watched() {
     proxy.wait_ready();
     proxy.wait_for_log(&["watching the table's directory"]);
     check_effect(&proxy, &fleet.table(), EFFECT_LIMIT, |proxy, table| {
-        proxy.write_table(table)
+        proxy.write_table(table);
     });
 }
 
@@ -116,7 +116,7 @@ fn a_directory_that_is_replaced_is_watched() {
     proxy.wait_for_generation(2);
 
     check_effect(&proxy, &fleet.table(), EFFECT_LIMIT, |proxy, table| {
-        proxy.write_table(table)
+        proxy.write_table(table);
     });
     traffic.stop();
 }
