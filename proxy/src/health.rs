@@ -64,6 +64,12 @@ fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, Running
     let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
     for (cell, runtime) in snapshot.table.cells().iter().zip(snapshot.cells()) {
         let Some(check) = cell.health_check() else {
+            // A check that had not ended yet when its table did may have spoken since, and nobody else would correct it.
+            for endpoint in &runtime.endpoints {
+                if endpoint.state.health.is_unhealthy() {
+                    endpoint.state.health.forget_checks();
+                }
+            }
             continue;
         };
         for endpoint in &runtime.endpoints {

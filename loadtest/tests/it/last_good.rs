@@ -63,7 +63,9 @@ fn a_killed_proxy_serves_on_though_its_table_is_corrupt() {
         proxy.status()["source"] == "file"
     });
     assert_source(&proxy, 2, "file");
-    assert_eq!(proxy.metric("table_last_reload_success", &[]), Some(1.0));
+    wait_until("the metrics tell it", PATIENCE, || {
+        proxy.metric("table_last_reload_success", &[]) == Some(1.0)
+    });
     traffic.stop();
 }
 

@@ -5,9 +5,11 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::support::{
+    PATIENCE,
     fleet::Fleet,
     proxy::{self, Proxy},
     table::TableText,
+    wait_until,
 };
 
 /// The table is refused because of `why`, is counted as that, and changes nothing.
@@ -26,9 +28,14 @@ fn check_refused(proxy: &Proxy, table: impl ToString, why: &str) {
 #[track_caller]
 fn check_taken(proxy: &Proxy, table: impl ToString, generation: u64) {
     proxy.write_table(table);
-    proxy.wait_for_generation(generation);
-    let status = proxy.status();
-    assert_eq!(status["last_reload"]["ok"], true, "{status}");
+    wait_until(
+        &format!("generation {generation} is taken"),
+        PATIENCE,
+        || {
+            let status = proxy.status();
+            status["generation"] == generation && status["last_reload"]["ok"] == true
+        },
+    );
     assert_eq!(proxy.metric("table_last_reload_success", &[]), Some(1.0));
     let number = u32::try_from(generation).expect("tests count no further");
     assert_eq!(proxy.metric("table_generation", &[]), Some(number.into()));

@@ -154,7 +154,8 @@ fn other_words_for_the_same_table_are_no_new_generation() {
     });
     proxy.write_table(&text);
     wait_until("the old words were read", PATIENCE, || {
-        proxy.status()["digest"] == digest
+        let status = proxy.status();
+        status["digest"] == digest && status["last_reload"]["digest"] == digest
     });
     let status = proxy.status();
     assert_eq!(status["generation"], 1, "{status}");
