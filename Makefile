@@ -29,12 +29,14 @@ build: tools ## Build all programs, for development
 release: tools ## Build all programs, for production; slow
 	cargo build $(LOCKED) --workspace --bins --release
 
-# The end-to-end tests start the programs that stand in the target folder. Doc tests come first, so that the last lines
+# The end-to-end tests start the programs that stand in the target folder, and some read what lies in the sources of a
+# dependency; cargo tells where only if it has them all. Doc tests come first, so that the last lines
 # are the summary of all other tests.
 .PHONY: test
 test: ## Run every test; installs what they use if it can
 	@bash loadtest/setup-tools.sh build tests
 	@$(MAKE) --no-print-directory fuzz-build
+	cargo fetch $(LOCKED) --quiet
 	cargo build $(LOCKED) --workspace --bins --tests
 	cargo test $(LOCKED) --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \

@@ -22,6 +22,7 @@ failed=0
 echo "building; the tests' output goes to $log"
 : >"$log"
 # The programs are those of the release, the tests themselves need no speed.
+cargo fetch --locked --quiet
 cargo build --release -p cellgate-proxy -p cellgate-loadtest --bins >>"$log" 2>&1
 cargo test -p cellgate-loadtest --test it --no-run >>"$log" 2>&1
 export CELLGATE_BIN_DIR=$target/release

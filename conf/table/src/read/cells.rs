@@ -258,13 +258,10 @@ enum Kind {
 
 fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe> {
     let text = value.text(findings)?;
-    let printable = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    if !text.starts_with('/') || !printable || text.len() > limits::HEALTH_PATH_BYTES_MAX {
+    if !is_path_and_query(text) || text.len() > limits::HEALTH_PATH_BYTES_MAX {
         value.refuse_with(findings, || {
             let hint = format!(
-                "write a path that starts with `/`, printable ASCII without spaces or `#`, at most {} bytes",
+                "write a path that starts with `/`, other characters than a URI's as %-escapes, at most {} bytes",
                 limits::HEALTH_PATH_BYTES_MAX
             );
             (format!("{} is not a path to ask for", Quoted(text)), hint)
@@ -272,6 +269,17 @@ fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe>
         return None;
     }
     Some(Probe::Http { path: text.into() })
+}
+
+/// A path with or without a query, of the characters that a URI may hold (RFC 3986, sections 3.3 and 3.4).
+fn is_path_and_query(text: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"/?:@-._~!$&'()*+,;=%".contains(&byte);
+    let is_escape = |digits: &str| {
+        let digits = digits.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    };
+    text.starts_with('/') && text.bytes().all(allowed) && text.split('%').skip(1).all(is_escape)
 }
 
 /// The cell of that name.

@@ -95,6 +95,16 @@ fn read_aliases(
                 )
             });
         }
+        // A request's own key cannot have it either: the field that names the tenant to its cell would lose it.
+        if target.starts_with(' ') || target.ends_with(' ') {
+            value.refuse_with(findings, || {
+                (
+                    format!("{} begins or ends with a space", Quoted(target)),
+                    "remove the space; no request can name such a tenant".to_owned(),
+                )
+            });
+            continue;
+        }
         match TenantKey::new(target) {
             Ok(tenant) => aliases.extend(alias.map(|alias| (alias, tenant))),
             Err(error) => value.refuse_with(findings, || key_words(error)),

@@ -366,9 +366,22 @@ fn numbers_and_words_of_a_cell() {
         "/healthz",
         "\"/a b\"",
         &[
-            "10:39: cells.eu-1.health_check.path: `/a b` is not a path to ask for; write a path that starts with `/`, printable ASCII without spaces or `#`, at most 1024 bytes",
+            "10:39: cells.eu-1.health_check.path: `/a b` is not a path to ask for; write a path that starts with `/`, other characters than a URI's as %-escapes, at most 1024 bytes",
         ],
     );
+    for path in ["/a|b", "/a#b", "/a%2", "/a%zz", "healthz", "/a{b}"] {
+        let message =
+            format!("10:39: cells.eu-1.health_check.path: `{path}` is not a path to ask for");
+        let text = good_but("/healthz", &format!("\"{path}\""));
+        let told = parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(
+            told.starts_with(&message) && told.lines().count() == 1,
+            "{told}"
+        );
+    }
+    for path in ["/", "/a%20b", "/healthz?deep=1&x=a/b", "/~user/(a)"] {
+        check(good_but("/healthz", &format!("\"{path}\"")), &[]);
+    }
     check_good_but(
         "path: /healthz",
         "interval_ms: 99, timeout_ms: 600001",
@@ -566,6 +579,13 @@ fn slots_belong_to_exactly_one_cell() {
 
 #[test]
 fn aliases_rejects_and_holds() {
+    check_good_but(
+        "www.acme.example: acme",
+        "a: \" acme\"",
+        &[
+            "19:6: aliases.a: ` acme` begins or ends with a space; remove the space; no request can name such a tenant",
+        ],
+    );
     check_good_but(
         "www.acme.example: acme",
         "a: b\n  b: acme",
