@@ -39,7 +39,9 @@ pub fn table_text(overrides: usize) -> String {
             ),
         );
     }
-    text.push_str("overrides:\n");
+    if overrides > 0 {
+        text.push_str("overrides:\n");
+    }
     for number in 0..overrides {
         line(
             &mut text,
@@ -119,4 +121,16 @@ pub fn scattered_keys(count: usize, keys: usize) -> Vec<String> {
         .take(keys)
         .map(|random| tenant(draw(random)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_a_good_table() {
+        for overrides in [0, 1, 1_000] {
+            assert_eq!(table(overrides).overrides().len(), overrides);
+        }
+    }
 }

@@ -166,6 +166,11 @@ pub fn schema() -> Schema {
     schemars::schema_for!(TableFile)
 }
 
+/// The text of a table file, for whoever publishes tables. It is not checked: [`parse`](crate::parse) does that.
+pub fn write(file: &TableFile) -> String {
+    serde_yaml::to_string(file).expect("a table file is plain data, which always serializes")
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde calls"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     file::{
-        CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, SlotRangeFile,
+        self, CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, SlotRangeFile,
         TableFile,
     },
     id::CellIndex,
@@ -53,7 +53,7 @@ pub fn render(table: &Table) -> String {
         rejects: table.rejects().iter().map(ToString::to_string).collect(),
         holds: BTreeMap::new(),
     };
-    serde_yaml::to_string(&file).expect("a table file is plain data, which always serializes")
+    file::write(&file)
 }
 
 fn cell_file(cell: &Cell) -> CellFile {

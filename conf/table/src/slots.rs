@@ -47,6 +47,11 @@ impl SlotRange {
         Ok(Self { first, last })
     }
 
+    /// `None` when the last slot is before the first.
+    pub fn new(first: u32, last: u32) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
     /// The lowest slot.
     pub fn first(self) -> u32 {
         self.first

@@ -12,6 +12,7 @@
 mod findings;
 mod node;
 mod place;
+pub mod settings;
 mod syntax;
 mod text;
 mod value;

@@ -4,7 +4,6 @@ mod key_rules;
 
 use std::{
     fs,
-    net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     thread::available_parallelism,
@@ -13,8 +12,10 @@ use std::{
 
 use cellgate_table::{
     Problems,
-    accept::MoveLimits,
-    yaml::{Fields, Findings, Value, parse_tree},
+    yaml::{
+        Fields, Findings, Value, parse_tree,
+        settings::{self, milliseconds, number, section},
+    },
 };
 
 use super::{
@@ -25,8 +26,6 @@ use crate::{net::Networks, tenant_key::UnknownTenants};
 /// Size of `proxy.yaml`, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const LISTENERS_MAX: usize = 64;
-/// The longest time that can be configured: a day.
-const MS_MAX: u32 = 86_400_000;
 
 const KEYS: [&str; 13] = [
     "listeners",
@@ -98,7 +97,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         .required("table", findings)
         .and_then(|v| read_table(&v, folder, findings));
     let state_dir = match fields.optional("state_dir") {
-        Some(value) => read_path(&value, folder, findings),
+        Some(value) => settings::path(&value, folder, findings),
         None => Some(PathBuf::from("/var/lib/cellgate")),
     };
     let admin = read_admin(&fields, findings);
@@ -137,51 +136,6 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     })
 }
 
-/// Reads a mapping that may be left out whole: then every field has its default.
-fn section<T>(
-    fields: &Fields<'_>,
-    name: &str,
-    known: &[&str],
-    findings: &mut Findings,
-    read: impl FnOnce(Option<Fields<'_>>, &mut Findings) -> Option<T>,
-) -> Option<T> {
-    match fields.optional(name) {
-        None => read(None, findings),
-        Some(value) => {
-            let fields = value.fields(known, findings)?;
-            read(Some(fields), findings)
-        }
-    }
-}
-
-/// A whole number with a default.
-fn number<N>(
-    fields: Option<&Fields<'_>>,
-    name: &str,
-    range: std::ops::RangeInclusive<N>,
-    default: N,
-    findings: &mut Findings,
-) -> Option<N>
-where
-    N: Copy + Into<i128> + TryFrom<i128>,
-{
-    match fields.and_then(|fields| fields.optional(name)) {
-        Some(value) => value.integer(range, findings),
-        None => Some(default),
-    }
-}
-
-fn milliseconds(
-    fields: Option<&Fields<'_>>,
-    name: &str,
-    least: u32,
-    default: u32,
-    findings: &mut Findings,
-) -> Option<Duration> {
-    number(fields, name, least..=MS_MAX, default, findings)
-        .map(|ms| Duration::from_millis(ms.into()))
-}
-
 fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {
     #[derive(Clone, Copy)]
     enum Protocol {
@@ -208,7 +162,7 @@ fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<List
             .and_then(|v| v.text(findings));
         let address = fields
             .required("address", findings)
-            .and_then(|v| read_address(&v, findings));
+            .and_then(|v| settings::address(&v, findings));
         if let Some(value) = fields.optional("protocol") {
             let choices = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
             if let Some(Protocol::Tcp) = value.choice(&choices, findings) {
@@ -262,7 +216,7 @@ fn read_admin(fields: &Fields<'_>, findings: &mut Findings) -> Option<SocketAddr
         &["address"],
         findings,
         |fields, findings| match fields.and_then(|fields| fields.optional("address")) {
-            Some(value) => read_address(&value, findings),
+            Some(value) => settings::address(&value, findings),
             None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
         },
     )
@@ -278,32 +232,6 @@ fn read_log_format(fields: &Fields<'_>, findings: &mut Findings) -> Option<LogFo
     })
 }
 
-/// An IP address with a port; port 0 takes a free one, which the log then names.
-fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
-    let text = value.text(findings)?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => {
-            let hint = "write one such as 0.0.0.0:8080, 127.0.0.1:8080 or [::]:8080";
-            value.refuse(
-                findings,
-                format!("`{text}` is not an IP address with a port"),
-                hint,
-            );
-            None
-        }
-    }
-}
-
-fn read_path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<PathBuf> {
-    let text = value.text(findings)?;
-    if text.is_empty() {
-        value.refuse(findings, "is empty", "name a file or directory");
-        return None;
-    }
-    Some(folder.join(text))
-}
-
 fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<TableConfig> {
     let known = [
         "path",
@@ -314,20 +242,8 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
     let fields = value.fields(&known, findings)?;
     let path = fields
         .required("path", findings)
-        .and_then(|v| read_path(&v, folder, findings));
-    let default = MoveLimits::default();
-    let moved_percent_max = match fields.optional("max_moved_percent") {
-        Some(value) => value.number(0.0..=100.0, findings),
-        None => Some(default.moved_percent_max),
-    };
-    let overrides_default = u32::try_from(default.moved_overrides_max).unwrap_or(u32::MAX);
-    let overrides = number(
-        Some(&fields),
-        "max_moved_overrides",
-        0..=u32::MAX,
-        overrides_default,
-        findings,
-    );
+        .and_then(|v| settings::path(&v, folder, findings));
+    let move_limits = settings::move_limits(&fields, findings);
     let poll = number(
         Some(&fields),
         "poll_interval_ms",
@@ -337,10 +253,7 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
     );
     Some(TableConfig {
         path: path?,
-        move_limits: MoveLimits {
-            moved_percent_max: moved_percent_max?,
-            moved_overrides_max: overrides? as usize,
-        },
+        move_limits: move_limits?,
         poll_interval: Duration::from_millis(poll?.into()),
     })
 }
@@ -482,7 +395,7 @@ fn read_access_log(
     let fields = value.fields(&["path", "queue_lines_max"], findings)?;
     let path = fields
         .required("path", findings)
-        .and_then(|v| read_path(&v, folder, findings));
+        .and_then(|v| settings::path(&v, folder, findings));
     let queue = number(
         Some(&fields),
         "queue_lines_max",

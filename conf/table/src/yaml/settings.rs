@@ -1,0 +1,106 @@
+//! Settings: numbers, times, addresses and paths as configuration files write them, each with its range and default.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Fields, Findings, Value};
+use crate::accept::MoveLimits;
+
+/// The longest time that can be configured: a day.
+pub const MS_MAX: u32 = 86_400_000;
+
+/// Reads a mapping that may be left out whole: then every field has its default.
+pub fn section<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    known: &[&str],
+    findings: &mut Findings,
+    read: impl FnOnce(Option<Fields<'_>>, &mut Findings) -> Option<T>,
+) -> Option<T> {
+    match fields.optional(name) {
+        None => read(None, findings),
+        Some(value) => {
+            let fields = value.fields(known, findings)?;
+            read(Some(fields), findings)
+        }
+    }
+}
+
+/// A whole number with a default.
+pub fn number<N>(
+    fields: Option<&Fields<'_>>,
+    name: &str,
+    range: std::ops::RangeInclusive<N>,
+    default: N,
+    findings: &mut Findings,
+) -> Option<N>
+where
+    N: Copy + Into<i128> + TryFrom<i128>,
+{
+    match fields.and_then(|fields| fields.optional(name)) {
+        Some(value) => value.integer(range, findings),
+        None => Some(default),
+    }
+}
+
+/// A time in milliseconds with a default.
+pub fn milliseconds(
+    fields: Option<&Fields<'_>>,
+    name: &str,
+    least: u32,
+    default: u32,
+    findings: &mut Findings,
+) -> Option<Duration> {
+    number(fields, name, least..=MS_MAX, default, findings)
+        .map(|ms| Duration::from_millis(ms.into()))
+}
+
+/// An IP address with a port; port 0 takes a free one, which the log then names.
+pub fn address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    let text = value.text(findings)?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let hint = "write one such as 0.0.0.0:8080, 127.0.0.1:8080 or [::]:8080";
+            value.refuse(
+                findings,
+                format!("`{text}` is not an IP address with a port"),
+                hint,
+            );
+            None
+        }
+    }
+}
+
+pub fn path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    let text = value.text(findings)?;
+    if text.is_empty() {
+        value.refuse(findings, "is empty", "name a file or directory");
+        return None;
+    }
+    Some(folder.join(text))
+}
+
+/// `max_moved_percent` and `max_moved_overrides`: how much one table may move.
+pub fn move_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<MoveLimits> {
+    let default = MoveLimits::default();
+    let moved_percent_max = match fields.optional("max_moved_percent") {
+        Some(value) => value.number(0.0..=100.0, findings),
+        None => Some(default.moved_percent_max),
+    };
+    let overrides_default = u32::try_from(default.moved_overrides_max).unwrap_or(u32::MAX);
+    let overrides = number(
+        Some(fields),
+        "max_moved_overrides",
+        0..=u32::MAX,
+        overrides_default,
+        findings,
+    );
+    Some(MoveLimits {
+        moved_percent_max: moved_percent_max?,
+        moved_overrides_max: overrides? as usize,
+    })
+}

@@ -1,0 +1,551 @@
+//! Cells: added, updated, drained, taken back, removed; and how far their providers have come.
+
+use std::collections::BTreeMap;
+
+use cellgate_table::{
+    CellId,
+    limits::{CELLS_MAX, IN_FLIGHT_DEFAULT},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{Fleet, MoveWord, Rules, moves, settle_draining};
+use crate::{
+    model::{
+        Amounts, Cell, CellState, Settings,
+        cell::{EndpointSpec, HealthCheckSpec, SettingsSpec, objection_to_labels},
+    },
+    plan::{Plan, drain as plan_drain},
+    refusal::Refusal,
+    store::Write,
+};
+
+/// The provider of cells that somebody else runs.
+pub const STATIC: &str = "static";
+/// Length of what a provider is told besides, in bytes of JSON.
+const PARAMS_BYTES_MAX: usize = 64 * 1024;
+
+/// A cell to add.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCell {
+    /// 1 to 63 letters, digits, `-`, `_` or `.`, the first one a letter or digit.
+    #[schema(max_length = 63, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    pub id: String,
+    /// Who makes the cell: `static` for one that runs already, or a provider of the configuration.
+    #[serde(default = "static_provider")]
+    #[schema(default = "static", max_length = 63)]
+    pub provider: String,
+    /// What the provider is told besides.
+    #[serde(default)]
+    pub params: BTreeMap<String, Value>,
+    /// Needed with `static`, where they are all that is known of the cell; others name their own.
+    #[serde(default)]
+    #[schema(max_items = 256)]
+    pub endpoints: Vec<EndpointSpec>,
+    /// Requests in flight to the cell from one proxy; more are refused at once. Default 1,024.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_in_flight: Option<u32>,
+    #[serde(default)]
+    pub health_check: Option<HealthCheckSpec>,
+    /// Such as zone and version.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its tenants keep no data in it: the table alone can move them.
+    #[serde(default)]
+    pub stateless: bool,
+    /// The most it may hold, by dimension: `tenants`, or one of your own. What is missing has no limit.
+    #[serde(default)]
+    pub capacity: BTreeMap<String, f64>,
+}
+
+/// What to change of a cell; what is missing stays. `null` takes `health_check` away.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CellPatch {
+    /// In the place of those there are. Only where the provider is `static`.
+    #[serde(default)]
+    #[schema(min_items = 1, max_items = 256)]
+    pub endpoints: Option<Vec<EndpointSpec>>,
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max_in_flight: Option<u32>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<HealthCheckSpec>)]
+    pub health_check: Option<Option<HealthCheckSpec>>,
+    /// In the place of those there are.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub stateless: Option<bool>,
+    /// In the place of those there are.
+    #[serde(default)]
+    pub capacity: Option<BTreeMap<String, f64>>,
+}
+
+fn static_provider() -> String {
+    STATIC.to_owned()
+}
+
+/// Tells a field that is null from one that is not there.
+fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Adds a cell, or begins anew with one that was removed.
+pub fn add(write: &mut Write<'_>, new: &NewCell, rules: &Rules) -> Result<Cell, Refusal> {
+    let id = parse_id(&new.id)?;
+    let read = write.read();
+    let cells = read.cells()?;
+    if let Some(cell) = cells.iter().find(|cell| cell.id == id)
+        && cell.state != CellState::Removed
+    {
+        return Err(Refusal::CellExists {
+            cell: id,
+            state: cell.state,
+        });
+    }
+    let present = |cell: &&Cell| cell.state != CellState::Removed;
+    if cells.iter().filter(present).count() >= CELLS_MAX {
+        return Err(Refusal::TooManyCells { max: CELLS_MAX });
+    }
+    if !rules.providers.contains(&new.provider) {
+        return Err(Refusal::NoSuchProvider {
+            provider: new.provider.clone(),
+            known: rules.providers.clone(),
+        });
+    }
+    let settings = first_settings(&id, new)?;
+    check_labels(&new.labels)?;
+    let params = json!(new.params);
+    if params.to_string().len() > PARAMS_BYTES_MAX {
+        let message = format!("have more than {PARAMS_BYTES_MAX} bytes");
+        return Err(Refusal::bad_input(
+            "params",
+            message,
+            "tell the provider less",
+        ));
+    }
+    let mut cell = Cell {
+        id,
+        state: CellState::Removed,
+        state_reason: None,
+        state_since_ms: write.now_ms(),
+        provider: new.provider.clone(),
+        params,
+        settings,
+        labels: new.labels.clone(),
+        is_stateless: new.stateless,
+        capacity: amounts("capacity", &new.capacity)?,
+        usage: Amounts::default(),
+        tenants: 0,
+    };
+    write.note(
+        "cell.add",
+        cell.id.as_str(),
+        &json!({ "provider": cell.provider }),
+    )?;
+    provision(write, &mut cell)?;
+    Ok(cell)
+}
+
+/// The settings that a cell begins with: its addresses come from whoever knows them.
+fn first_settings(id: &CellId, new: &NewCell) -> Result<Settings, Refusal> {
+    let is_static = new.provider == STATIC;
+    if is_static && new.endpoints.is_empty() {
+        return Err(Refusal::bad_input(
+            "endpoints",
+            "are missing",
+            "name at least one address; a cell of the provider `static` is known by them only",
+        ));
+    }
+    if !is_static && !new.endpoints.is_empty() {
+        return Err(Refusal::EndpointsFromProvider {
+            cell: id.clone(),
+            provider: new.provider.clone(),
+        });
+    }
+    let settings = SettingsSpec {
+        endpoints: new.endpoints.clone(),
+        max_in_flight: new.max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT),
+        health_check: new.health_check.clone(),
+    };
+    settings.check().map_err(Refusal::BadInput)
+}
+
+/// Asks the provider for the cell. One that runs already has nothing to wait for but its health.
+fn provision(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
+    enter(write, cell, CellState::Provisioning, None)?;
+    if cell.provider == STATIC {
+        return enter(write, cell, CellState::Warming, None);
+    }
+    write.ask(&cell.id, "provision")?;
+    Ok(())
+}
+
+/// Changes what an operator may set.
+pub fn update(write: &mut Write<'_>, id: &CellId, patch: &CellPatch) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    if cell.state == CellState::Removed {
+        return Err(Refusal::NoSuchCell(id.clone()));
+    }
+    let before = cell.clone();
+    let mut spec = cell.settings.spec();
+    if let Some(endpoints) = &patch.endpoints {
+        if cell.provider != STATIC {
+            return Err(Refusal::EndpointsFromProvider {
+                cell: cell.id,
+                provider: cell.provider,
+            });
+        }
+        if endpoints.is_empty() {
+            let hint = "name at least one address";
+            return Err(Refusal::bad_input("endpoints", "are empty", hint));
+        }
+        spec.endpoints.clone_from(endpoints);
+    }
+    if let Some(max_in_flight) = patch.max_in_flight {
+        spec.max_in_flight = max_in_flight;
+    }
+    if let Some(health_check) = &patch.health_check {
+        spec.health_check.clone_from(health_check);
+    }
+    cell.settings = spec.check().map_err(Refusal::BadInput)?;
+    if let Some(labels) = &patch.labels {
+        check_labels(labels)?;
+        cell.labels.clone_from(labels);
+    }
+    if let Some(stateless) = patch.stateless {
+        cell.is_stateless = stateless;
+    }
+    if let Some(capacity) = &patch.capacity {
+        cell.capacity = amounts("capacity", capacity)?;
+    }
+    if cell == before {
+        return Ok(cell);
+    }
+    write.put_cell(&cell)?;
+    if cell.settings != before.settings && cell.state.is_in_table() {
+        write.touch_table();
+    }
+    write.note("cell.update", id.as_str(), &json!(patch))?;
+    Ok(cell)
+}
+
+/// Takes in how much a cell holds of what the daemon cannot count.
+pub fn report_usage(
+    write: &mut Write<'_>,
+    id: &CellId,
+    usage: &BTreeMap<String, f64>,
+) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    if cell.state == CellState::Removed {
+        return Err(Refusal::NoSuchCell(id.clone()));
+    }
+    let usage_now = amounts("usage", usage)?;
+    if cell.usage == usage_now {
+        return Ok(cell);
+    }
+    cell.usage = usage_now;
+    write.put_cell(&cell)?;
+    write.note("cell.usage", id.as_str(), &json!(usage))?;
+    Ok(cell)
+}
+
+/// Lets a cell have no more tenants, and moves away what has no data in it.
+pub fn drain(
+    write: &mut Write<'_>,
+    id: &CellId,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<Plan, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    // Said again it goes on: what had no taker then may have one now.
+    if cell.state != CellState::Draining {
+        enter(write, &mut cell, CellState::Draining, None)?;
+        write.note("cell.drain", id.as_str(), &json!({}))?;
+    }
+    let fleet = Fleet::of(write.read())?;
+    let plan = plan_drain(&fleet.owners(), &fleet.slots, id);
+    moves::carry_out(write, &plan, &fleet, word, rules)?;
+    settle_draining(write)?;
+    Ok(plan)
+}
+
+/// Lets a draining or drained cell have tenants again.
+pub fn activate(write: &mut Write<'_>, id: &CellId) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    if cell.state == CellState::Active {
+        return Ok(cell);
+    }
+    if cell.state == CellState::Warming {
+        // Its health decides that.
+        return Err(Refusal::IllegalTransition {
+            cell: cell.id,
+            from: CellState::Warming,
+            to: CellState::Active,
+        });
+    }
+    enter(write, &mut cell, CellState::Active, None)?;
+    write.note("cell.activate", id.as_str(), &json!({}))?;
+    Ok(cell)
+}
+
+/// Asks the provider once more for a cell that failed.
+pub fn retry(write: &mut Write<'_>, id: &CellId) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    if cell.state != CellState::Failed {
+        return Err(Refusal::IllegalTransition {
+            cell: cell.id,
+            from: cell.state,
+            to: CellState::Provisioning,
+        });
+    }
+    write.note("cell.retry", id.as_str(), &json!({}))?;
+    provision(write, &mut cell)?;
+    Ok(cell)
+}
+
+/// Removes a cell that owns nothing. Its provider takes it down once no proxy names it any more.
+pub fn remove(write: &mut Write<'_>, id: &CellId) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    let slots = write.read().slots()?.count_of(id);
+    if slots > 0 || cell.tenants > 0 {
+        return Err(Refusal::CellOwns {
+            cell: cell.id,
+            slots,
+            tenants: cell.tenants,
+        });
+    }
+    if !cell.state.may_become(CellState::Removed) {
+        return Err(Refusal::IllegalTransition {
+            cell: cell.id,
+            from: cell.state,
+            to: CellState::Removed,
+        });
+    }
+    write.note("cell.remove", id.as_str(), &json!({ "forced": false }))?;
+    take_down(write, &mut cell)?;
+    Ok(cell)
+}
+
+/// Removes a cell whatever it owns: its slots and tenants go to the other cells, without their data.
+pub fn force_remove(
+    write: &mut Write<'_>,
+    id: &CellId,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<Cell, Refusal> {
+    if write.reason().is_none() {
+        return Err(Refusal::NoReason("a forced removal"));
+    }
+    let mut cell = write.read().cell(id)?;
+    if cell.state == CellState::Removed {
+        return Err(Refusal::NoSuchCell(id.clone()));
+    }
+    let fleet = Fleet::of(write.read())?;
+    let lost = moves::evacuate(write, id, &fleet, word, rules)?;
+    let detail = json!({ "forced": true, "slots": lost.slots, "tenants": lost.tenants });
+    write.note("cell.remove", id.as_str(), &detail)?;
+    cell = write.read().cell(id)?;
+    take_down(write, &mut cell)?;
+    settle_draining(write)?;
+    Ok(cell)
+}
+
+fn take_down(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
+    if cell.provider == STATIC {
+        return put_state(write, cell, CellState::Removed, None);
+    }
+    if cell.state != CellState::Drained && cell.state != CellState::Failed {
+        let reason = Some("being removed by force".to_owned());
+        put_state(write, cell, CellState::Drained, reason)?;
+    }
+    write.ask(&cell.id, "remove")?;
+    Ok(())
+}
+
+/// Takes in that a provider has made a cell.
+pub fn provisioned(
+    write: &mut Write<'_>,
+    operation: &str,
+    endpoints: Vec<EndpointSpec>,
+    output: &str,
+) -> Result<(), Refusal> {
+    let Some(id) = open_operation(write, operation)? else {
+        return Ok(());
+    };
+    let mut cell = write.read().cell(&id)?;
+    if cell.state != CellState::Provisioning {
+        return Ok(());
+    }
+    let mut spec = cell.settings.spec();
+    spec.endpoints = endpoints;
+    match spec.check() {
+        Ok(settings) if !settings.endpoints.is_empty() => {
+            cell.settings = settings;
+            write.end_operation(operation, output, None)?;
+            enter(write, &mut cell, CellState::Warming, None)?;
+        }
+        Ok(_) => {
+            let error = "the provider named no endpoint";
+            write.end_operation(operation, output, Some(error))?;
+            enter(write, &mut cell, CellState::Failed, Some(error.to_owned()))?;
+        }
+        Err(problems) => {
+            let error = format!("the provider's answer: {}", problems.summary());
+            write.end_operation(operation, output, Some(&error))?;
+            enter(write, &mut cell, CellState::Failed, Some(error))?;
+        }
+    }
+    let detail = json!({ "state": cell.state, "reason": cell.state_reason });
+    write.note("cell.provisioned", id.as_str(), &detail)?;
+    Ok(())
+}
+
+/// Takes in that a provider has taken a cell down.
+pub fn taken_down(write: &mut Write<'_>, operation: &str, output: &str) -> Result<(), Refusal> {
+    let Some(id) = open_operation(write, operation)? else {
+        return Ok(());
+    };
+    let mut cell = write.read().cell(&id)?;
+    write.end_operation(operation, output, None)?;
+    put_state(write, &mut cell, CellState::Removed, None)?;
+    write.note("cell.removed", id.as_str(), &json!({}))?;
+    Ok(())
+}
+
+/// Takes in that a provider failed.
+pub fn provider_failed(
+    write: &mut Write<'_>,
+    operation: &str,
+    output: &str,
+    error: &str,
+) -> Result<(), Refusal> {
+    let Some(id) = open_operation(write, operation)? else {
+        return Ok(());
+    };
+    let mut cell = write.read().cell(&id)?;
+    write.end_operation(operation, output, Some(error))?;
+    if cell.state == CellState::Provisioning {
+        enter(write, &mut cell, CellState::Failed, Some(error.to_owned()))?;
+    } else {
+        cell.state_reason = Some(format!("removal failed: {error}"));
+        write.put_cell(&cell)?;
+    }
+    write.note("cell.failed", id.as_str(), &json!({ "error": error }))?;
+    Ok(())
+}
+
+/// The cell of an operation that has not ended.
+fn open_operation(write: &Write<'_>, id: &str) -> Result<Option<CellId>, Refusal> {
+    use crate::store::OperationState::{Pending, Running};
+    let operation = write.read().operation(id)?;
+    Ok(operation
+        .filter(|operation| matches!(operation.state, Pending | Running))
+        .map(|operation| operation.cell))
+}
+
+/// Takes in that a warming cell has shown itself to be well, or has not in time.
+pub fn warmed(
+    write: &mut Write<'_>,
+    id: &CellId,
+    outcome: Result<(), String>,
+) -> Result<(), Refusal> {
+    let mut cell = write.read().cell(id)?;
+    if cell.state != CellState::Warming {
+        return Ok(());
+    }
+    match outcome {
+        Ok(()) => {
+            enter(write, &mut cell, CellState::Active, None)?;
+            write.note("cell.active", id.as_str(), &json!({}))?;
+        }
+        Err(reason) => {
+            enter(write, &mut cell, CellState::Failed, Some(reason.clone()))?;
+            write.note("cell.failed", id.as_str(), &json!({ "error": reason }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes in that a running cell of a provider is reached elsewhere from now on.
+pub fn readdress(
+    write: &mut Write<'_>,
+    id: &CellId,
+    endpoints: Vec<EndpointSpec>,
+) -> Result<(), Refusal> {
+    let mut cell = write.read().cell(id)?;
+    let mut spec = cell.settings.spec();
+    if !cell.state.is_running() || spec.endpoints == endpoints {
+        return Ok(());
+    }
+    spec.endpoints = endpoints;
+    cell.settings = spec.check().map_err(Refusal::BadInput)?;
+    write.put_cell(&cell)?;
+    if cell.state.is_in_table() {
+        write.touch_table();
+    }
+    let detail = json!({ "endpoints": cell.settings.spec().endpoints });
+    write.note("cell.readdressed", id.as_str(), &detail)?;
+    Ok(())
+}
+
+/// One step of a cell's life, if it is a legal one.
+pub(super) fn enter(
+    write: &mut Write<'_>,
+    cell: &mut Cell,
+    next: CellState,
+    reason: Option<String>,
+) -> Result<(), Refusal> {
+    if !cell.state.may_become(next) {
+        return Err(Refusal::IllegalTransition {
+            cell: cell.id.clone(),
+            from: cell.state,
+            to: next,
+        });
+    }
+    put_state(write, cell, next, reason)
+}
+
+fn put_state(
+    write: &mut Write<'_>,
+    cell: &mut Cell,
+    next: CellState,
+    reason: Option<String>,
+) -> Result<(), Refusal> {
+    if cell.state.is_in_table() != next.is_in_table() {
+        write.touch_table();
+    }
+    cell.state = next;
+    cell.state_reason = reason;
+    cell.state_since_ms = write.now_ms();
+    write.put_cell(cell)?;
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    match objection_to_labels(labels) {
+        None => Ok(()),
+        Some(objection) => Err(Refusal::bad_input("labels", objection, "change it")),
+    }
+}
+
+fn amounts(path: &str, amounts: &BTreeMap<String, f64>) -> Result<Amounts, Refusal> {
+    Amounts::new(amounts.clone())
+        .map_err(|objection| Refusal::bad_input(path, objection, "change it"))
+}
+
+/// A cell's id out of a request.
+pub fn parse_id(text: &str) -> Result<CellId, Refusal> {
+    CellId::new(text).map_err(|error| {
+        let hint = "use 1 to 63 letters, digits, `-`, `_` or `.`, the first one a letter or digit";
+        Refusal::bad_input("id", error.to_string(), hint)
+    })
+}

@@ -1,0 +1,186 @@
+//! Carries a plan out: slots change hands, and tenants are placed anew.
+
+use cellgate_table::{CellId, slots::SlotRange};
+
+use super::{Fleet, MoveWord, Rules, candidates};
+use crate::{
+    model::{PlacedBy, SlotMap, Tenant},
+    plan::{Plan, place, targets},
+    refusal::Refusal,
+    store::{TenantFilter, Write},
+};
+
+/// What a cell that was removed by force had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub slots: u32,
+    pub tenants: u64,
+}
+
+/// Tenants read at once.
+const PAGE: usize = 10_000;
+
+/// Makes a plan the truth. What it leaves alone stays.
+pub fn carry_out(
+    write: &mut Write<'_>,
+    plan: &Plan,
+    fleet: &Fleet,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<(), Refusal> {
+    let slots: u32 = plan.slot_moves.iter().map(|it| it.count).sum();
+    let tenants: u64 = plan.tenant_moves.iter().map(|it| it.count).sum();
+    check_limits(write, fleet, slots, tenants, word, rules)?;
+    let ranges: Vec<(SlotRange, CellId)> = plan
+        .slot_moves
+        .iter()
+        .flat_map(|it| it.slots.iter().map(|range| (*range, it.to.clone())))
+        .collect();
+    if !ranges.is_empty() {
+        give_slots(write, &fleet.slots, &fleet.slots.with(&ranges))?;
+    }
+    for tenant_move in &plan.tenant_moves {
+        let keys = write.read().overrides_in(&tenant_move.from)?;
+        let mut tenants = Vec::with_capacity(keys.len());
+        for key in keys {
+            tenants.push(write.read().tenant(&key)?);
+        }
+        place_anew(write, tenants)?;
+    }
+    Ok(())
+}
+
+/// Empties a cell that is given up: everything it owns goes to the others.
+pub fn evacuate(
+    write: &mut Write<'_>,
+    cell: &CellId,
+    fleet: &Fleet,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<Lost, Refusal> {
+    let mine = fleet.cells.iter().find(|other| other.id == *cell);
+    let lost = Lost {
+        slots: fleet.slots.count_of(cell),
+        tenants: mine.map_or(0, |mine| mine.tenants),
+    };
+    if lost.slots == 0 && lost.tenants == 0 {
+        return Ok(lost);
+    }
+    check_limits(write, fleet, lost.slots, lost.tenants, word, rules)?;
+    let takers: Vec<_> = fleet
+        .cells
+        .iter()
+        .filter(|other| other.state.takes_tenants() && other.id != *cell)
+        .collect();
+    if takers.is_empty() {
+        return Err(Refusal::NoActiveCell);
+    }
+    // It must not be chosen for its own tenants, so it leaves the choice before they are placed.
+    let capacities: Vec<_> = takers.iter().map(|taker| &taker.capacity).collect();
+    let shares = targets(lost.slots, &capacities);
+    let mut heirs = takers
+        .iter()
+        .zip(shares)
+        .flat_map(|(taker, share)| std::iter::repeat_n(&taker.id, share as usize));
+    if lost.slots > 0 {
+        let owners = fleet.slots.owners().map(|owner| {
+            if owner == cell {
+                heirs.next().unwrap_or(owner)
+            } else {
+                owner
+            }
+        });
+        let after = SlotMap::of_owners(fleet.slots.hash(), owners);
+        give_slots(write, &fleet.slots, &after)?;
+    }
+    retire(write, cell)?;
+    loop {
+        let filter = TenantFilter {
+            cell: Some(cell.clone()),
+            ..TenantFilter::default()
+        };
+        let page = write.read().tenants(&filter, PAGE)?;
+        if page.tenants.is_empty() {
+            return Ok(lost);
+        }
+        place_anew(write, page.tenants)?;
+    }
+}
+
+/// Takes a cell out of the choice for tenants.
+fn retire(write: &mut Write<'_>, cell: &CellId) -> Result<(), Refusal> {
+    let mut mine = write.read().cell(cell)?;
+    if mine.state.takes_tenants() {
+        super::cells::enter(write, &mut mine, crate::model::CellState::Draining, None)?;
+    }
+    Ok(())
+}
+
+/// Slots change hands; the tenants that live by them go along, and those that live elsewhere but now at home need no
+/// line of their own any more.
+pub fn give_slots(
+    write: &mut Write<'_>,
+    before: &SlotMap,
+    after: &SlotMap,
+) -> Result<u64, Refusal> {
+    write.put_slots(after)?;
+    let moved = write.follow_slots(before, after)?;
+    write.settle_overrides(before, after)?;
+    Ok(moved)
+}
+
+fn place_anew(write: &mut Write<'_>, tenants: Vec<Tenant>) -> Result<(), Refusal> {
+    let read = write.read();
+    let slots = read.slots()?;
+    let owners: Vec<Option<&CellId>> = tenants
+        .iter()
+        .map(|tenant| slots.owner(slots.hash().slot(tenant.key.as_bytes())))
+        .collect();
+    let placed = place(&candidates(read)?, &owners)?;
+    for (mut tenant, placed) in tenants.into_iter().zip(placed) {
+        tenant.placed_by = if placed.is_slot_owner {
+            PlacedBy::Slot
+        } else {
+            PlacedBy::Override
+        };
+        tenant.why = format!("left {}; {}", tenant.cell, placed.why);
+        tenant.cell = placed.cell;
+        tenant.since = write.generation();
+        write.place_tenant(&tenant)?;
+    }
+    write.touch_table();
+    Ok(())
+}
+
+/// A change that moves much needs an explicit word; with it the table says so to the proxies, which have limits too.
+fn check_limits(
+    write: &mut Write<'_>,
+    fleet: &Fleet,
+    slots: u32,
+    tenants: u64,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<(), Refusal> {
+    let percent = f64::from(slots) * 100.0 / f64::from(fleet.slots.hash().slots());
+    let limits = &rules.move_limits;
+    let too_many_slots = percent > limits.moved_percent_max;
+    let too_many_tenants = tenants > limits.moved_overrides_max as u64;
+    if !too_many_slots && !too_many_tenants {
+        return Ok(());
+    }
+    if word == MoveWord::Allowed {
+        write.allow_move();
+        return Ok(());
+    }
+    Err(Refusal::MovesTooMuch(if too_many_slots {
+        format!(
+            "{slots} slots ({percent:.2} %) would go to other cells, more than {} %",
+            limits.moved_percent_max
+        )
+    } else {
+        format!(
+            "{tenants} tenants would go to other cells, more than {}",
+            limits.moved_overrides_max
+        )
+    }))
+}

@@ -1,0 +1,252 @@
+//! A table becomes the intent: one of old in a rollback, or the published one where the database was lost.
+
+use std::collections::BTreeMap;
+
+use cellgate_table::{CellId, Table, TenantKey};
+use serde_json::json;
+
+use super::{cells::STATIC, settle_draining};
+use crate::{
+    model::{Amounts, Cell, CellState, PlacedBy, Tenant, table::parts_of},
+    refusal::Refusal,
+    store::{TenantFilter, Write},
+};
+
+/// What a rollback did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Tenants that live in another cell than before.
+    pub moved_tenants: u64,
+    /// Slots with another owner than before.
+    pub moved_slots: u32,
+    /// Tenants registered after that table, which stay where they are.
+    pub kept_tenants: u64,
+}
+
+/// Tenants read at once.
+const PAGE: usize = 10_000;
+
+/// Fills an empty database from a table that somebody published, by this daemon or by hand.
+pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
+    if !write.read().cells()?.is_empty() {
+        return Err(Refusal::CannotRestore(
+            "the database holds cells already; start with an empty one".to_owned(),
+        ));
+    }
+    let parts = parts_of(table);
+    // The next table has to be newer than this one.
+    let number = table
+        .generation()
+        .map_or(0, cellgate_table::Generation::get);
+    write.skip_to(number + 1);
+    write.put_hash(table.hash())?;
+    for (id, settings) in &parts.cells {
+        write.put_cell(&Cell {
+            id: id.clone(),
+            state: CellState::Active,
+            state_reason: Some("imported from a table".to_owned()),
+            state_since_ms: write.now_ms(),
+            provider: STATIC.to_owned(),
+            params: json!({}),
+            settings: settings.clone(),
+            labels: BTreeMap::new(),
+            is_stateless: false,
+            capacity: Amounts::default(),
+            usage: Amounts::default(),
+            tenants: 0,
+        })?;
+    }
+    write.put_slots(&parts.slots)?;
+    let rejected: std::collections::BTreeSet<&TenantKey> = parts.rejects.iter().collect();
+    let mut tenants: BTreeMap<&TenantKey, (&CellId, PlacedBy)> = parts
+        .overrides
+        .iter()
+        .map(|(key, cell)| (key, (cell, PlacedBy::Override)))
+        .collect();
+    for key in parts.aliases.values().chain(&parts.rejects) {
+        let slot = table.hash().slot(key.as_bytes());
+        if let Some(owner) = parts.slots.owner(slot) {
+            tenants.entry(key).or_insert((owner, PlacedBy::Slot));
+        }
+    }
+    for (key, (cell, placed_by)) in &tenants {
+        let slot = table.hash().slot(key.as_bytes());
+        // An override to the slot's own cell is somebody's word that it shall stay there.
+        let at_home = parts.slots.owner(slot) == Some(*cell);
+        let placed_by = match placed_by {
+            PlacedBy::Override if at_home => PlacedBy::Pin,
+            other => *other,
+        };
+        let tenant = Tenant {
+            key: (*key).clone(),
+            cell: (*cell).clone(),
+            placed_by,
+            is_rejected: rejected.contains(key),
+            since: write.generation(),
+            why: "imported from a table".to_owned(),
+            registered_ms: write.now_ms(),
+        };
+        write.add_tenant(&tenant, slot.get())?;
+    }
+    for (alias, tenant) in &parts.aliases {
+        write.add_alias(alias, tenant)?;
+    }
+    let detail = json!({
+        "generation": number, "cells": parts.cells.len(), "tenants": tenants.len(),
+        "aliases": parts.aliases.len(),
+    });
+    write.note("table.import", "table", &detail)?;
+    Ok(())
+}
+
+/// Makes the map of an older table the intent again: slots, tenants, aliases, rejects, and the cells' settings where no
+/// provider names them. Nothing is undone of what cells have become since, and tenants registered since stay.
+///
+/// `published_ms` is when that table was published: who was registered later is not part of it.
+pub fn roll_back(
+    write: &mut Write<'_>,
+    table: &Table,
+    published_ms: i64,
+) -> Result<Restored, Refusal> {
+    let generation = table
+        .generation()
+        .ok_or_else(|| Refusal::CannotRestore("it has no generation".to_owned()))?
+        .get();
+    let slots = write.read().slots()?;
+    if table.hash() != slots.hash() {
+        return Err(Refusal::CannotRestore(
+            "it hashes otherwise than today".to_owned(),
+        ));
+    }
+    let parts = parts_of(table);
+    restore_settings(write, &parts.cells)?;
+    let mut restored = Restored {
+        moved_slots: differing(&slots, &parts.slots),
+        ..Restored::default()
+    };
+    write.put_slots(&parts.slots)?;
+    let mut after = None;
+    loop {
+        let filter = TenantFilter {
+            after: after.take(),
+            ..TenantFilter::default()
+        };
+        let page = write.read().tenants(&filter, PAGE)?;
+        after = page.tenants.last().map(|tenant| tenant.key.to_string());
+        for tenant in page.tenants {
+            let was_there = tenant.registered_ms <= published_ms;
+            restore_tenant(write, table, was_there, tenant, &mut restored)?;
+        }
+        if !page.has_more {
+            break;
+        }
+    }
+    restore_aliases(write, &parts.aliases)?;
+    write.touch_table();
+    let detail = json!({
+        "generation": generation, "moved_slots": restored.moved_slots,
+        "moved_tenants": restored.moved_tenants, "kept_tenants": restored.kept_tenants,
+    });
+    write.note("table.rollback", "table", &detail)?;
+    settle_draining(write)?;
+    Ok(restored)
+}
+
+fn differing(before: &crate::model::SlotMap, after: &crate::model::SlotMap) -> u32 {
+    let differs = before
+        .owners()
+        .zip(after.owners())
+        .filter(|(left, right)| left != right)
+        .count();
+    u32::try_from(differs).expect("a table has at most SLOTS_MAX slots")
+}
+
+fn restore_settings(
+    write: &mut Write<'_>,
+    cells: &BTreeMap<CellId, crate::model::Settings>,
+) -> Result<(), Refusal> {
+    for (id, settings) in cells {
+        let mut cell = write.read().cell(id).map_err(|refusal| match refusal {
+            Refusal::NoSuchCell(_) => {
+                Refusal::CannotRestore(format!("there is no cell `{id}` any more"))
+            }
+            other => other,
+        })?;
+        if cell.state == CellState::Drained {
+            super::cells::enter(write, &mut cell, CellState::Active, None)?;
+        }
+        if !cell.state.is_in_table() {
+            let why = format!("cell `{id}` is {}", cell.state);
+            return Err(Refusal::CannotRestore(why));
+        }
+        let mut wanted = settings.clone();
+        if cell.provider != STATIC {
+            wanted.endpoints.clone_from(&cell.settings.endpoints);
+        }
+        if cell.settings != wanted {
+            cell.settings = wanted;
+            write.put_cell(&cell)?;
+        }
+    }
+    Ok(())
+}
+
+fn restore_tenant(
+    write: &mut Write<'_>,
+    table: &Table,
+    was_there: bool,
+    mut tenant: Tenant,
+    restored: &mut Restored,
+) -> Result<(), Refusal> {
+    let home = table.home_of(tenant.key.as_bytes());
+    let is_override = home.owner == cellgate_table::Owner::Override;
+    let cell = table.cell(home.cell).id();
+    if home.is_rejected != tenant.is_rejected && was_there {
+        write.set_rejected(&tenant.key, home.is_rejected)?;
+    }
+    if !was_there && tenant.placed_by != PlacedBy::Slot {
+        restored.kept_tenants += 1;
+        return Ok(());
+    }
+    let placed_by = match (is_override, tenant.placed_by) {
+        (true, PlacedBy::Pin) => PlacedBy::Pin,
+        (true, _) => PlacedBy::Override,
+        (false, _) => PlacedBy::Slot,
+    };
+    if tenant.cell == *cell && tenant.placed_by == placed_by {
+        return Ok(());
+    }
+    if tenant.cell != *cell {
+        restored.moved_tenants += 1;
+        tenant.since = write.generation();
+        "rolled back to an older table".clone_into(&mut tenant.why);
+        tenant.cell = cell.clone();
+    }
+    tenant.placed_by = placed_by;
+    write.place_tenant(&tenant)?;
+    Ok(())
+}
+
+fn restore_aliases(
+    write: &mut Write<'_>,
+    aliases: &BTreeMap<TenantKey, TenantKey>,
+) -> Result<(), Refusal> {
+    if write.read().aliases()? == *aliases {
+        return Ok(());
+    }
+    write.remove_all_aliases()?;
+    for (alias, tenant) in aliases {
+        let read = write.read();
+        if read.find_tenant(alias)?.is_some() {
+            let why = format!("`{alias}`, an alias there, is a tenant today");
+            return Err(Refusal::CannotRestore(why));
+        }
+        if read.find_tenant(tenant)?.is_none() {
+            let why =
+                format!("tenant `{tenant}`, which has an alias there, is not registered any more");
+            return Err(Refusal::CannotRestore(why));
+        }
+        write.add_alias(alias, tenant)?;
+    }
+    Ok(())
+}

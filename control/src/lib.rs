@@ -1,0 +1,18 @@
+//! The control plane of cellgate.
+//!
+//! It owns what is intended (cells, tenants, who lives where), watches what is, and publishes the table that the proxies
+//! route by. That file is all that it shares with them: no request waits for this program, and nothing breaks while it is
+//! dead.
+
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of `Read<'_>` is not general enough to stand in the place of `|read| read.method()`"
+)]
+
+pub mod change;
+pub mod clock;
+pub mod model;
+pub mod plan;
+pub mod publish;
+pub mod refusal;
+pub mod store;

@@ -1,0 +1,239 @@
+//! From what the control plane intends to the bytes of a table.
+
+use std::{collections::BTreeMap, fmt};
+
+use cellgate_table::{
+    self as table, CellId, Generation, Problems, Table, TenantKey,
+    file::{HashFile, SlotRangeFile, TableFile},
+};
+
+use super::{cell::Settings, slots::SlotMap};
+
+/// All that a table says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// The cells that tenants live in or may come to live in.
+    pub cells: BTreeMap<CellId, Settings>,
+    pub slots: SlotMap,
+    pub overrides: BTreeMap<TenantKey, CellId>,
+    pub aliases: BTreeMap<TenantKey, TenantKey>,
+    pub rejects: Vec<TenantKey>,
+}
+
+/// A table and its bytes, which parse to it.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    pub table: Table,
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no table to publish.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NoTable {
+    /// Nobody owns the slots yet.
+    Unassigned,
+    /// A slot or a tenant belongs to a cell that the table does not name: a mistake of the daemon.
+    Refused(Problems),
+    /// The bytes do not say what was meant: a mistake of the daemon.
+    OtherMeaning(&'static str),
+}
+
+impl fmt::Display for NoTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unassigned => f.write_str("no cell owns the slots yet"),
+            Self::Refused(problems) => write!(
+                f,
+                "the table is one that proxies refuse: {}",
+                problems.summary()
+            ),
+            Self::OtherMeaning(what) => write!(
+                f,
+                "the rendered table says something else than was meant about its {what}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NoTable {}
+
+/// Renders a table, reads its own bytes, and compares.
+///
+/// # Errors
+/// There are no slots to speak of, or the bytes are not what was meant; nothing of that kind may be published.
+pub fn render(
+    parts: &Parts,
+    generation: Generation,
+    is_move_allowed: bool,
+) -> Result<Rendered, NoTable> {
+    if parts.slots.is_unassigned() {
+        return Err(NoTable::Unassigned);
+    }
+    let bytes = table::file::write(&file(parts, generation, is_move_allowed)).into_bytes();
+    let table = table::parse(&bytes).map_err(NoTable::Refused)?;
+    match difference(parts, &table, generation) {
+        None => Ok(Rendered { table, bytes }),
+        Some(what) => Err(NoTable::OtherMeaning(what)),
+    }
+}
+
+fn file(parts: &Parts, generation: Generation, is_move_allowed: bool) -> TableFile {
+    let mut slots: BTreeMap<String, Vec<SlotRangeFile>> = BTreeMap::new();
+    for (range, owner) in parts.slots.runs() {
+        let ranges = slots.entry(owner.to_string()).or_default();
+        ranges.push(SlotRangeFile(range.to_string()));
+    }
+    TableFile {
+        format: 1,
+        generation: Some(generation.get()),
+        allow_move: is_move_allowed,
+        hash: HashFile {
+            seed: parts.slots.hash().seed(),
+            slots: parts.slots.hash().slots(),
+        },
+        cells: parts
+            .cells
+            .iter()
+            .map(|(id, settings)| (id.to_string(), settings.file()))
+            .collect(),
+        slots,
+        overrides: parts
+            .overrides
+            .iter()
+            .map(|(tenant, cell)| (tenant.to_string(), cell.to_string()))
+            .collect(),
+        aliases: parts
+            .aliases
+            .iter()
+            .map(|(alias, tenant)| (alias.to_string(), tenant.to_string()))
+            .collect(),
+        rejects: parts.rejects.iter().map(ToString::to_string).collect(),
+        holds: BTreeMap::new(),
+    }
+}
+
+/// What the table says otherwise than its parts, if anything.
+fn difference(parts: &Parts, table: &Table, generation: Generation) -> Option<&'static str> {
+    let cells = table
+        .cells()
+        .iter()
+        .map(|cell| (cell.id(), Settings::of_table(cell)));
+    let overrides = table
+        .overrides()
+        .iter()
+        .map(|(tenant, cell)| (tenant, table.cell(*cell).id()));
+    let aliases = table
+        .aliases()
+        .iter()
+        .map(|(alias, tenant)| (alias, tenant));
+    let owners = table.slot_owners().iter();
+    let checks = [
+        ("generation", table.generation() == Some(generation)),
+        ("hash", table.hash() == parts.slots.hash()),
+        (
+            "cells",
+            cells.eq(parts.cells.iter().map(|(id, s)| (id, s.clone()))),
+        ),
+        (
+            "slots",
+            owners
+                .map(|owner| table.cell(*owner).id())
+                .eq(parts.slots.owners()),
+        ),
+        ("overrides", overrides.eq(&parts.overrides)),
+        ("aliases", aliases.eq(&parts.aliases)),
+        ("rejects", table.rejects().iter().eq(&parts.rejects)),
+    ];
+    checks
+        .into_iter()
+        .find_map(|(what, is_same)| (!is_same).then_some(what))
+}
+
+/// The parts of a table that somebody else wrote.
+pub fn parts_of(table: &Table) -> Parts {
+    let id = |cell| table.cell(cell).id();
+    Parts {
+        cells: table
+            .cells()
+            .iter()
+            .map(|cell| (cell.id().clone(), Settings::of_table(cell)))
+            .collect(),
+        slots: SlotMap::of_owners(
+            table.hash(),
+            table.slot_owners().iter().map(|owner| id(*owner)),
+        ),
+        overrides: table
+            .overrides()
+            .iter()
+            .map(|(tenant, cell)| (tenant.clone(), id(*cell).clone()))
+            .collect(),
+        aliases: table.aliases().iter().cloned().collect(),
+        rejects: table.rejects().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cellgate_table::HashSpec;
+
+    use super::*;
+
+    fn id(text: &str) -> CellId {
+        CellId::new(text).unwrap()
+    }
+
+    fn key(text: &str) -> TenantKey {
+        TenantKey::new(text).unwrap()
+    }
+
+    fn parts() -> Parts {
+        let settings = |port: u16| Settings {
+            endpoints: vec![table::Endpoint {
+                address: ([127, 0, 0, 1], port).into(),
+                weight: 1,
+            }],
+            in_flight_max: 10,
+            health_check: None,
+        };
+        let (a, b) = (id("a"), id("b"));
+        Parts {
+            cells: BTreeMap::from([(a.clone(), settings(1)), (b.clone(), settings(2))]),
+            slots: SlotMap::of_owners(HashSpec::new(7, 4).unwrap(), [&a, &a, &b, &b]),
+            overrides: BTreeMap::from([(key("acme"), b), (key("yes"), a)]),
+            aliases: BTreeMap::from([(key("www.acme.example"), key("acme"))]),
+            rejects: vec![key("123"), key("evil: corp")],
+        }
+    }
+
+    #[test]
+    fn parts_survive_the_table() {
+        let generation = Generation::new(42).unwrap();
+        let rendered = render(&parts(), generation, true).unwrap();
+        assert_eq!(parts_of(&rendered.table), parts());
+        assert!(rendered.table.allow_move());
+        assert_eq!(rendered.table.generation(), Some(generation));
+        let again = table::render(&rendered.table);
+        assert_eq!(again.as_bytes(), rendered.bytes, "it is canonical");
+    }
+
+    #[test]
+    fn what_proxies_refuse_is_not_rendered() {
+        let generation = Generation::FIRST;
+        let mut lost = parts();
+        lost.cells.remove(&id("b"));
+        let refused = render(&lost, generation, false).unwrap_err();
+        assert!(matches!(refused, NoTable::Refused(_)), "{refused}");
+        let mut empty = parts();
+        empty.slots = SlotMap::unassigned(empty.slots.hash());
+        assert_eq!(
+            render(&empty, generation, false).unwrap_err(),
+            NoTable::Unassigned
+        );
+        let mut unsorted = parts();
+        unsorted.rejects.reverse();
+        assert_eq!(
+            render(&unsorted, generation, false).unwrap_err(),
+            NoTable::OtherMeaning("rejects")
+        );
+    }
+}

@@ -1,0 +1,415 @@
+//! The only writer of the table file.
+//!
+//! A table is rendered, read back and compared, judged by the rules of the proxies, recorded, and only then put into its
+//! place: written whole to a new file in the same folder, synced, renamed, and the folder synced. A crash anywhere leaves
+//! the old table or the new one, and what is in the folder tells the next life which.
+
+pub mod file;
+pub mod lock;
+mod status;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cellgate_table::{
+    self as table, Generation, Table,
+    accept::{self, MoveLimits},
+};
+use sha2::{Digest as _, Sha256};
+use tracing::{error, info, warn};
+
+use self::{
+    file::{FoundTable, WriteError},
+    lock::Lock,
+};
+use crate::{
+    clock,
+    model::table::{NoTable, Parts, Rendered, render},
+    refusal::{Refusal, StorageError},
+    store::{KeptTable, Meta, Read, Store, TableState},
+};
+
+pub use self::status::{Blocked, PublishStatus};
+
+/// What the configuration says about the table.
+#[derive(Clone, Debug)]
+pub struct TableRules {
+    pub path: PathBuf,
+    pub move_limits: MoveLimits,
+    /// How many published tables are kept.
+    pub kept_max: usize,
+    /// Every registered tenant is named, not only those that live away from their slot.
+    pub names_all_tenants: bool,
+}
+
+/// Publishes. One at a time holds the table's lock.
+#[derive(Debug)]
+pub struct Publisher {
+    rules: TableRules,
+    store: Arc<Store>,
+    lock: Lock,
+    inner: Mutex<Inner>,
+    status: Mutex<PublishStatus>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// What stands in the file, as far as this daemon wrote it.
+    published: Option<Published>,
+    /// The last change that was looked at.
+    considered: u64,
+    /// The file has been compared with the records.
+    has_reconciled: bool,
+    /// The digest of a table of somebody else that may be written over.
+    may_overwrite: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Published {
+    generation: u64,
+    digest: String,
+    bytes: Arc<[u8]>,
+    table: Arc<Table>,
+}
+
+/// How a look at what there is to publish ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The table says what is intended.
+    Current,
+    /// A new table is in its place, on disk.
+    Published(u64),
+    /// It waits for a word or for a repair; the status says which.
+    Blocked,
+}
+
+/// SHA-256 in hexadecimal: how the proxies name a table's bytes.
+pub fn digest_of(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        write!(text, "{byte:02x}").expect("writing to a string never fails");
+    }
+    text
+}
+
+impl Publisher {
+    pub fn new(rules: TableRules, store: Arc<Store>, lock: Lock) -> Self {
+        Self {
+            rules,
+            store,
+            lock,
+            inner: Mutex::default(),
+            status: Mutex::default(),
+        }
+    }
+
+    pub fn status(&self) -> PublishStatus {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
+    }
+
+    /// True once another daemon has taken the table over; this one must not publish any more.
+    pub fn is_overtaken(&self) -> bool {
+        !self.lock.is_held()
+    }
+
+    /// The operator's word that a table of somebody else may be written over.
+    ///
+    /// Returns the largest generation that its bytes name, so that the next one can be larger.
+    pub fn allow_overwrite(&self) -> u64 {
+        let mut inner = self.inner();
+        let found = file::find(&self.rules.path);
+        let FoundTable::Bytes(bytes) = found else {
+            return 0;
+        };
+        inner.may_overwrite = Some(digest_of(&bytes));
+        inner.considered = 0;
+        let table = table::parse(&bytes).ok();
+        table
+            .and_then(|table| table.generation())
+            .map_or(0, Generation::get)
+    }
+
+    /// The bytes of the table in force, with its generation.
+    pub fn published(&self) -> Option<(u64, Arc<[u8]>)> {
+        let inner = self.inner();
+        let published = inner.published.as_ref()?;
+        Some((published.generation, Arc::clone(&published.bytes)))
+    }
+
+    /// Publishes what is intended, if the table does not say it yet.
+    pub fn publish(&self) -> Outcome {
+        let mut inner = self.inner();
+        match self.step(&mut inner) {
+            Ok(outcome) => {
+                self.tell(&inner, None);
+                outcome
+            }
+            Err(blocked) => {
+                self.tell(&inner, Some(blocked));
+                Outcome::Blocked
+            }
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(&self, inner: &mut Inner) -> Result<Outcome, Blocked> {
+        if self.is_overtaken() {
+            return Err(Blocked::Overtaken);
+        }
+        if !inner.has_reconciled {
+            self.reconcile(inner)?;
+            inner.has_reconciled = true;
+        }
+        self.check_file(inner)?;
+        let meta = self.store.read(|read| read.meta())?;
+        if inner.published.is_some() && meta.table_wanted <= inner.considered {
+            return Ok(Outcome::Current);
+        }
+        let (meta, parts) = self.store.read(|read| self.gather(read))?;
+        let generation = Generation::new(meta.generation.max(1)).ok_or(Blocked::NoGeneration)?;
+        let is_move_allowed = meta.move_allowed > published_generation(inner);
+        let rendered = render(&parts, generation, is_move_allowed)?;
+        let outcome = self.take(inner, &meta, generation, rendered, &parts)?;
+        inner.considered = meta.generation;
+        Ok(outcome)
+    }
+
+    /// All that the table has to say, as of one moment.
+    fn gather(&self, read: Read<'_>) -> Result<(Meta, Parts), StorageError> {
+        let cells = read.cells()?;
+        let overrides = if self.rules.names_all_tenants {
+            read.all_tenants()?
+        } else {
+            read.named_tenants()?
+        };
+        let parts = Parts {
+            cells: cells
+                .into_iter()
+                .filter(|cell| cell.state.is_in_table())
+                .map(|cell| (cell.id, cell.settings))
+                .collect(),
+            slots: read.slots()?,
+            overrides,
+            aliases: read.aliases()?,
+            rejects: read.rejected_tenants()?,
+        };
+        Ok((read.meta()?, parts))
+    }
+
+    /// Judges a rendered table as a proxy that has the last one would, and puts it into its place.
+    fn take(
+        &self,
+        inner: &mut Inner,
+        meta: &Meta,
+        generation: Generation,
+        mut rendered: Rendered,
+        parts: &Parts,
+    ) -> Result<Outcome, Blocked> {
+        if let Some(published) = &inner.published {
+            if published.table.same_content(&rendered.table) {
+                return Ok(Outcome::Current);
+            }
+            let current = Generation::new(published.generation).map(|generation| accept::Current {
+                generation,
+                table: &published.table,
+            });
+            let refusals = accept::judge(&rendered.table, current, &self.rules.move_limits).err();
+            if let Some(refusals) = refusals {
+                self.excuse(published, &refusals)?;
+                rendered = render(parts, generation, true)?;
+            }
+        }
+        self.put(inner, meta.generation, rendered)?;
+        Ok(Outcome::Published(meta.generation))
+    }
+
+    /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
+    /// a proxy. Anything else beyond the limits needs a word.
+    fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
+        let new = self
+            .store
+            .read(|read| read.named_since(published.generation))?;
+        let is_excused = |refusal: &accept::Refusal| match refusal {
+            accept::Refusal::TooManyTenantsMoved { count, count_max } => {
+                (*count as u64) <= new + *count_max as u64
+            }
+            _ => false,
+        };
+        if refusals.iter().all(is_excused) {
+            info!(
+                new,
+                "many new tenants in one table: it says that it may move"
+            );
+            return Ok(());
+        }
+        let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        Err(Blocked::MovesTooMuch(words.join("; ")))
+    }
+
+    /// Record, write, record.
+    fn put(&self, inner: &mut Inner, generation: u64, rendered: Rendered) -> Result<(), Blocked> {
+        let digest = digest_of(&rendered.bytes);
+        self.store
+            .begin_table(generation, &digest, &rendered.bytes, clock::now_ms())?;
+        file::replace(&self.rules.path, &rendered.bytes, &self.lock)?;
+        self.store.end_table(generation, self.rules.kept_max)?;
+        info!(
+            generation,
+            digest,
+            cells = rendered.table.cells().len(),
+            overrides = rendered.table.overrides().len(),
+            "table published"
+        );
+        inner.may_overwrite = None;
+        inner.published = Some(Published {
+            generation,
+            digest,
+            bytes: rendered.bytes.into(),
+            table: Arc::new(rendered.table),
+        });
+        Ok(())
+    }
+
+    /// Finds out, at the start, how the last life ended: which of the recorded tables stands in the file.
+    fn reconcile(&self, inner: &mut Inner) -> Result<(), Blocked> {
+        file::remove_leftovers(&self.rules.path);
+        let kept = self.store.read(|read| read.tables())?;
+        let found = file::find(&self.rules.path);
+        let standing = match &found {
+            FoundTable::Bytes(bytes) => {
+                let digest = digest_of(bytes);
+                kept.iter().find(|table| table.digest == digest)
+            }
+            FoundTable::Missing | FoundTable::Unreadable(_) => None,
+        };
+        if let Some(standing) = standing
+            && standing.state == TableState::Writing
+        {
+            info!(
+                generation = standing.generation,
+                "the last life ended right after it put this table into its place"
+            );
+            self.store
+                .end_table(standing.generation, self.rules.kept_max)?;
+        }
+        let is_newest = |table: &&KeptTable| {
+            table.state == TableState::Published
+                || standing.is_some_and(|it| it.generation == table.generation)
+        };
+        if let Some(newest) = kept.iter().find(is_newest) {
+            inner.published = Some(self.load(newest)?);
+        }
+        Ok(())
+    }
+
+    fn load(&self, kept: &KeptTable) -> Result<Published, Blocked> {
+        let content: Result<Vec<u8>, Refusal> =
+            self.store.read(|read| read.table_content(kept.generation));
+        let bytes = content.map_err(|error| Blocked::Storage(error.to_string()))?;
+        let table = table::parse(&bytes).map_err(|problems| {
+            Blocked::Storage(format!("a kept table: {}", problems.summary()))
+        })?;
+        Ok(Published {
+            generation: kept.generation,
+            digest: kept.digest.clone(),
+            bytes: bytes.into(),
+            table: Arc::new(table),
+        })
+    }
+
+    /// Looks whether the file says what was published last, and mends what can be mended without a word: a file that is
+    /// gone, or an older table of our own that a slow daemon put back.
+    fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
+        let digest = match file::find(&self.rules.path) {
+            FoundTable::Bytes(bytes) => digest_of(&bytes),
+            FoundTable::Missing => return self.put_back(inner, "the table file was missing"),
+            FoundTable::Unreadable(error) => return Err(Blocked::Unreadable(error)),
+        };
+        if inner
+            .published
+            .as_ref()
+            .is_some_and(|published| published.digest == digest)
+        {
+            return Ok(());
+        }
+        let kept = self.store.read(|read| read.tables())?;
+        if let Some(standing) = kept.iter().find(|table| table.digest == digest) {
+            if standing.generation > published_generation(inner) {
+                // Renamed, but not known to last: it is published once more, whole.
+                inner.considered = 0;
+                return Ok(());
+            }
+            return self.put_back(inner, "an older table stood in the file");
+        }
+        if inner.may_overwrite.as_deref() == Some(&digest) {
+            // What the proxies have may be anything; the next table is published whatever it says.
+            inner.considered = 0;
+            inner.published = None;
+            return Ok(());
+        }
+        Err(Blocked::ForeignTable { digest })
+    }
+
+    fn put_back(&self, inner: &Inner, why: &str) -> Result<(), Blocked> {
+        let Some(published) = &inner.published else {
+            return Ok(());
+        };
+        warn!(generation = published.generation, why, "table put back");
+        file::replace(&self.rules.path, &published.bytes, &self.lock)?;
+        Ok(())
+    }
+
+    fn tell(&self, inner: &Inner, blocked: Option<Blocked>) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if blocked != status.blocked {
+            match &blocked {
+                Some(Blocked::NoTable) => info!("there is no table to publish yet"),
+                Some(blocked) => error!(%blocked, "nothing can be published"),
+                None => info!("the table says what is intended"),
+            }
+            status.since_ms = clock::now_ms();
+        }
+        status.blocked = blocked;
+        status.generation = inner.published.as_ref().map(|it| it.generation);
+        status.digest = inner.published.as_ref().map(|it| it.digest.clone());
+        status.considered = inner.considered;
+    }
+}
+
+fn published_generation(inner: &Inner) -> u64 {
+    inner.published.as_ref().map_or(0, |it| it.generation)
+}
+
+impl From<NoTable> for Blocked {
+    fn from(error: NoTable) -> Self {
+        match error {
+            NoTable::Unassigned => Self::NoTable,
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<StorageError> for Blocked {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl From<WriteError> for Blocked {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Overtaken => Self::Overtaken,
+            WriteError::Step { .. } => Self::Write(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

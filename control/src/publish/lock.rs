@@ -1,0 +1,165 @@
+//! One daemon at a time: a lock on a file, which the system lets go when its holder ends, however it ends.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::file::{folder_of, rename};
+
+/// Bytes read of the holder's note.
+const NOTE_BYTES_MAX: u64 = 512;
+
+/// A lock that is held as long as this value lives and nobody takes it over.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process has it; what it wrote about itself.
+    Held {
+        path: PathBuf,
+        by: String,
+    },
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { path, by } => write!(f, "{} is held by {by}", path.display()),
+            Self::Io { path, error } => write!(f, "{} cannot be locked: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+impl Lock {
+    /// Takes the lock; `note` tells others who has it.
+    ///
+    /// # Errors
+    /// Somebody else has it, or the file cannot be made.
+    pub fn take(path: &Path, note: &str) -> Result<Self, LockError> {
+        let failed = |error| LockError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut by = String::new();
+                    let read = (&mut file).take(NOTE_BYTES_MAX).read_to_string(&mut by);
+                    if read.is_err() || by.trim().is_empty() {
+                        "another process".clone_into(&mut by);
+                    }
+                    return Err(LockError::Held {
+                        path: path.to_owned(),
+                        by: by.trim().to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            let lock = Self {
+                path: path.to_owned(),
+                file,
+            };
+            // Between opening and locking, another one may have been put into its place.
+            if lock.is_held() {
+                lock.write_note(note).map_err(failed)?;
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the lock away from whoever has it. They find out before they publish.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn take_over(path: &Path, note: &str) -> Result<Self, LockError> {
+        let failed = |error| LockError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let fresh = folder_of(path).join(format!("{name}.new-{}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&fresh)
+            .map_err(failed)?;
+        if let Err(error) = file.try_lock() {
+            return Err(failed(error.into()));
+        }
+        rename(&fresh, path).map_err(failed)?;
+        let lock = Self {
+            path: path.to_owned(),
+            file,
+        };
+        lock.write_note(note).map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// Whether the file in the lock's place is still the one that is locked here.
+    pub fn is_held(&self) -> bool {
+        let (Ok(mine), Ok(there)) = (self.file.metadata(), std::fs::metadata(&self.path)) else {
+            return false;
+        };
+        (mine.dev(), mine.ino()) == (there.dev(), there.ino())
+    }
+
+    fn write_note(&self, note: &str) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{note}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_was_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.lock");
+        let first = Lock::take(&path, "process 1").unwrap();
+        let told = Lock::take(&path, "process 2").unwrap_err().to_string();
+        assert!(told.ends_with("is held by process 1"), "{told}");
+        drop(first);
+        assert!(Lock::take(&path, "process 2").unwrap().is_held());
+    }
+
+    #[test]
+    fn who_is_overtaken_finds_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.lock");
+        let first = Lock::take(&path, "process 1").unwrap();
+        let second = Lock::take_over(&path, "process 2").unwrap();
+        assert!(!first.is_held() && second.is_held());
+        drop(first);
+        let told = Lock::take(&path, "process 3").unwrap_err().to_string();
+        assert!(told.ends_with("is held by process 2"), "{told}");
+    }
+}

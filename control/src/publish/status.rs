@@ -1,0 +1,90 @@
+//! What is known of the table in force, and why nothing newer is.
+
+use std::fmt;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How publishing stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishStatus {
+    /// The generation of the table in the file.
+    pub generation: Option<u64>,
+    pub digest: Option<String>,
+    /// The last change that the table takes into account.
+    pub considered: u64,
+    pub blocked: Option<Blocked>,
+    /// Since when it stands so, in milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+/// Why nothing is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "code", content = "detail")]
+pub enum Blocked {
+    /// No cell owns the slots yet.
+    NoTable,
+    /// Another daemon took the table over.
+    Overtaken,
+    /// Somebody else wrote the table.
+    ForeignTable {
+        digest: String,
+    },
+    /// What stands in the table's place cannot be read.
+    Unreadable(String),
+    /// More would move than the limits allow.
+    MovesTooMuch(String),
+    /// The proxies would refuse the table: a mistake of the daemon.
+    Refused(String),
+    /// The file could not be written, or not be made to last.
+    Write(String),
+    Storage(String),
+    /// The largest generation there is has been used.
+    NoGeneration,
+}
+
+impl Blocked {
+    /// What an operator can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoTable => "add cells; once they are active the slots are spread over them",
+            Self::Overtaken => "look at the other daemon; this one can be stopped",
+            Self::ForeignTable { .. } => {
+                "compare it with `cellctl table diff --file`; then write over it with `cellctl table publish --overwrite`, \
+                 or take it over into an empty database with `cellgate-control import-table`"
+            }
+            Self::Unreadable(_) => "repair or remove the file",
+            Self::MovesTooMuch(_) => {
+                "look at `cellctl table diff --next`; if it is meant, say `cellctl table publish --allow-move`"
+            }
+            Self::Refused(_) => "please report this",
+            Self::Write(_) => {
+                "look at the disk and the permissions of the table's folder; it is tried again"
+            }
+            Self::Storage(_) => "look at the disk of the state directory; it is tried again",
+            Self::NoGeneration => {
+                "restart the proxies with empty state directories, and begin with an empty database"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTable => f.write_str("no cell owns the slots yet"),
+            Self::Overtaken => f.write_str("another daemon has taken the table over"),
+            Self::ForeignTable { digest } => {
+                write!(
+                    f,
+                    "the table file was written by somebody else (digest {digest})"
+                )
+            }
+            Self::Unreadable(error) => write!(f, "the table file cannot be read: {error}"),
+            Self::MovesTooMuch(what) => f.write_str(what),
+            Self::Refused(why) => f.write_str(why),
+            Self::Write(error) | Self::Storage(error) => f.write_str(error),
+            Self::NoGeneration => f.write_str("there is no generation left"),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The database: one SQLite file, and the only code that speaks SQL.
+//!
+//! A change is one transaction and one generation. It is on disk before anybody is told of it (`synchronous = FULL`). What
+//! a change decides is not decided here.
+
+mod audit;
+mod cells;
+mod operations;
+mod read;
+mod schema;
+mod slots;
+mod tables;
+mod tenants;
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::refusal::{Refusal, StorageError};
+
+pub use self::{
+    audit::{AuditEntry, AuditFilter},
+    operations::{Operation, OperationState},
+    read::{Counts, Meta, Read},
+    tables::{KeptTable, TableState},
+    tenants::{TenantFilter, TenantPage},
+};
+
+/// How long a connection waits for another one's lock.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// Connections for reading.
+const READERS: usize = 3;
+/// Memory for pages of the file, for each connection, in KiB.
+const CACHE_KIB: u32 = 8 * 1024;
+/// How long the answer to an idempotency key is kept.
+const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    writer: Mutex<Connection>,
+    readers: [Mutex<Connection>; READERS],
+}
+
+/// Who asks for a change, why, and what they saw.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub actor: String,
+    pub reason: Option<String>,
+    /// The generation that the caller saw; a change since then refuses the request.
+    pub seen: Option<u64>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The caller's name for a request, so that it may be sent twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: String,
+    /// A digest of the request itself.
+    pub fingerprint: Vec<u8>,
+}
+
+impl Request {
+    /// What the daemon does by itself.
+    pub fn of_daemon(task: &str) -> Self {
+        Self {
+            actor: format!("cellgate-control/{task}"),
+            ..Self::default()
+        }
+    }
+}
+
+/// A change that stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The generation of the change, or the current one when there was nothing to change.
+    pub generation: u64,
+    pub answer: Value,
+    /// Something was changed by this very call.
+    pub is_change: bool,
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+pub struct Write<'t> {
+    transaction: &'t Transaction<'t>,
+    generation: u64,
+    now_ms: i64,
+    actor: &'t str,
+    reason: Option<&'t str>,
+    notes: usize,
+    touches_table: bool,
+    allows_move: bool,
+}
+
+impl Store {
+    /// Opens the database, makes it if it is missing, and brings it up to this version's schema.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let mut writer = connect(path)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        schema::migrate(&mut writer)?;
+        let reader = || connect(path).map(Mutex::new);
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers: [reader()?, reader()?, reader()?],
+        })
+    }
+
+    /// Reads, all of it from the same moment.
+    pub fn read<T, E: From<rusqlite::Error>>(
+        &self,
+        work: impl FnOnce(Read<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let free = self
+            .readers
+            .iter()
+            .find_map(|reader| reader.try_lock().ok());
+        let mut connection = free.unwrap_or_else(|| lock(&self.readers[0]));
+        let transaction = connection.transaction()?;
+        work(Read::new(&transaction))
+    }
+
+    /// Makes a change. Either all of it stands, on disk, under a generation of its own, or nothing of it.
+    pub fn change<T: Serialize>(
+        &self,
+        request: &Request,
+        now_ms: i64,
+        work: impl FnOnce(&mut Write<'_>) -> Result<T, Refusal>,
+    ) -> Result<Done, Refusal> {
+        let mut connection = lock(&self.writer);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let current = Read::new(&transaction).meta()?.generation;
+        if let Some(idempotency) = &request.idempotency
+            && let Some(answer) = replay(&transaction, idempotency)?
+        {
+            return Ok(Done {
+                generation: current,
+                answer,
+                is_change: false,
+            });
+        }
+        if let Some(seen) = request.seen
+            && seen != current
+        {
+            return Err(Refusal::Stale { seen, current });
+        }
+        let mut write = Write {
+            transaction: &transaction,
+            generation: current + 1,
+            now_ms,
+            actor: &request.actor,
+            reason: request.reason.as_deref(),
+            notes: 0,
+            touches_table: false,
+            allows_move: false,
+        };
+        let answer = work(&mut write)?;
+        let answer = serde_json::to_value(answer).expect("an answer is plain data");
+        let generation = write.finish()?;
+        if let Some(idempotency) = &request.idempotency {
+            remember(&transaction, idempotency, &answer, now_ms)?;
+        }
+        transaction.commit()?;
+        Ok(Done {
+            generation,
+            answer,
+            is_change: generation != current,
+        })
+    }
+
+    /// Writes what is no change of intent, such as the outcome of a publish: no generation, no audit.
+    pub fn record<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut connection = lock(&self.writer);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Forgets the answers to idempotency keys of yesterday.
+    pub fn forget_old_answers(&self, now_ms: i64) -> Result<usize, StorageError> {
+        self.record(|connection| {
+            let sql = "DELETE FROM idempotency WHERE at_ms < ?1";
+            Ok(connection.execute(sql, [now_ms - IDEMPOTENCY_MS])?)
+        })
+    }
+
+    /// Copies the database into a new file, as of now, while the daemon goes on.
+    pub fn back_up(&self, to: &Path) -> Result<(), StorageError> {
+        let connection = lock(&self.readers[0]);
+        connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+        Ok(())
+    }
+}
+
+/// A panic while the lock was held has rolled its transaction back.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path) -> Result<Connection, StorageError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    Ok(connection)
+}
+
+fn replay(connection: &Connection, idempotency: &Idempotency) -> Result<Option<Value>, Refusal> {
+    let sql = "SELECT fingerprint, answer FROM idempotency WHERE key = ?1";
+    let found: Option<(Vec<u8>, String)> = connection
+        .query_row(sql, [&idempotency.key], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((fingerprint, answer)) = found else {
+        return Ok(None);
+    };
+    if fingerprint != idempotency.fingerprint {
+        return Err(Refusal::IdempotencyKeyReused);
+    }
+    let answer = serde_json::from_str(&answer)
+        .map_err(|error| StorageError::Corrupt(format!("a kept answer: {error}")))?;
+    Ok(Some(answer))
+}
+
+fn remember(
+    connection: &Connection,
+    idempotency: &Idempotency,
+    answer: &Value,
+    now_ms: i64,
+) -> Result<(), Refusal> {
+    let sql = "INSERT INTO idempotency (key, fingerprint, answer, at_ms) VALUES (?1, ?2, ?3, ?4)";
+    connection.execute(
+        sql,
+        params![
+            idempotency.key,
+            idempotency.fingerprint,
+            answer.to_string(),
+            now_ms
+        ],
+    )?;
+    Ok(())
+}
+
+impl Write<'_> {
+    /// What stands so far, this change included.
+    pub fn read(&self) -> Read<'_> {
+        Read::new(self.transaction)
+    }
+
+    /// The generation that this change will have.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    pub fn actor(&self) -> &str {
+        self.actor
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        self.reason
+    }
+
+    /// The table may say something else after this change.
+    pub fn touch_table(&mut self) {
+        self.touches_table = true;
+    }
+
+    /// The next table may move more than the limits allow.
+    pub fn allow_move(&mut self) {
+        self.allows_move = true;
+        self.touches_table = true;
+    }
+
+    /// Counts the generation on past one that somebody else has used for a table.
+    pub fn skip_to(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
+    fn finish(&self) -> Result<u64, StorageError> {
+        if self.notes == 0 {
+            // Nothing was changed, or a change was not noted, which must not be.
+            return Ok(self.read().meta()?.generation);
+        }
+        let generation = as_sql(self.generation);
+        let sql = "UPDATE meta SET generation = ?1,
+                   table_wanted = CASE WHEN ?2 THEN ?1 ELSE table_wanted END,
+                   move_allowed = CASE WHEN ?3 THEN ?1 ELSE move_allowed END";
+        self.transaction.execute(
+            sql,
+            params![generation, self.touches_table, self.allows_move],
+        )?;
+        Ok(self.generation)
+    }
+}
+
+/// Generations and counts as SQLite has numbers; they never come near its limit.
+fn as_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The shape of the database, as numbered steps that are never changed once released.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::refusal::StorageError;
+
+/// Each step brings the database from the version of its place to the next.
+const STEPS: [&str; VERSION as usize] = [FIRST];
+/// The version that the steps lead to.
+const VERSION: u32 = 1;
+
+const FIRST: &str = "
+CREATE TABLE meta (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    -- Counts the changes of intent.
+    generation   INTEGER NOT NULL,
+    hash_seed    INTEGER NOT NULL,
+    hash_slots   INTEGER NOT NULL,
+    -- The last change that may have changed the table.
+    table_wanted INTEGER NOT NULL,
+    -- The last change that said that its table may move more than the limits allow; 0 for none in force.
+    move_allowed INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cells (
+    id             TEXT PRIMARY KEY,
+    state          TEXT NOT NULL,
+    state_reason   TEXT,
+    state_since_ms INTEGER NOT NULL,
+    provider       TEXT NOT NULL,
+    params         TEXT NOT NULL,
+    settings       TEXT NOT NULL,
+    labels         TEXT NOT NULL,
+    is_stateless   INTEGER NOT NULL,
+    capacity       TEXT NOT NULL,
+    usage          TEXT NOT NULL
+) STRICT;
+
+-- How many tenants live in each cell, kept by the triggers below.
+CREATE TABLE cell_tenants (
+    cell      TEXT PRIMARY KEY,
+    tenants   INTEGER NOT NULL,
+    overrides INTEGER NOT NULL,
+    pins      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE slots (
+    first INTEGER PRIMARY KEY,
+    last  INTEGER NOT NULL,
+    cell  TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tenants (
+    key           TEXT PRIMARY KEY,
+    cell          TEXT NOT NULL,
+    placed_by     TEXT NOT NULL CHECK (placed_by IN ('slot', 'override', 'pin')),
+    slot          INTEGER NOT NULL,
+    is_rejected   INTEGER NOT NULL,
+    since         INTEGER NOT NULL,
+    why           TEXT NOT NULL,
+    registered_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tenants_by_cell ON tenants (cell, key);
+CREATE INDEX tenants_by_slot ON tenants (slot) WHERE placed_by = 'slot';
+CREATE INDEX tenants_named ON tenants (key) WHERE placed_by <> 'slot';
+CREATE INDEX tenants_rejected ON tenants (key) WHERE is_rejected = 1;
+
+CREATE TABLE aliases (
+    alias  TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (key) ON DELETE CASCADE,
+    since  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX aliases_by_tenant ON aliases (tenant);
+
+CREATE TRIGGER tenant_comes AFTER INSERT ON tenants BEGIN
+    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin')
+    ON CONFLICT (cell) DO UPDATE SET tenants = tenants + 1,
+        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin');
+END;
+CREATE TRIGGER tenant_goes AFTER DELETE ON tenants BEGIN
+    UPDATE cell_tenants SET tenants = tenants - 1,
+        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin')
+    WHERE cell = old.cell;
+END;
+CREATE TRIGGER tenant_moves AFTER UPDATE OF cell, placed_by ON tenants BEGIN
+    UPDATE cell_tenants SET tenants = tenants - 1,
+        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin')
+    WHERE cell = old.cell;
+    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin')
+    ON CONFLICT (cell) DO UPDATE SET tenants = tenants + 1,
+        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin');
+END;
+
+CREATE TABLE audit (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    generation INTEGER NOT NULL,
+    at_ms      INTEGER NOT NULL,
+    actor      TEXT NOT NULL,
+    action     TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    reason     TEXT,
+    detail     TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_subject ON audit (subject, id);
+
+-- What providers were asked to do.
+CREATE TABLE operations (
+    id          TEXT PRIMARY KEY,
+    cell        TEXT NOT NULL,
+    verb        TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed')),
+    asked_ms    INTEGER NOT NULL,
+    started_ms  INTEGER,
+    ended_ms    INTEGER,
+    attempts    INTEGER NOT NULL,
+    output      TEXT NOT NULL,
+    error       TEXT
+) STRICT;
+CREATE INDEX operations_by_cell ON operations (cell, asked_ms);
+
+-- The newest tables that were published, or were about to be.
+CREATE TABLE tables (
+    generation INTEGER PRIMARY KEY,
+    digest     TEXT NOT NULL,
+    content    BLOB NOT NULL,
+    state      TEXT NOT NULL CHECK (state IN ('writing', 'published')),
+    at_ms      INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE idempotency (
+    key         TEXT PRIMARY KEY,
+    fingerprint BLOB NOT NULL,
+    answer      TEXT NOT NULL,
+    at_ms       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_age ON idempotency (at_ms);
+
+INSERT INTO meta VALUES (1, 0, 0, 65536, 0, 0);
+";
+
+/// Brings the database up to the newest version. A newer one than this program knows is refused.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > VERSION {
+        return Err(StorageError::Corrupt(format!(
+            "its schema has version {version}, and this program knows versions up to {VERSION}; use a newer cellgate-control"
+        )));
+    }
+    for step in &STEPS[version as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
