@@ -11,8 +11,15 @@
 
 pub mod change;
 pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod events;
+pub mod metrics;
 pub mod model;
+pub mod observe;
 pub mod plan;
+pub mod provider;
 pub mod publish;
 pub mod refusal;
 pub mod store;
+pub mod tasks;

@@ -11,6 +11,7 @@ mod status;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use cellgate_table::{
@@ -21,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 
 use self::{
-    file::{FoundTable, WriteError},
+    file::{FoundTable, Stamp, WriteError},
     lock::Lock,
 };
 use crate::{
@@ -32,6 +33,9 @@ use crate::{
 };
 
 pub use self::status::{Blocked, PublishStatus};
+
+/// The file is read anew after so long even if it looks untouched.
+const VERIFY_PERIOD: Duration = Duration::from_secs(30);
 
 /// What the configuration says about the table.
 #[derive(Clone, Debug)]
@@ -62,6 +66,8 @@ struct Inner {
     considered: u64,
     /// The file has been compared with the records.
     has_reconciled: bool,
+    /// The file as it stood when it was last read and found to be what was published, and when that was.
+    verified: Option<(Stamp, Instant)>,
     /// The digest of a table of somebody else that may be written over.
     may_overwrite: Option<String>,
 }
@@ -327,6 +333,14 @@ impl Publisher {
     /// Looks whether the file says what was published last, and mends what can be mended without a word: a file that is
     /// gone, or an older table of our own that a slow daemon put back.
     fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
+        let stamp = file::stamp(&self.rules.path);
+        if let (Some(stamp), Some((verified, at))) = (stamp, inner.verified)
+            && stamp == verified
+            && at.elapsed() < VERIFY_PERIOD
+        {
+            return Ok(());
+        }
+        inner.verified = None;
         let digest = match file::find(&self.rules.path) {
             FoundTable::Bytes(bytes) => digest_of(&bytes),
             FoundTable::Missing => return self.put_back(inner, "the table file was missing"),
@@ -337,6 +351,7 @@ impl Publisher {
             .as_ref()
             .is_some_and(|published| published.digest == digest)
         {
+            inner.verified = stamp.map(|stamp| (stamp, Instant::now()));
             return Ok(());
         }
         let kept = self.store.read(|read| read.tables())?;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,9 @@ use cellgate_table::limits::FILE_BYTES_MAX;
 use tracing::warn;
 
 use super::lock::Lock;
+
+/// Opening a pipe that nobody writes to must not wait.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// What stands in the table's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +48,28 @@ impl fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
+/// What tells one content of a file from another without reading it: device, inode, size, and the two times.
+pub type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+
+/// The stamp of what stands in the table's place; `None` if nothing does.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let m = fs::metadata(path).ok()?;
+    Some((
+        m.dev(),
+        m.ino(),
+        m.len(),
+        m.mtime(),
+        m.mtime_nsec(),
+        m.ctime(),
+        m.ctime_nsec(),
+    ))
+}
+
 /// Reads what stands in the table's place, without waiting on what is no file.
 pub fn find(path: &Path) -> FoundTable {
     let open = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK)
+        .custom_flags(NONBLOCK)
         .open(path);
     let file = match open {
         Ok(file) => file,
@@ -80,15 +100,33 @@ pub fn find(path: &Path) -> FoundTable {
 /// A step failed. A file whose sync failed is thrown away: a second sync of the same file could succeed without the bytes
 /// being on disk (fsyncgate, 2018).
 pub fn replace(path: &Path, bytes: &[u8], lock: &Lock) -> Result<(), WriteError> {
+    put(path, bytes, 0o644, || lock.is_held())
+}
+
+/// The same for a file that is nobody else's business and has no lock.
+///
+/// # Errors
+/// A step failed.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, 0o600, || true).map_err(|error| match error {
+        WriteError::Step { error, .. } => error,
+        WriteError::Overtaken => io::Error::other(error.to_string()),
+    })
+}
+
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    may_rename: impl FnOnce() -> bool,
+) -> Result<(), WriteError> {
     let folder = folder_of(path);
     let temporary = folder.join(temporary_name(path, std::process::id()));
-    let step = |step: &'static str| move |error: io::Error| WriteError::Step { step, error };
     // A leftover of a life that had the same process number.
     let _ = fs::remove_file(&temporary);
-    let written = write_new(&temporary, bytes);
-    let renamed = written.and_then(|()| {
-        if lock.is_held() {
-            rename(&temporary, path).map_err(step("renamed"))
+    let renamed = write_new(&temporary, bytes, mode).and_then(|()| {
+        if may_rename() {
+            rename(&temporary, path).map_err(at("renamed"))
         } else {
             Err(WriteError::Overtaken)
         }
@@ -99,19 +137,22 @@ pub fn replace(path: &Path, bytes: &[u8], lock: &Lock) -> Result<(), WriteError>
     renamed?;
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(step("made to last (its folder)"))
+        .map_err(at("made to last (its folder)"))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let step = |step: &'static str| move |error: io::Error| WriteError::Step { step, error };
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o644)
+        .mode(mode)
         .open(path)
-        .map_err(step("created"))?;
-    file.write_all(bytes).map_err(step("written"))?;
-    file.sync_all().map_err(step("made to last"))
+        .map_err(at("created"))?;
+    file.write_all(bytes).map_err(at("written"))?;
+    file.sync_all().map_err(at("made to last"))
+}
+
+fn at(step: &'static str) -> impl Fn(io::Error) -> WriteError {
+    move |error| WriteError::Step { step, error }
 }
 
 #[expect(

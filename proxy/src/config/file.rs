@@ -1,7 +1,7 @@
 //! The shape of `proxy.yaml`, for its JSON schema. [`read`](super::read) is what reads it; a test holds the two together.
 
-use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
-use serde_json::Value;
+use cellgate_table::yaml::settings;
+use schemars::{JsonSchema, Schema};
 
 /// The configuration of cellgate-proxy.
 #[derive(JsonSchema)]
@@ -226,33 +226,5 @@ enum LogFormatFile {
 
 /// The JSON schema of `proxy.yaml`.
 pub fn schema() -> Schema {
-    let mut settings = SchemaSettings::default();
-    settings
-        .transforms
-        .push(Box::new(RecursiveTransform(refuse_blanks)));
-    settings
-        .into_generator()
-        .into_root_schema_for::<ProxyFile>()
-}
-
-/// A key may be left out, but one that is there is not blank: an optional value is not also `null`.
-fn refuse_blanks(schema: &mut Schema) {
-    if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|kind| kind != "null");
-        if let [kind] = &types[..] {
-            let kind = kind.clone();
-            schema.insert("type".to_owned(), kind);
-        }
-    }
-    if let Some(Value::Array(kinds)) = schema.get_mut("anyOf") {
-        kinds.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
-        if let [kind] = &mut kinds[..]
-            && let Value::Object(kind) = kind.take()
-        {
-            schema.remove("anyOf");
-            for (key, value) in kind {
-                schema.insert(key, value);
-            }
-        }
-    }
+    settings::schema_of::<ProxyFile>()
 }

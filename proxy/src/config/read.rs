@@ -4,6 +4,7 @@ mod key_rules;
 
 use std::{
     fs,
+    net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     thread::available_parallelism,

@@ -6,6 +6,9 @@ use std::{
     time::Duration,
 };
 
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::Value as Json;
+
 use super::{Fields, Findings, Value};
 use crate::accept::MoveLimits;
 
@@ -103,4 +106,35 @@ pub fn move_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<MoveL
         moved_percent_max: moved_percent_max?,
         moved_overrides_max: overrides? as usize,
     })
+}
+
+/// The JSON schema of a configuration file, out of a type of its shape.
+pub fn schema_of<T: JsonSchema>() -> Schema {
+    let mut settings = SchemaSettings::default();
+    settings
+        .transforms
+        .push(Box::new(RecursiveTransform(refuse_blanks)));
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+/// A key may be left out, but one that is there is not blank: an optional value is not also `null`.
+fn refuse_blanks(schema: &mut Schema) {
+    if let Some(Json::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [kind] = &types[..] {
+            let kind = kind.clone();
+            schema.insert("type".to_owned(), kind);
+        }
+    }
+    if let Some(Json::Array(kinds)) = schema.get_mut("anyOf") {
+        kinds.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
+        if let [kind] = &mut kinds[..]
+            && let Json::Object(kind) = kind.take()
+        {
+            schema.remove("anyOf");
+            for (key, value) in kind {
+                schema.insert(key, value);
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use cellgate_table::accept::MoveLimits;
+
 use super::*;
 use crate::{
     config::schema,

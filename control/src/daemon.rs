@@ -1,0 +1,174 @@
+//! What the rooms of the daemon share, and the way of a change: into the database, then out to whoever waits for it.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use cellgate_table::HashSpec;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::{
+    change::Rules,
+    clock,
+    config::Config,
+    events::Events,
+    metrics::Metrics,
+    observe::Observed,
+    provider::Provider,
+    publish::Publisher,
+    refusal::{Refusal, StorageError},
+    store::{AuditFilter, Done, Request, Store, Write},
+};
+
+/// Audit lines turned into events at once.
+const NOTES_MAX: usize = 1_000;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Daemon {
+    pub config: Config,
+    pub rules: Rules,
+    pub store: Arc<Store>,
+    pub publisher: Publisher,
+    pub providers: BTreeMap<String, Provider>,
+    pub observed: Observed,
+    pub events: Events,
+    pub metrics: Metrics,
+    pub wake: Wake,
+    pub started_ms: i64,
+    /// The newest audit line that has become an event.
+    told: std::sync::Mutex<u64>,
+}
+
+/// Wakes the tasks before their time.
+#[derive(Debug, Default)]
+pub struct Wake {
+    pub publish: Notify,
+    pub operate: Notify,
+}
+
+impl Daemon {
+    pub fn new(
+        config: Config,
+        store: Arc<Store>,
+        publisher: Publisher,
+    ) -> Result<Self, StorageError> {
+        let mut providers = vec![crate::change::cells::STATIC.to_owned()];
+        providers.extend(config.providers.keys().cloned());
+        let rules = Rules {
+            move_limits: config.table.move_limits,
+            names_all_tenants: config.table.names_all_tenants,
+            providers,
+        };
+        let told = store.read(|read| read.newest_audit_id())?;
+        Ok(Self {
+            providers: config
+                .providers
+                .iter()
+                .map(|(name, config)| (name.clone(), Provider::new(config)))
+                .collect(),
+            rules,
+            store,
+            publisher,
+            observed: Observed::default(),
+            events: Events::default(),
+            metrics: Metrics::new(),
+            wake: Wake::default(),
+            started_ms: clock::now_ms(),
+            told: std::sync::Mutex::new(told),
+            config,
+        })
+    }
+
+    /// Makes a change and tells of it. Blocks while the database is written.
+    pub fn change<T: Serialize>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&mut Write<'_>) -> Result<T, Refusal>,
+    ) -> Result<Done, Refusal> {
+        let done = self
+            .store
+            .change(request, clock::now_ms(), work)
+            .inspect_err(|refusal| {
+                if let Refusal::Storage(error) = refusal {
+                    tracing::error!(%error, "a change could not be stored");
+                    self.metrics.storage_failures.inc();
+                }
+            })?;
+        if done.is_change {
+            self.metrics.changes.inc();
+            self.tell();
+            self.wake.publish.notify_one();
+            self.wake.operate.notify_one();
+        }
+        Ok(done)
+    }
+
+    /// Turns new lines of the audit log into events.
+    fn tell(&self) {
+        let mut told = self
+            .told
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let filter = AuditFilter {
+            after: Some(*told),
+            ..AuditFilter::default()
+        };
+        let lines = match self.store.read(|read| read.audit(&filter, NOTES_MAX)) {
+            Ok(lines) => lines,
+            Err(error) => {
+                tracing::warn!(%error, "changes cannot be told as events");
+                return;
+            }
+        };
+        for line in lines {
+            *told = (*told).max(line.id);
+            tracing::info!(
+                generation = line.generation,
+                actor = line.actor,
+                action = line.action,
+                subject = line.subject,
+                reason = line.reason,
+                "changed"
+            );
+            let mut detail = line.detail;
+            detail["generation"] = line.generation.into();
+            detail["actor"] = line.actor.into();
+            if let Some(reason) = line.reason {
+                detail["reason"] = reason.into();
+            }
+            self.events
+                .add(line.at_ms, &line.action, &line.subject, detail);
+        }
+    }
+}
+
+/// Sets, in a database that is new, how keys become slots. Later the database decides.
+pub fn set_first_hash(store: &Store, hash: HashSpec) -> Result<(), Refusal> {
+    let meta = store.read(|read| read.meta())?;
+    if meta.generation > 0 {
+        if meta.hash != hash {
+            tracing::warn!(
+                seed = meta.hash.seed(),
+                slots = meta.hash.slots(),
+                "the configuration names another hash than the database; the database's stays"
+            );
+        }
+        return Ok(());
+    }
+    store.change(
+        &Request::of_daemon("start"),
+        clock::now_ms(),
+        |write| -> Result<(), Refusal> {
+            write.put_hash(hash)?;
+            let detail = serde_json::json!({ "seed": hash.seed(), "slots": hash.slots() });
+            write.note("hash.set", "table", &detail)?;
+            Ok(())
+        },
+    )?;
+    Ok(())
+}
+
+/// The database's file in the state directory.
+pub fn database_path(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join("control.sqlite")
+}

@@ -1,0 +1,123 @@
+//! Every metric's name, in one place. Labels are `cell`, `proxy` and `state`, never a tenant: their number is bounded.
+
+use prometheus::{
+    Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+/// All metrics of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub changes: IntCounter,
+    pub storage_failures: IntCounter,
+    pub requests_limited: IntCounter,
+    pub tables_published: IntCounter,
+    pub publish_blocked: IntGauge,
+    pub generation: IntGauge,
+    pub table_generation: IntGauge,
+    pub cells: IntGaugeVec,
+    pub cell_tenants: IntGaugeVec,
+    pub cell_suspect: IntGaugeVec,
+    pub proxy_up: IntGaugeVec,
+    pub proxy_generation: IntGaugeVec,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        Self {
+            changes: counter(r, "changes_total", "Changes of intent."),
+            storage_failures: counter(
+                r,
+                "storage_failures_total",
+                "Changes that could not be stored.",
+            ),
+            requests_limited: counter(
+                r,
+                "requests_limited_total",
+                "API requests answered 429 because there were too many.",
+            ),
+            tables_published: counter(r, "tables_published_total", "Tables published."),
+            publish_blocked: gauge(
+                r,
+                "publish_blocked",
+                "1 while nothing can be published, else 0.",
+            ),
+            generation: gauge(r, "generation", "The number of the last change of intent."),
+            table_generation: gauge(
+                r,
+                "table_generation",
+                "Generation of the published table; 0 without one.",
+            ),
+            cells: gauges(r, "cells", "Cells, by state.", "state"),
+            cell_tenants: gauges(r, "cell_tenants", "Registered tenants of a cell.", "cell"),
+            cell_suspect: gauges(
+                r,
+                "cell_suspect",
+                "1 while several signals speak against a cell, else 0.",
+                "cell",
+            ),
+            proxy_up: gauges(
+                r,
+                "proxy_up",
+                "1 while a proxy answers on its admin address, else 0.",
+                "proxy",
+            ),
+            proxy_generation: gauges(
+                r,
+                "proxy_generation",
+                "Generation of the table that a proxy has; 0 if it is not known.",
+                "proxy",
+            ),
+            registry,
+        }
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory never fails, and every metric has a help text and a value");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A number as Prometheus' integer gauges have it.
+pub fn as_gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("cellgate_control")
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("metric names and labels are constants of this file");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each metric is registered once");
+    collector
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::with_opts(options(name, help)))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::with_opts(options(name, help)))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(options(name, help), &[label]))
+}

@@ -1,0 +1,72 @@
+//! What is seen of proxies and cells. It is told, and nothing is done because of it: a cell that looks sick is a matter for
+//! people, or for a plan that knows more than one signal.
+//!
+//! Looks come at a constant rate, whatever they find, so that an outage does not make work of its own.
+
+pub mod cells;
+pub mod proxies;
+mod samples;
+mod suspicion;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use cellgate_table::CellId;
+
+pub use self::{
+    cells::{CellSight, EndpointSight, Looked},
+    proxies::{ProxySight, ProxyState},
+    samples::{ErrorShare, Samples},
+    suspicion::{Evidence, Signal, suspicion},
+};
+
+/// What was seen last.
+#[derive(Debug, Default)]
+pub struct Observed {
+    inner: Mutex<Seen>,
+}
+
+/// See [`Observed`].
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// By name.
+    pub proxies: BTreeMap<String, ProxySight>,
+    pub cells: BTreeMap<CellId, CellSight>,
+    /// Why a cell looks sick, for those that do.
+    pub suspects: BTreeMap<CellId, Vec<Signal>>,
+}
+
+impl Observed {
+    /// What was seen last. Held for a moment only.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// The largest generation that a proxy has.
+    pub fn newest_generation(&self) -> Option<u64> {
+        self.proxies
+            .values()
+            .filter_map(|proxy| proxy.generation)
+            .max()
+    }
+
+    /// Whether every proxy that answers has at least this generation.
+    pub fn all_have(&self, generation: u64) -> bool {
+        self.proxies
+            .values()
+            .filter(|proxy| proxy.state == ProxyState::Reachable)
+            .all(|proxy| proxy.generation >= Some(generation))
+    }
+
+    /// A proxy that may still send requests to a cell, because its table names it or was never seen to.
+    pub fn who_names(&self, cell: &CellId) -> Option<&str> {
+        self.proxies
+            .iter()
+            .find(|(_, proxy)| proxy.cells.contains_key(cell.as_str()))
+            .map(|(name, _)| name.as_str())
+    }
+}

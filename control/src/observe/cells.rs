@@ -1,0 +1,134 @@
+//! What the daemon's own checks say of the cells.
+
+use std::{net::SocketAddr, time::Duration};
+
+use cellgate_table::{HealthCheck, Probe};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::proxies::innermost;
+
+/// How a cell without a check of its own is looked at: a connection is taken within this time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// An endpoint and what came of a look at it.
+pub type Looked = (SocketAddr, Result<(), String>);
+
+/// A cell's endpoints, as they were seen last.
+#[derive(Clone, Debug, Default)]
+pub struct CellSight {
+    pub endpoints: Vec<EndpointSight>,
+}
+
+/// An endpoint as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSight {
+    pub address: SocketAddr,
+    /// Looks in a row that ended as the last one did.
+    pub streak: u32,
+    /// Why the last look failed, if it did.
+    pub error: Option<String>,
+    pub seen_ms: i64,
+}
+
+impl CellSight {
+    /// Takes in what came of a look at every endpoint of the cell.
+    pub fn see(&mut self, looked: Vec<Looked>, now_ms: i64) {
+        let before = std::mem::take(&mut self.endpoints);
+        for (address, outcome) in looked {
+            let error = outcome.err();
+            let known = before.iter().find(|known| known.address == address);
+            let streak = known
+                .filter(|known| known.error.is_some() == error.is_some())
+                .map_or(1, |known| known.streak.saturating_add(1));
+            self.endpoints.push(EndpointSight {
+                address,
+                streak,
+                error,
+                seen_ms: now_ms,
+            });
+        }
+    }
+
+    /// Every endpoint has passed so many looks in a row.
+    pub fn is_well(&self, looks: u32) -> bool {
+        let is_well =
+            |endpoint: &EndpointSight| endpoint.error.is_none() && endpoint.streak >= looks;
+        !self.endpoints.is_empty() && self.endpoints.iter().all(is_well)
+    }
+
+    /// Endpoints that have failed so many looks in a row.
+    pub fn failing(&self, looks: u32) -> usize {
+        let fails =
+            |endpoint: &&EndpointSight| endpoint.error.is_some() && endpoint.streak >= looks;
+        self.endpoints.iter().filter(fails).count()
+    }
+
+    /// What the last failed look said, in one line.
+    pub fn complaint(&self) -> Option<String> {
+        self.endpoints.iter().find_map(|endpoint| {
+            let error = endpoint.error.as_ref()?;
+            Some(format!("{}: {error}", endpoint.address))
+        })
+    }
+}
+
+/// Looks at an endpoint as its cell's health check says.
+///
+/// # Errors
+/// It is not well: in words.
+pub async fn look(
+    client: &reqwest::Client,
+    address: SocketAddr,
+    check: Option<&HealthCheck>,
+) -> Result<(), String> {
+    let time_limit = check.map_or(CONNECT_LIMIT, |check| {
+        Duration::from_millis(check.timeout_ms.into())
+    });
+    match check.map(|check| &check.probe) {
+        Some(Probe::Http { path }) => {
+            let answer = client
+                .get(format!("http://{address}{path}"))
+                .timeout(time_limit)
+                .send()
+                .await
+                .map_err(|error| innermost(&error))?;
+            let status = answer.status();
+            if status.is_success() {
+                Ok(())
+            } else {
+                Err(format!("{path} is answered with {}", status.as_u16()))
+            }
+        }
+        Some(Probe::Tcp) | None => match timeout(time_limit, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streaks_are_counted_by_endpoint() {
+        let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
+        let fails = || Err("refused".to_owned());
+        let mut sight = CellSight::default();
+        sight.see(vec![(a, Ok(())), (b, fails())], 1);
+        assert!(!sight.is_well(1));
+        assert_eq!(sight.complaint().unwrap(), "127.0.0.1:2: refused");
+        sight.see(vec![(a, Ok(())), (b, fails())], 2);
+        assert_eq!((sight.failing(2), sight.failing(3)), (1, 0));
+        sight.see(vec![(a, Ok(())), (b, Ok(()))], 3);
+        assert!(sight.is_well(1) && !sight.is_well(2));
+        // An endpoint that is new has to show itself first.
+        sight.see(vec![(a, Ok(()))], 4);
+        assert!(sight.is_well(4));
+        sight.see(vec![(b, Ok(()))], 5);
+        assert!(!sight.is_well(2));
+        sight.see(Vec::new(), 6);
+        assert!(!sight.is_well(1));
+    }
+}

@@ -1,0 +1,219 @@
+//! What the proxies say of themselves.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::samples::{Samples, read_metrics};
+use crate::config::ProxyConfig;
+
+/// Bytes of an answer of a proxy.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Whether a proxy answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyState {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    Reachable,
+    Unreachable,
+}
+
+/// A proxy as it was seen last. What it said stays when it is silent afterwards.
+#[derive(Clone, Debug, Default)]
+pub struct ProxySight {
+    pub admin: String,
+    pub state: ProxyState,
+    /// Since when, in milliseconds since 1970.
+    pub state_since_ms: i64,
+    /// Why it did not answer.
+    pub error: Option<String>,
+    pub seen_ms: Option<i64>,
+    pub is_ready: bool,
+    pub version: Option<String>,
+    pub generation: Option<u64>,
+    pub digest: Option<String>,
+    /// `file` or `last_good`.
+    pub source: Option<String>,
+    /// Why it refused a table, if the last one was refused.
+    pub refusal: Option<String>,
+    /// Since when its generation is older than the published one.
+    pub behind_since_ms: Option<i64>,
+    pub cells: BTreeMap<String, ProxyCell>,
+    pub samples: Samples,
+}
+
+/// A cell as a proxy sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct ProxyCell {
+    pub in_flight: u64,
+    /// Endpoints that the proxy chooses from.
+    pub healthy: u64,
+    pub endpoints: u64,
+}
+
+/// What of a proxy's `/status` is of interest here.
+#[derive(Debug, Deserialize)]
+struct Status {
+    version: Option<String>,
+    #[serde(default)]
+    ready: bool,
+    generation: Option<u64>,
+    digest: Option<String>,
+    source: Option<String>,
+    last_reload: Option<Reload>,
+    #[serde(default)]
+    cells: BTreeMap<String, ProxyCell>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reload {
+    ok: bool,
+    error: Option<String>,
+}
+
+/// A proxy's answers of one look.
+#[derive(Debug)]
+pub struct Answers {
+    status: Status,
+    metrics: String,
+}
+
+/// Asks a proxy how it is.
+///
+/// # Errors
+/// It does not answer, in time or at all, or with something else: in words.
+pub async fn ask(
+    client: &reqwest::Client,
+    proxy: &ProxyConfig,
+    time_limit: Duration,
+) -> Result<Answers, String> {
+    let status = text(client, proxy, "/status", time_limit).await?;
+    let status = serde_json::from_str(&status).map_err(|error| format!("/status: {error}"))?;
+    let metrics = text(client, proxy, "/metrics", time_limit).await?;
+    Ok(Answers { status, metrics })
+}
+
+async fn text(
+    client: &reqwest::Client,
+    proxy: &ProxyConfig,
+    path: &str,
+    time_limit: Duration,
+) -> Result<String, String> {
+    let failed = |error: reqwest::Error| format!("{path}: {}", innermost(&error));
+    let answer = client
+        .get(format!("http://{}{path}", proxy.admin))
+        .timeout(time_limit)
+        .send()
+        .await
+        .map_err(failed)?
+        .error_for_status()
+        .map_err(failed)?;
+    if answer.content_length() > Some(ANSWER_BYTES_MAX as u64) {
+        return Err(format!("{path}: more than {ANSWER_BYTES_MAX} bytes"));
+    }
+    answer.text().await.map_err(failed)
+}
+
+/// The cause at the bottom: the layers above it only say that a request failed.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+impl ProxySight {
+    /// Takes in what came of a look.
+    pub fn see(
+        &mut self,
+        looked: Result<Answers, String>,
+        published: Option<u64>,
+        now_ms: i64,
+        window_ms: i64,
+    ) {
+        let state = if looked.is_ok() {
+            ProxyState::Reachable
+        } else {
+            ProxyState::Unreachable
+        };
+        if self.state != state {
+            self.state = state;
+            self.state_since_ms = now_ms;
+        }
+        match looked {
+            Err(error) => self.error = Some(error),
+            Ok(answers) => self.take_in(answers, now_ms, window_ms),
+        }
+        let is_behind = published.is_some() && self.generation < published;
+        self.behind_since_ms = is_behind.then(|| self.behind_since_ms.unwrap_or(now_ms));
+    }
+
+    fn take_in(&mut self, answers: Answers, now_ms: i64, window_ms: i64) {
+        let Answers { status, metrics } = answers;
+        self.error = None;
+        self.seen_ms = Some(now_ms);
+        self.is_ready = status.ready;
+        self.version = status.version;
+        self.generation = status.generation;
+        self.digest = status.digest;
+        self.source = status.source;
+        self.refusal = status
+            .last_reload
+            .filter(|reload| !reload.ok)
+            .and_then(|reload| reload.error);
+        self.cells = status.cells;
+        self.samples.add(now_ms, window_ms, read_metrics(&metrics));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(generation: u64) -> Answers {
+        let status = serde_json::json!({
+            "version": "0.1.0", "ready": true, "generation": generation, "digest": "d", "source": "file",
+            "last_reload": { "ok": false, "error": "why", "at": "now" }, "draining": false,
+            "cells": { "a": { "in_flight": 1, "healthy": 1, "endpoints": 2, "max_in_flight": 9 } },
+        });
+        Answers {
+            status: serde_json::from_value(status).unwrap(),
+            metrics: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_said_stays_when_a_proxy_falls_silent() {
+        let mut sight = ProxySight::default();
+        sight.see(Ok(answers(4)), Some(5), 100, 1000);
+        assert_eq!(sight.state, ProxyState::Reachable);
+        assert_eq!(
+            (sight.generation, sight.behind_since_ms),
+            (Some(4), Some(100))
+        );
+        assert_eq!(sight.refusal.as_deref(), Some("why"));
+        sight.see(Err("refused".to_owned()), Some(5), 200, 1000);
+        assert_eq!(
+            (sight.state, sight.state_since_ms),
+            (ProxyState::Unreachable, 200)
+        );
+        assert_eq!(
+            (sight.generation, sight.behind_since_ms),
+            (Some(4), Some(100))
+        );
+        sight.see(Ok(answers(5)), Some(5), 300, 1000);
+        assert_eq!(
+            (sight.error.as_deref(), sight.behind_since_ms),
+            (None, None)
+        );
+        assert_eq!(sight.cells["a"].endpoints, 2);
+    }
+}

@@ -1,0 +1,444 @@
+//! Cells as processes of this machine: started, found again after the daemon's own restart, and started anew when they
+//! end.
+//!
+//! The processes are no part of the daemon: they are in groups of their own, write into files of their own, and go on
+//! when it is killed. A record beside each cell's data says which process it is; the time at which that process started
+//! tells it from a later one with the same number.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command as StdCommand, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::{process::Command, time::sleep};
+use tracing::{info, warn};
+
+use super::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
+use crate::{config::ProcessConfig, model::cell::EndpointSpec};
+
+/// How long a process may take to end after SIGTERM.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks whether it has.
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// The first pause before a process that ended is started anew; it doubles with each time in a row.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A process that lived so long has come up well.
+const CAME_UP_AFTER: Duration = Duration::from_secs(10);
+
+/// Starts and supervises cells.
+#[derive(Debug)]
+pub struct ProcessProvider {
+    config: ProcessConfig,
+    restarts: Mutex<HashMap<String, Restarts>>,
+}
+
+/// Starts in a row that did not come up well.
+#[derive(Clone, Copy, Debug)]
+struct Restarts {
+    count: u32,
+    last: Instant,
+}
+
+/// What is kept of a cell's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    address: SocketAddr,
+    process: Option<Running>,
+}
+
+/// A process, known by its number and the moment at which it started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Running {
+    pid: i32,
+    started: String,
+}
+
+impl ProcessProvider {
+    pub fn new(config: ProcessConfig) -> Self {
+        Self {
+            config,
+            restarts: Mutex::default(),
+        }
+    }
+
+    /// Starts the cell's process, unless it runs.
+    pub fn provision(&self, job: &Job) -> Result<Described, Failed> {
+        let record = self.record(job)?;
+        let record = match &record.process {
+            Some(running) if is_alive(running) => record,
+            _ => self.start(job, record)?,
+        };
+        Ok(Described {
+            endpoints: vec![EndpointSpec {
+                address: record.address.to_string(),
+                weight: 1,
+            }],
+            usage: None,
+            output: self.log_of(job),
+        })
+    }
+
+    /// Ends the cell's process. Its data stays.
+    pub async fn remove(&self, job: &Job) -> Result<String, Failed> {
+        let path = self.record_path(job);
+        let Some(record) = read_record(&path).map_err(|error| broken(&path, &error))? else {
+            return Ok("no process was known".to_owned());
+        };
+        if let Some(running) = &record.process {
+            stop(running).await?;
+        }
+        fs::remove_file(&path).map_err(|error| broken(&path, &error))?;
+        let folder = self.folder(job);
+        Ok(format!(
+            "process ended; its data stays in {}",
+            folder.display()
+        ))
+    }
+
+    /// Starts the cell's process anew if it has ended, not more often than is good. Returns where it is reached.
+    pub fn tend(&self, job: &Job) -> Result<EndpointSpec, Failed> {
+        let record = self.record(job)?;
+        let alive = record.process.as_ref().is_some_and(is_alive);
+        let record = if alive || !self.may_restart(job) {
+            record
+        } else {
+            warn!(cell = %job.cell, "a cell's process has ended and is started anew");
+            self.start(job, record)?
+        };
+        Ok(EndpointSpec {
+            address: record.address.to_string(),
+            weight: 1,
+        })
+    }
+
+    fn may_restart(&self, job: &Job) -> bool {
+        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let known = restarts.entry(job.cell.to_string()).or_insert(Restarts {
+            count: 0,
+            last: now,
+        });
+        let lived = now.duration_since(known.last);
+        if known.count > 0 && lived > CAME_UP_AFTER + RESTART_PAUSE_MAX {
+            known.count = 0;
+        }
+        let pause = RESTART_PAUSE
+            .saturating_mul(1 << known.count.min(10))
+            .min(RESTART_PAUSE_MAX);
+        if known.count > 0 && lived < pause {
+            return false;
+        }
+        *known = Restarts {
+            count: known.count + 1,
+            last: now,
+        };
+        true
+    }
+
+    fn start(&self, job: &Job, mut record: Record) -> Result<Record, Failed> {
+        let folder = self.folder(job);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"))
+            .map_err(|error| broken(&folder, &error))?;
+        let words = self.filled_in(job, record.address)?;
+        let (program, arguments) = words
+            .split_first()
+            .expect("the configuration wants a program");
+        let out = log.try_clone().map_err(|error| broken(&folder, &error))?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .ok_or_else(|| Failed {
+                error: "the process ended at once".to_owned(),
+                output: self.log_of(job),
+            })?;
+        record.process = started_at(pid).map(|started| Running { pid, started });
+        self.write_record(job, &record)?;
+        info!(cell = %job.cell, pid, address = %record.address, "cell started");
+        // Its end is noticed by the next look; the runtime sees to it that no zombie is left.
+        tokio::spawn(async move {
+            let mut child = child;
+            let _ = child.wait().await;
+        });
+        Ok(record)
+    }
+
+    /// The command with everything filled in.
+    fn filled_in(&self, job: &Job, address: SocketAddr) -> Result<Vec<String>, Failed> {
+        let folder = self.folder(job).join("data");
+        let fill = |word: &String| {
+            let mut word = word
+                .replace("{cell}", job.cell.as_str())
+                .replace("{address}", &address.to_string())
+                .replace("{port}", &address.port().to_string())
+                .replace("{dir}", &folder.to_string_lossy());
+            for (name, value) in job.params.as_object().into_iter().flatten() {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                word = word.replace(&format!("{{param.{name}}}"), &text);
+            }
+            match word.find("{param.") {
+                None => Ok(word),
+                Some(at) => Err(Failed::new(format!(
+                    "the command wants a parameter that the cell does not have: `{}`",
+                    &word[at..]
+                ))),
+            }
+        };
+        self.config.command.iter().map(fill).collect()
+    }
+
+    fn folder(&self, job: &Job) -> PathBuf {
+        self.config.directory.join(job.cell.as_str())
+    }
+
+    fn record_path(&self, job: &Job) -> PathBuf {
+        self.folder(job).join("process.json")
+    }
+
+    /// What is known of the cell's process; a new cell gets an address.
+    fn record(&self, job: &Job) -> Result<Record, Failed> {
+        let folder = self.folder(job);
+        fs::create_dir_all(folder.join("data")).map_err(|error| broken(&folder, &error))?;
+        let path = self.record_path(job);
+        if let Some(record) = read_record(&path).map_err(|error| broken(&path, &error))? {
+            return Ok(record);
+        }
+        let record = Record {
+            address: self.free_address()?,
+            process: None,
+        };
+        self.write_record(job, &record)?;
+        Ok(record)
+    }
+
+    fn write_record(&self, job: &Job, record: &Record) -> Result<(), Failed> {
+        let path = self.record_path(job);
+        let text = serde_json::to_vec_pretty(record).expect("plain data always serializes");
+        crate::publish::file::replace_private(&path, &text).map_err(|error| broken(&path, &error))
+    }
+
+    /// An address that nobody listens on, and no other cell of this provider has.
+    fn free_address(&self) -> Result<SocketAddr, Failed> {
+        let taken = self.taken_ports();
+        let free = |port: u16| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let listener = TcpListener::bind(address).ok()?;
+            let address = listener.local_addr().ok()?;
+            (!taken.contains(&address.port())).then_some(address)
+        };
+        let found = match self.config.ports {
+            None => (0..100).find_map(|_| free(0)),
+            Some((first, last)) => (first..=last).find_map(free),
+        };
+        found.ok_or_else(|| Failed::new("no port is free"))
+    }
+
+    fn taken_ports(&self) -> Vec<u16> {
+        let Ok(entries) = fs::read_dir(&self.config.directory) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| read_record(&entry.path().join("process.json")).ok()?)
+            .map(|record| record.address.port())
+            .collect()
+    }
+
+    /// The end of what the cell's process wrote.
+    fn log_of(&self, job: &Job) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.folder(job).join("log"))?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(
+                length.saturating_sub(OUTPUT_BYTES_MAX as u64),
+            ))?;
+            let mut bytes = Vec::new();
+            file.take(OUTPUT_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map(|bytes| tail(&bytes)).unwrap_or_default()
+    }
+}
+
+fn broken(path: &Path, error: &io::Error) -> Failed {
+    Failed::new(format!("{}: {error}", path.display()))
+}
+
+fn read_record(path: &Path) -> io::Result<Option<Record>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn is_alive(running: &Running) -> bool {
+    started_at(running.pid).is_some_and(|started| started == running.started)
+}
+
+/// When a process started, in whatever way the system tells it; `None` if there is none of that number.
+fn started_at(pid: i32) -> Option<String> {
+    if cfg!(target_os = "linux") {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold anything, parentheses too; fields are counted from behind it.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let (state, started) = (fields.first()?, fields.get(19)?);
+        return (*state != "Z").then(|| (*started).to_owned());
+    }
+    let output = StdCommand::new("ps")
+        .args(["-o", "lstart=", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+async fn stop(running: &Running) -> Result<(), Failed> {
+    let Some(pid) = Pid::from_raw(running.pid) else {
+        return Ok(());
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        if !is_alive(running) {
+            return Ok(());
+        }
+        // It may have ended in this very moment.
+        let _ = kill_process(pid, signal);
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_WAIT {
+            if !is_alive(running) {
+                return Ok(());
+            }
+            sleep(STOP_POLL).await;
+        }
+    }
+    Err(Failed::new(format!("process {} does not end", running.pid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cellgate_table::CellId;
+    use serde_json::json;
+
+    use super::*;
+
+    fn provider(folder: &Path, command: &[&str]) -> ProcessProvider {
+        ProcessProvider::new(ProcessConfig {
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            directory: folder.to_owned(),
+            ports: None,
+        })
+    }
+
+    fn job(cell: &str) -> Job {
+        Job {
+            operation: "op".to_owned(),
+            cell: CellId::new(cell).unwrap(),
+            params: json!({ "size": "small" }),
+            labels: BTreeMap::new(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    fn process_of(provider: &ProcessProvider, cell: &str) -> Option<Running> {
+        read_record(&provider.record_path(&job(cell)))
+            .unwrap()?
+            .process
+    }
+
+    #[tokio::test]
+    async fn a_process_outlives_its_provider_and_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo {cell} {port} {param.size}; exec sleep 1000";
+        let command = ["/bin/sh", "-c", script];
+        let first = provider(folder.path(), &command);
+        let made = first.provision(&job("eu-1")).unwrap();
+        let running = process_of(&first, "eu-1").unwrap();
+        assert!(is_alive(&running));
+        drop(first);
+
+        let second = provider(folder.path(), &command);
+        let again = second.provision(&job("eu-1")).unwrap();
+        assert_eq!(again.endpoints, made.endpoints);
+        assert_eq!(process_of(&second, "eu-1"), Some(running.clone()));
+        second.tend(&job("eu-1")).unwrap();
+        assert_eq!(process_of(&second, "eu-1"), Some(running.clone()));
+
+        second.remove(&job("eu-1")).await.unwrap();
+        assert!(!is_alive(&running));
+        second.remove(&job("eu-1")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_is_started_anew_with_pauses() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = provider(folder.path(), &["/bin/sh", "-c", "exit 1"]);
+        let address = provider.provision(&job("a")).unwrap().endpoints;
+        let mut numbers = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(400) {
+            let endpoint = provider.tend(&job("a")).unwrap();
+            assert_eq!(endpoint, address[0], "it keeps its address");
+            numbers.extend(process_of(&provider, "a").map(|running| running.pid));
+            sleep(Duration::from_millis(10)).await;
+        }
+        numbers.dedup();
+        assert!(numbers.len() <= 2, "{numbers:?} in less than one pause");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = async |command: &[&str], expected: &str| {
+            let provider = provider(folder.path(), command);
+            let failed = provider.provision(&job("a")).unwrap_err();
+            assert!(failed.error.contains(expected), "{failed:?}");
+        };
+        check(&["/nowhere/cell"], "`/nowhere/cell` cannot be started").await;
+        check(
+            &["/bin/echo", "{param.zone}"],
+            "wants a parameter that the cell does not have: `{param.zone}`",
+        )
+        .await;
+    }
+
+    #[test]
+    fn a_number_that_came_round_is_another_process() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let started = started_at(pid).unwrap();
+        assert!(is_alive(&Running {
+            pid,
+            started: started.clone()
+        }));
+        assert!(!is_alive(&Running {
+            pid,
+            started: format!("{started}1")
+        }));
+    }
+}

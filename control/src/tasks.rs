@@ -1,0 +1,214 @@
+//! What the daemon does by itself: named tasks, each with a period, wakeable, without input, and as good run twice as
+//! once. They are all started here.
+
+mod observe;
+mod operate;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{debug, error};
+
+use crate::{
+    change::slots,
+    clock,
+    daemon::Daemon,
+    metrics::as_gauge,
+    model::CellState,
+    publish::{Blocked, Outcome},
+    refusal::Refusal,
+    store::Request,
+};
+
+/// The table file is compared with the intent at least so often.
+const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
+/// A change waits so long for others to join it in one table.
+const PUBLISH_GATHER: Duration = Duration::from_millis(20);
+/// After a failure.
+const PUBLISH_RETRY: Duration = Duration::from_millis(500);
+const OPERATE_PERIOD: Duration = Duration::from_secs(1);
+const SPREAD_PERIOD: Duration = Duration::from_millis(250);
+const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
+
+/// Starts every task. They end once `stop` is true.
+pub fn start(daemon: &Arc<Daemon>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client without TLS needs nothing of the system");
+    tasks.spawn(publishing(Arc::clone(daemon), stop.clone()));
+    tasks.spawn(operate::operating(Arc::clone(daemon), stop.clone()));
+    tasks.spawn(spreading(Arc::clone(daemon), stop.clone()));
+    tasks.spawn(housekeeping(Arc::clone(daemon), stop.clone()));
+    tasks.spawn(observe::observing_proxies(
+        Arc::clone(daemon),
+        client.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(observe::observing_cells(
+        Arc::clone(daemon),
+        client,
+        stop.clone(),
+    ));
+    tasks
+}
+
+/// Waits for the period or a wake-up; true when the daemon stops.
+async fn pause(period: Duration, wake: Option<&Notify>, stop: &mut watch::Receiver<bool>) -> bool {
+    let woken = async {
+        match wake {
+            Some(wake) => wake.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = sleep(period) => {}
+        () = woken => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    *stop.borrow()
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    daemon: &Arc<Daemon>,
+    work: impl FnOnce(&Daemon) -> T + Send + 'static,
+) -> Option<T> {
+    let daemon = Arc::clone(daemon);
+    match tokio::task::spawn_blocking(move || work(&daemon)).await {
+        Ok(result) => Some(result),
+        Err(error) => {
+            error!(%error, "a task failed; it is tried again");
+            None
+        }
+    }
+}
+
+/// Keeps the table file what is intended.
+async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let outcome = blocking(&daemon, publish_once).await;
+        let period = match outcome {
+            Some(Outcome::Current | Outcome::Published(_)) => PUBLISH_PERIOD,
+            Some(Outcome::Blocked) | None => PUBLISH_RETRY,
+        };
+        if pause(period, Some(&daemon.wake.publish), &mut stop).await
+            || pause(PUBLISH_GATHER, None, &mut stop).await
+        {
+            return;
+        }
+    }
+}
+
+/// One look of the publisher, and what is to be told of it.
+fn publish_once(daemon: &Daemon) -> Outcome {
+    let before = daemon.publisher.status();
+    let outcome = daemon.publisher.publish();
+    let status = daemon.publisher.status();
+    let now = clock::now_ms();
+    if let Outcome::Published(generation) = outcome {
+        daemon.metrics.tables_published.inc();
+        let detail = serde_json::json!({ "generation": generation, "digest": status.digest });
+        daemon.events.add(now, "table.published", "table", detail);
+    }
+    if status.blocked != before.blocked {
+        let (kind, detail) = match &status.blocked {
+            Some(blocked) => (
+                "table.blocked",
+                serde_json::json!({ "reason": blocked.to_string() }),
+            ),
+            None => ("table.unblocked", serde_json::json!({})),
+        };
+        daemon.events.add(now, kind, "table", detail);
+    }
+    let is_blocked = !matches!(status.blocked, None | Some(Blocked::NoTable));
+    daemon.metrics.publish_blocked.set(i64::from(is_blocked));
+    let generation = status.generation.unwrap_or(0);
+    daemon.metrics.table_generation.set(as_gauge(generation));
+    end_allowed_move(daemon);
+    outcome
+}
+
+/// Once every proxy has the table that was allowed to move more, the limits hold again.
+fn end_allowed_move(daemon: &Daemon) {
+    let Ok(meta) = daemon.store.read(|read| read.meta()) else {
+        return;
+    };
+    let published = daemon.publisher.status().generation.unwrap_or(0);
+    let is_out = meta.move_allowed > 0 && published >= meta.move_allowed;
+    if is_out
+        && daemon.observed.seen().all_have(meta.move_allowed)
+        && let Err(error) = daemon.store.end_allowed_move(meta.move_allowed)
+    {
+        error!(%error, "an allowed move cannot be ended");
+    }
+}
+
+/// Gives the slots their first owners once the cells have settled.
+async fn spreading(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
+    loop {
+        match blocking(&daemon, spread_when_settled).await {
+            Some(Ok(true)) => return,
+            Some(Ok(false)) | None => {}
+            Some(Err(error)) => error!(%error, "the slots cannot be spread"),
+        }
+        if pause(SPREAD_PERIOD, None, &mut stop).await {
+            return;
+        }
+    }
+}
+
+/// True when the slots have owners.
+fn spread_when_settled(daemon: &Daemon) -> Result<bool, Refusal> {
+    let (slots, cells) = daemon
+        .store
+        .read(|read| -> Result<_, Refusal> { Ok((read.slots()?, read.cells()?)) })?;
+    if !slots.is_unassigned() {
+        return Ok(true);
+    }
+    let rules = &daemon.config.cells;
+    let is_on_its_way =
+        |state: CellState| matches!(state, CellState::Provisioning | CellState::Warming);
+    let active = cells.iter().filter(|cell| cell.state.takes_tenants());
+    if active.count() < rules.first_table_cells.max(1)
+        || cells.iter().any(|cell| is_on_its_way(cell.state))
+    {
+        return Ok(false);
+    }
+    let newest = cells.iter().map(|cell| cell.state_since_ms).max();
+    let quiet_ms = clock::now_ms() - newest.unwrap_or(0);
+    if u128::try_from(quiet_ms).unwrap_or(0) < rules.first_table_settle.as_millis() {
+        return Ok(false);
+    }
+    let spread = daemon.change(&Request::of_daemon("spread"), |write| {
+        slots::spread_first(write).map(|_| ())
+    });
+    match spread {
+        Ok(_) | Err(Refusal::SlotsAssigned) => Ok(true),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Forgets what is no longer needed.
+async fn housekeeping(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let forgotten = blocking(&daemon, |daemon| {
+            daemon.store.forget_old_answers(clock::now_ms())
+        })
+        .await;
+        match forgotten {
+            Some(Ok(count)) => debug!(count, "old answers to idempotency keys forgotten"),
+            Some(Err(error)) => error!(%error, "old answers cannot be forgotten"),
+            None => {}
+        }
+        if pause(HOUSEKEEPING_PERIOD, None, &mut stop).await {
+            return;
+        }
+    }
+}

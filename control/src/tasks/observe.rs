@@ -1,0 +1,280 @@
+//! The looks at proxies and cells, at a constant rate.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use cellgate_table::CellId;
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{blocking, pause};
+use crate::{
+    change::cells,
+    clock,
+    daemon::Daemon,
+    metrics::as_gauge,
+    model::{Cell, CellState},
+    observe::{
+        CellSight, ErrorShare, Looked, ProxySight, ProxyState, Signal, cells::look, proxies::ask,
+        suspicion,
+    },
+    refusal::Refusal,
+    store::Request,
+};
+
+/// Failed looks in a row from which an endpoint counts as failing.
+const FAILING_LOOKS: u32 = 3;
+
+/// Asks every proxy how it is, at once.
+pub(super) async fn observing_proxies(
+    daemon: Arc<Daemon>,
+    client: reqwest::Client,
+    mut stop: watch::Receiver<bool>,
+) {
+    let config = daemon.config.observe;
+    loop {
+        let mut looks = JoinSet::new();
+        for proxy in daemon.config.proxies.clone() {
+            let client = client.clone();
+            looks.spawn(async move {
+                let looked = ask(&client, &proxy, config.timeout).await;
+                (proxy, looked)
+            });
+        }
+        while let Some(looked) = looks.join_next().await {
+            let Ok((proxy, looked)) = looked else {
+                continue;
+            };
+            take_in_proxy(&daemon, &proxy.name, proxy.admin, looked);
+        }
+        if pause(config.interval, None, &mut stop).await {
+            return;
+        }
+    }
+}
+
+fn take_in_proxy(
+    daemon: &Daemon,
+    name: &str,
+    admin: SocketAddr,
+    looked: Result<crate::observe::proxies::Answers, String>,
+) {
+    let now = clock::now_ms();
+    let published = daemon.publisher.status().generation;
+    let window = i64::try_from(daemon.config.observe.window.as_millis()).unwrap_or(i64::MAX);
+    let (before, after) = {
+        let mut seen = daemon.observed.seen();
+        let sight = seen.proxies.entry(name.to_owned()).or_default();
+        sight.admin = admin.to_string();
+        let before = (sight.state, sight.generation, sight.refusal.clone());
+        sight.see(looked, published, now, window);
+        (before, sight.clone())
+    };
+    let is_up = i64::from(after.state == ProxyState::Reachable);
+    let metrics = &daemon.metrics;
+    metrics.proxy_up.with_label_values(&[name]).set(is_up);
+    metrics
+        .proxy_generation
+        .with_label_values(&[name])
+        .set(as_gauge(after.generation.unwrap_or(0)));
+    tell_proxy(daemon, name, &before, &after);
+}
+
+fn tell_proxy(
+    daemon: &Daemon,
+    name: &str,
+    before: &(ProxyState, Option<u64>, Option<String>),
+    after: &ProxySight,
+) {
+    let now = clock::now_ms();
+    if after.state != before.0 {
+        let kind = match after.state {
+            ProxyState::Reachable => "proxy.reachable",
+            ProxyState::Unreachable | ProxyState::Unknown => "proxy.unreachable",
+        };
+        let detail = json!({ "admin": after.admin, "error": after.error });
+        daemon.events.add(now, kind, name, detail);
+    }
+    if after.generation != before.1 {
+        let detail = json!({ "generation": after.generation, "source": after.source });
+        daemon.events.add(now, "proxy.generation", name, detail);
+        // Somebody may wait for all proxies to have it.
+        daemon.wake.operate.notify_one();
+    }
+    if after.refusal.is_some() && after.refusal != before.2 {
+        let detail = json!({ "error": after.refusal });
+        daemon.events.add(now, "proxy.refused_table", name, detail);
+    }
+}
+
+/// Looks at every endpoint of every cell, at once, and draws what follows: warming cells become active or fail, and some
+/// look suspicious.
+pub(super) async fn observing_cells(
+    daemon: Arc<Daemon>,
+    client: reqwest::Client,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let cells = blocking(&daemon, |daemon| daemon.store.read(|read| read.cells())).await;
+        if let Some(Ok(cells)) = cells {
+            look_at(&daemon, &client, &cells).await;
+            let known = cells.clone();
+            blocking(&daemon, move |daemon| end_warming(daemon, &known)).await;
+            tell_cells(&daemon, &cells);
+        }
+        if pause(daemon.config.observe.interval, None, &mut stop).await {
+            return;
+        }
+    }
+}
+
+async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
+    let mut looks = JoinSet::new();
+    for cell in cells.iter().filter(|cell| cell.state.is_running()) {
+        for endpoint in &cell.settings.endpoints {
+            let (client, check) = (client.clone(), cell.settings.health_check.clone());
+            let (id, address) = (cell.id.clone(), endpoint.address);
+            looks.spawn(async move {
+                let outcome = look(&client, address, check.as_ref()).await;
+                (id, address, outcome)
+            });
+        }
+    }
+    let mut outcomes: BTreeMap<CellId, Vec<Looked>> = BTreeMap::new();
+    while let Some(looked) = looks.join_next().await {
+        if let Ok((id, address, outcome)) = looked {
+            outcomes.entry(id).or_default().push((address, outcome));
+        }
+    }
+    let now = clock::now_ms();
+    let mut seen = daemon.observed.seen();
+    seen.cells.retain(|id, _| outcomes.contains_key(id));
+    for (id, mut looked) in outcomes {
+        looked.sort_by_key(|(address, _)| *address);
+        seen.cells.entry(id).or_default().see(looked, now);
+    }
+}
+
+/// A warming cell becomes active once it has shown itself to be well, and fails if it has not in time.
+fn end_warming(daemon: &Daemon, cells: &[Cell]) {
+    let rules = &daemon.config.cells;
+    for cell in cells.iter().filter(|cell| cell.state == CellState::Warming) {
+        let (is_well, complaint) = {
+            let seen = daemon.observed.seen();
+            let sight = seen.cells.get(&cell.id);
+            (
+                sight.is_some_and(|sight| sight.is_well(rules.warm_checks)),
+                sight.and_then(CellSight::complaint),
+            )
+        };
+        let waited = clock::now_ms() - cell.state_since_ms;
+        let is_late = u128::try_from(waited).unwrap_or(0) > rules.warming_limit.as_millis();
+        let outcome = match (is_well, is_late) {
+            (true, _) => Ok(()),
+            (false, true) => Err(format!(
+                "not well within {} ms: {}",
+                rules.warming_limit.as_millis(),
+                complaint.as_deref().unwrap_or("no endpoint was seen")
+            )),
+            (false, false) => continue,
+        };
+        let changed: Result<_, Refusal> = daemon.change(&Request::of_daemon("observe"), |write| {
+            cells::warmed(write, &cell.id, outcome)
+        });
+        if let Err(error) = changed {
+            tracing::error!(cell = %cell.id, %error, "a warming cell cannot be noted");
+        }
+    }
+}
+
+/// Suspects, gauges, events.
+fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
+    let suspects = find_suspects(daemon, cells);
+    let before = std::mem::replace(&mut daemon.observed.seen().suspects, suspects.clone());
+    let now = clock::now_ms();
+    for (id, signals) in &suspects {
+        if !before.contains_key(id) {
+            tracing::warn!(cell = %id, ?signals, "several signals speak against a cell");
+            let detail = json!({ "signals": signals });
+            daemon.events.add(now, "cell.suspect", id.as_str(), detail);
+        }
+    }
+    for id in before.keys().filter(|id| !suspects.contains_key(*id)) {
+        daemon
+            .events
+            .add(now, "cell.recovered", id.as_str(), json!({}));
+    }
+    let metrics = &daemon.metrics;
+    for state in CellState::ALL {
+        let count = cells.iter().filter(|cell| cell.state == state).count();
+        metrics
+            .cells
+            .with_label_values(&[state.as_str()])
+            .set(as_gauge(count as u64));
+    }
+    for cell in cells {
+        let labels = [cell.id.as_str()];
+        if cell.state == CellState::Removed {
+            // A series that is not there is as good as removed.
+            let _ = metrics.cell_tenants.remove_label_values(&labels);
+            let _ = metrics.cell_suspect.remove_label_values(&labels);
+            continue;
+        }
+        metrics
+            .cell_tenants
+            .with_label_values(&labels)
+            .set(as_gauge(cell.tenants));
+        metrics
+            .cell_suspect
+            .with_label_values(&labels)
+            .set(i64::from(suspects.contains_key(&cell.id)));
+    }
+    if let Ok(meta) = daemon.store.read(|read| read.meta()) {
+        metrics.generation.set(as_gauge(meta.generation));
+    }
+}
+
+fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal>> {
+    let seen = daemon.observed.seen();
+    let errors = |id: &CellId| {
+        seen.proxies
+            .values()
+            .filter(|proxy| proxy.state == ProxyState::Reachable)
+            .map(|proxy| proxy.samples.of(id.as_str()))
+            .fold(ErrorShare::default(), ErrorShare::plus)
+    };
+    let shares: Vec<(&CellId, ErrorShare)> = cells
+        .iter()
+        .filter(|cell| cell.state.is_in_table())
+        .map(|cell| (&cell.id, errors(&cell.id)))
+        .collect();
+    let mut suspects = BTreeMap::new();
+    for (id, errors) in &shares {
+        let sight = seen.cells.get(*id);
+        let speaking = seen
+            .proxies
+            .values()
+            .filter(|proxy| proxy.state == ProxyState::Reachable)
+            .filter_map(|proxy| proxy.cells.get(id.as_str()));
+        let (mut proxies, mut proxies_unhealthy) = (0, 0);
+        for cell in speaking {
+            proxies += 1;
+            proxies_unhealthy += usize::from(cell.healthy * 2 <= cell.endpoints);
+        }
+        let evidence = crate::observe::Evidence {
+            endpoints: sight.map_or(0, |sight| sight.endpoints.len()),
+            failing: sight.map_or(0, |sight| sight.failing(FAILING_LOOKS)),
+            proxies,
+            proxies_unhealthy,
+            errors: *errors,
+        };
+        let siblings: Vec<ErrorShare> = shares
+            .iter()
+            .filter(|(other, _)| other != id)
+            .map(|(_, share)| *share)
+            .collect();
+        if let Some(signals) = suspicion(&evidence, &siblings) {
+            suspects.insert((*id).clone(), signals);
+        }
+    }
+    suspects
+}

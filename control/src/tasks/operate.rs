@@ -1,0 +1,243 @@
+//! Has providers do what was asked of them, and looks after what they made.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use cellgate_table::CellId;
+use tokio::{sync::watch, task::JoinSet};
+use tracing::{debug, error, info, warn};
+
+use super::{OPERATE_PERIOD, blocking, pause};
+use crate::{
+    change::cells,
+    clock,
+    daemon::Daemon,
+    model::{Cell, CellState},
+    provider::{Described, Failed, Job, Provider},
+    refusal::{Refusal, StorageError},
+    store::{Operation, Request},
+};
+
+/// Operations at work at once.
+const AT_WORK_MAX: usize = 16;
+
+/// Cells that somebody is at work on, and when each was described last.
+#[derive(Debug, Default)]
+struct Desk {
+    busy: Mutex<BTreeSet<CellId>>,
+    described: Mutex<BTreeMap<CellId, Instant>>,
+}
+
+/// What there is to do.
+struct Work {
+    operations: Vec<Operation>,
+    cells: Vec<Cell>,
+}
+
+pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
+    let desk = Arc::new(Desk::default());
+    let mut at_work = JoinSet::new();
+    loop {
+        let work = blocking(&daemon, find_work).await;
+        if let Some(Ok(work)) = work {
+            for operation in work.operations {
+                begin(&daemon, &desk, &mut at_work, operation, &work.cells);
+            }
+            for cell in work.cells {
+                look_after(&daemon, &desk, &mut at_work, cell);
+            }
+        }
+        // Those that have ended are cleared away.
+        while at_work.try_join_next().is_some() {}
+        if pause(OPERATE_PERIOD, Some(&daemon.wake.operate), &mut stop).await {
+            return;
+        }
+    }
+}
+
+fn find_work(daemon: &Daemon) -> Result<Work, StorageError> {
+    daemon.store.read(|read| {
+        Ok(Work {
+            operations: read.open_operations()?,
+            cells: read.cells()?,
+        })
+    })
+}
+
+fn begin(
+    daemon: &Arc<Daemon>,
+    desk: &Arc<Desk>,
+    at_work: &mut JoinSet<()>,
+    operation: Operation,
+    cells: &[Cell],
+) {
+    let Some(cell) = cells.iter().find(|cell| cell.id == operation.cell) else {
+        return;
+    };
+    if at_work.len() >= AT_WORK_MAX || is_named(daemon, &operation) || !desk.take(&cell.id) {
+        return;
+    }
+    let (daemon, desk, cell) = (Arc::clone(daemon), Arc::clone(desk), cell.clone());
+    at_work.spawn(async move {
+        carry_out(&daemon, &operation, &cell).await;
+        desk.put_back(&cell.id);
+        daemon.wake.operate.notify_one();
+    });
+}
+
+/// A cell is taken down only once nobody can send requests to it: no published table names it, and no proxy has one that
+/// does.
+fn is_named(daemon: &Daemon, operation: &Operation) -> bool {
+    if operation.verb != "remove" {
+        return false;
+    }
+    let published = daemon.publisher.published().is_some_and(|(_, bytes)| {
+        cellgate_table::parse(&bytes).is_ok_and(|table| table.index_of(&operation.cell).is_some())
+    });
+    if published {
+        debug!(cell = %operation.cell, "a cell waits to be taken down: the table names it");
+        return true;
+    }
+    let seen = daemon.observed.seen();
+    let Some(proxy) = seen.who_names(&operation.cell) else {
+        return false;
+    };
+    debug!(cell = %operation.cell, proxy, "a cell waits to be taken down: a proxy names it");
+    true
+}
+
+async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
+    let id = operation.id.clone();
+    let begun = blocking(daemon, move |daemon| {
+        daemon.store.begin_operation(&id, clock::now_ms())
+    })
+    .await;
+    if !matches!(begun, Some(Ok(()))) {
+        error!(operation = operation.id, "an operation cannot be begun");
+        return;
+    }
+    info!(cell = %cell.id, operation = operation.id, verb = operation.verb, "asking the provider");
+    let job = Job::new(&operation.id, cell);
+    let outcome = match (daemon.providers.get(&cell.provider), &*operation.verb) {
+        (Some(provider), "provision") => provider.provision(&job).await,
+        (Some(provider), _) => provider.remove(&job).await.map(|output| Described {
+            output,
+            ..Described::default()
+        }),
+        (None, _) => Err(Failed {
+            error: format!(
+                "the configuration has no provider `{}` any more",
+                cell.provider
+            ),
+            output: String::new(),
+        }),
+    };
+    if let Err(failed) = &outcome {
+        warn!(cell = %cell.id, error = failed.error, "a provider failed");
+    }
+    let (id, verb) = (operation.id.clone(), operation.verb.clone());
+    let noted = blocking(daemon, move |daemon| {
+        daemon.change(&Request::of_daemon("operate"), |write| match outcome {
+            Err(failed) => cells::provider_failed(write, &id, &failed.output, &failed.error),
+            Ok(described) if verb == "provision" => {
+                cells::provisioned(write, &id, described.endpoints, &described.output)
+            }
+            Ok(described) => cells::taken_down(write, &id, &described.output),
+        })
+    })
+    .await;
+    if let Some(Err(error)) = noted {
+        error!(operation = operation.id, %error, "the end of an operation cannot be noted");
+    }
+}
+
+/// Processes that ended are started anew, and cells of programs are described now and then.
+fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>, cell: Cell) {
+    if !cell.state.is_running() || cell.state_reason.is_some() && cell.state == CellState::Drained {
+        return;
+    }
+    let Some(provider) = daemon.providers.get(&cell.provider) else {
+        return;
+    };
+    if let Provider::Exec(exec) = provider {
+        let mut described = desk
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = described
+            .entry(cell.id.clone())
+            .or_insert_with(Instant::now);
+        if last.elapsed() < exec.describe_interval() {
+            return;
+        }
+        *last = Instant::now();
+    }
+    if at_work.len() >= AT_WORK_MAX || !desk.take(&cell.id) {
+        return;
+    }
+    let (daemon, desk) = (Arc::clone(daemon), Arc::clone(desk));
+    at_work.spawn(async move {
+        let described = describe(&daemon, &cell).await;
+        match described {
+            Ok(described) => note_description(&daemon, &cell, described).await,
+            Err(failed) => {
+                warn!(cell = %cell.id, error = failed.error, "a cell cannot be looked after");
+            }
+        }
+        desk.put_back(&cell.id);
+    });
+}
+
+async fn describe(daemon: &Daemon, cell: &Cell) -> Result<Described, Failed> {
+    let job = Job::new(&format!("{}-describe", cell.id), cell);
+    match &daemon.providers[&cell.provider] {
+        Provider::Process(process) => Ok(Described {
+            endpoints: vec![process.tend(&job)?],
+            ..Described::default()
+        }),
+        Provider::Exec(exec) => exec.describe(&job).await,
+    }
+}
+
+async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Described) {
+    let is_same = cell.settings.spec().endpoints == described.endpoints;
+    let usage = described
+        .usage
+        .filter(|usage| *usage != cell.usage.to_map());
+    if is_same && usage.is_none() {
+        return;
+    }
+    let id = cell.id.clone();
+    let noted = blocking(daemon, move |daemon| {
+        daemon.change(
+            &Request::of_daemon("operate"),
+            |write| -> Result<(), Refusal> {
+                cells::readdress(write, &id, described.endpoints)?;
+                if let Some(usage) = &usage {
+                    cells::report_usage(write, &id, usage)?;
+                }
+                Ok(())
+            },
+        )
+    })
+    .await;
+    if let Some(Err(error)) = noted {
+        warn!(cell = %cell.id, %error, "what a provider says of a cell is not taken");
+    }
+}
+
+impl Desk {
+    /// False when somebody is at work on the cell already.
+    fn take(&self, cell: &CellId) -> bool {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.insert(cell.clone())
+    }
+
+    fn put_back(&self, cell: &CellId) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.remove(cell);
+    }
+}
