@@ -9,7 +9,9 @@
     reason = "a method of `Read<'_>` is not general enough to stand in the place of `|read| read.method()`"
 )]
 
+pub mod api;
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
@@ -21,5 +23,6 @@ pub mod plan;
 pub mod provider;
 pub mod publish;
 pub mod refusal;
+pub mod run;
 pub mod store;
 pub mod tasks;

@@ -1,0 +1,159 @@
+//! `/v1/proxies`, `/v1/events` and `/v1/audit`.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    answer::{Answer, read},
+    caller::Params,
+    problem::Problem,
+    stream,
+    view::{AuditView, ProxyView},
+};
+use crate::{events::Event, observe::ProxySight, store::AuditFilter};
+
+const LINES_MAX: usize = 1_000;
+const LINES_DEFAULT: usize = 100;
+
+/// The proxies that are watched.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProxyList {
+    /// The generation of the table that they should have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_generation: Option<u64>,
+    proxies: Vec<ProxyView>,
+}
+
+/// Events, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventList {
+    events: Vec<Event>,
+}
+
+/// Lines of the audit log, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AuditList {
+    entries: Vec<AuditView>,
+}
+
+/// Show which proxy has which table
+#[utoipa::path(get, path = "/v1/proxies", operation_id = "list_proxies", tag = "fleet",
+    responses((status = 200, body = ProxyList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn proxies(State(app): State<App>) -> Result<Answer, Problem> {
+    read(&app, |daemon, _| {
+        let published = daemon.publisher.status().generation;
+        let seen = daemon.observed.seen();
+        let view = |config: &crate::config::ProxyConfig| match seen.proxies.get(&config.name) {
+            Some(sight) => ProxyView::of(&config.name, sight, published),
+            None => {
+                let unseen = ProxySight {
+                    admin: config.admin.to_string(),
+                    state_since_ms: daemon.started_ms,
+                    ..ProxySight::default()
+                };
+                ProxyView::of(&config.name, &unseen, published)
+            }
+        };
+        Ok(ProxyList {
+            published_generation: published,
+            proxies: daemon.config.proxies.iter().map(view).collect(),
+        })
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    /// Only events behind this id. Without it the newest ones.
+    after: Option<u64>,
+    /// How many at most, 1 to 1,000. Default 100.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
+}
+
+/// List what happened, or follow it
+///
+/// With `accept: text/event-stream` the answer does not end: each event is sent as it happens, and `last-event-id` takes
+/// up where another stream ended.
+#[utoipa::path(get, path = "/v1/events", operation_id = "list_events", tag = "fleet", params(EventsQuery),
+    responses((status = 200, body = EventList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn events(
+    State(app): State<App>,
+    Params(query): Params<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let limit = lines(query.limit)?;
+    let accepts = |kind: &str| {
+        let values = headers.get_all(header::ACCEPT);
+        values
+            .iter()
+            .any(|value| value.to_str().is_ok_and(|text| text.contains(kind)))
+    };
+    if accepts("text/event-stream") {
+        let last = headers
+            .get("last-event-id")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        return Ok(stream::follow(&app, last.or(query.after)));
+    }
+    let answer = read(&app, move |daemon, _| {
+        Ok(EventList {
+            events: match query.after {
+                Some(after) => daemon.events.after(after, limit),
+                None => daemon.events.newest(limit),
+            },
+        })
+    })
+    .await?;
+    Ok(answer.into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditQuery {
+    /// Only lines about this cell or tenant, or one of the words `table`, `slots`, `tenants`.
+    subject: Option<String>,
+    /// Only lines older than this id: the smallest of the page before.
+    before: Option<u64>,
+    /// How many at most, 1 to 1,000. Default 100.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
+}
+
+/// Show who changed what, when and why
+#[utoipa::path(get, path = "/v1/audit", operation_id = "list_audit", tag = "fleet", params(AuditQuery),
+    responses((status = 200, body = AuditList), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(
+    State(app): State<App>,
+    Params(query): Params<AuditQuery>,
+) -> Result<Answer, Problem> {
+    let limit = lines(query.limit)?;
+    read(&app, move |_, read| {
+        let filter = AuditFilter {
+            subject: query.subject,
+            before: query.before,
+            after: None,
+        };
+        let entries = read.audit(&filter, limit)?;
+        Ok(AuditList {
+            entries: entries.into_iter().map(AuditView::of).collect(),
+        })
+    })
+    .await
+}
+
+fn lines(limit: Option<usize>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(LINES_DEFAULT);
+    if (1..=LINES_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::bad_request(format!(
+        "limit is {limit}, not 1 to {LINES_MAX}"
+    )))
+}

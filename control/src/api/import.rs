@@ -1,0 +1,370 @@
+//! Tenants in bulk, in and out: lines of JSON, or CSV.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    answer::{Answer, change},
+    caller::{Asked, Lines, Params},
+    problem::Problem,
+    view::TenantView,
+};
+use crate::{
+    change::tenants::{self, NewTenant},
+    refusal::{Refusal, StorageError},
+    store::TenantFilter,
+};
+
+/// Tenants of one request. A larger file is sent in pieces, each of them a change of its own.
+const LINES_MAX: usize = 50_000;
+/// Wrong lines that are told one by one.
+const PROBLEMS_MAX: usize = 100;
+/// Tenants read at once for an export.
+const PAGE: usize = 5_000;
+/// Pages that may wait for a slow reader.
+const PAGES_WAITING: usize = 2;
+/// Between two aliases in a field of CSV. No key that comes in a header can hold it.
+const ALIAS_SEPARATOR: char = '|';
+
+/// What became of the lines.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Imported {
+    /// How many tenants were named.
+    tenants: usize,
+    /// How many of them, or of their aliases, are new.
+    new: usize,
+    /// How many of them live in each cell.
+    cells: std::collections::BTreeMap<String, usize>,
+}
+
+/// A line of CSV.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    key: String,
+    #[serde(default)]
+    cell: Option<String>,
+    #[serde(default)]
+    pin: Option<bool>,
+    #[serde(default)]
+    rejected: Option<bool>,
+    /// With `|` in between.
+    #[serde(default)]
+    aliases: Option<String>,
+}
+
+/// Register many tenants, all of them or none
+///
+/// `application/x-ndjson`: a tenant per line, as for `POST /v1/tenants`. `text/csv`: with a header line; columns `key`,
+/// `cell`, `pin`, `rejected`, `aliases` (with `|` in between), of which only `key` has to be there.
+#[utoipa::path(post, path = "/v1/import/tenants", operation_id = "import_tenants", tag = "tenants",
+    request_body(content = String, content_type = "application/x-ndjson"),
+    params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
+    responses((status = 200, body = Imported), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn import(State(app): State<App>, asked: Asked<Lines>) -> Result<Answer, Problem> {
+    let Lines { bytes, is_csv } = asked.body;
+    let (batch, lines) = if is_csv {
+        read_csv(&bytes)?
+    } else {
+        read_ndjson(&bytes)?
+    };
+    if batch.is_empty() {
+        return Err(Problem::bad_request("there is no tenant in the body"));
+    }
+    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        let registered =
+            tenants::register(write, &batch, &daemon.rules).map_err(|(at, refusal)| {
+                let line = lines.get(at).copied().unwrap_or(0);
+                in_line(line, refusal)
+            })?;
+        tenants::check_table_limits(write.read())?;
+        let mut cells = std::collections::BTreeMap::new();
+        for tenant in &registered.tenants {
+            *cells.entry(tenant.cell.to_string()).or_insert(0) += 1;
+        }
+        Ok(Imported {
+            tenants: registered.tenants.len(),
+            new: registered.new,
+            cells,
+        })
+    })
+    .await
+}
+
+/// Says in which line the trouble is, where a refusal can.
+fn in_line(line: usize, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::NoCapacity(_) | Refusal::Storage(_) | Refusal::MovesTooMuch(_) => refusal,
+        other => Refusal::bad_input(
+            &format!("line {line}"),
+            other.to_string(),
+            "mend this line; none of the lines was taken",
+        ),
+    }
+}
+
+type Batch = (Vec<NewTenant>, Vec<usize>);
+
+fn read_ndjson(bytes: &Bytes) -> Result<Batch, Problem> {
+    let mut batch = Vec::new();
+    let mut lines = Vec::new();
+    let mut wrong = Vec::new();
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match serde_json::from_slice(line) {
+            Ok(tenant) => {
+                batch.push(tenant);
+                lines.push(at + 1);
+            }
+            Err(error) => wrong.push((at + 1, error.to_string())),
+        }
+        check_count(batch.len())?;
+    }
+    finish(batch, lines, &wrong)
+}
+
+fn read_csv(bytes: &Bytes) -> Result<Batch, Problem> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::None)
+        .from_reader(&bytes[..]);
+    let mut batch = Vec::new();
+    let mut lines = Vec::new();
+    let mut wrong = Vec::new();
+    for (at, row) in reader.deserialize::<Row>().enumerate() {
+        match row {
+            Ok(row) => {
+                batch.push(row.tenant());
+                // Behind the header line; a quoted field may hold line ends, which no key may.
+                lines.push(at + 2);
+            }
+            Err(error) => {
+                let line = error.position().map_or(at as u64 + 2, csv::Position::line);
+                let line = usize::try_from(line).unwrap_or(at + 2);
+                wrong.push((line, error.to_string()));
+            }
+        }
+        check_count(batch.len())?;
+    }
+    finish(batch, lines, &wrong)
+}
+
+fn check_count(count: usize) -> Result<(), Problem> {
+    if count <= LINES_MAX {
+        return Ok(());
+    }
+    let detail = format!("there are more than {LINES_MAX} tenants in the body");
+    Err(
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+            .hint("send it in pieces, as `cellctl tenant import` does"),
+    )
+}
+
+fn finish(
+    batch: Vec<NewTenant>,
+    lines: Vec<usize>,
+    wrong: &[(usize, String)],
+) -> Result<Batch, Problem> {
+    if wrong.is_empty() {
+        return Ok((batch, lines));
+    }
+    let detail = format!(
+        "{} lines cannot be read; none of the lines was taken",
+        wrong.len()
+    );
+    let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_input", detail);
+    problem.problems = wrong
+        .iter()
+        .take(PROBLEMS_MAX)
+        .map(|(line, message)| serde_json::json!({ "line": line, "message": message }))
+        .collect();
+    Err(problem)
+}
+
+impl Row {
+    fn tenant(self) -> NewTenant {
+        let aliases = self.aliases.unwrap_or_default();
+        NewTenant {
+            key: self.key,
+            cell: self.cell.filter(|cell| !cell.is_empty()),
+            pin: self.pin.unwrap_or(false),
+            rejected: self.rejected.unwrap_or(false),
+            aliases: aliases
+                .split(ALIAS_SEPARATOR)
+                .filter(|alias| !alias.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+
+    fn of(tenant: &NewTenant) -> Self {
+        Self {
+            key: tenant.key.clone(),
+            cell: tenant.cell.clone(),
+            pin: Some(tenant.pin),
+            rejected: Some(tenant.rejected),
+            aliases: Some(tenant.aliases.join(&ALIAS_SEPARATOR.to_string())),
+        }
+    }
+}
+
+/// As what to export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ExportFormat {
+    /// A tenant per line, as an import takes it.
+    #[default]
+    Ndjson,
+    /// With a header line, as an import takes it.
+    Csv,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExportQuery {
+    #[serde(default)]
+    #[param(inline)]
+    format: ExportFormat,
+}
+
+/// Export all tenants, in a form that an import takes
+///
+/// Read in pages, so that a change meanwhile may be in it or not; no tenant is missing that was there all the time.
+#[utoipa::path(get, path = "/v1/export/tenants", operation_id = "export_tenants", tag = "tenants", params(ExportQuery),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn export(
+    State(app): State<App>,
+    Params(query): Params<ExportQuery>,
+) -> Result<Response, Problem> {
+    let (pages, receiver) = mpsc::channel(PAGES_WAITING);
+    let is_csv = query.format == ExportFormat::Csv;
+    tokio::task::spawn_blocking(move || {
+        let sent = write_pages(&app, is_csv, &pages);
+        if let Err(error) = sent {
+            tracing::error!(%error, "an export broke off");
+            // The reader sees that the body has no proper end.
+            let _ = pages.blocking_send(Err(std::io::Error::other("the database failed")));
+        }
+    });
+    let kind = if is_csv {
+        "text/csv; charset=utf-8"
+    } else {
+        "application/x-ndjson"
+    };
+    let body = Body::from_stream(ReceiverStream::new(receiver));
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+fn write_pages(
+    app: &App,
+    is_csv: bool,
+    pages: &mpsc::Sender<std::io::Result<Bytes>>,
+) -> Result<(), StorageError> {
+    let mut filter = TenantFilter::default();
+    let mut is_first = true;
+    loop {
+        let (mut tenants, has_more) = app.store.read(|read| -> Result<_, StorageError> {
+            let page = read.tenants(&filter, PAGE)?;
+            let mut tenants = Vec::with_capacity(page.tenants.len());
+            for tenant in &page.tenants {
+                let aliases = read.aliases_of(&tenant.key)?;
+                let view = TenantView::of(tenant);
+                tenants.push(NewTenant {
+                    key: view.key,
+                    cell: Some(view.cell),
+                    pin: tenant.placed_by == crate::model::PlacedBy::Pin,
+                    rejected: view.rejected,
+                    aliases: aliases.iter().map(ToString::to_string).collect(),
+                });
+            }
+            Ok((tenants, page.has_more))
+        })?;
+        let text = if is_csv {
+            as_csv(&tenants, is_first)
+        } else {
+            as_ndjson(&tenants)
+        };
+        if pages.blocking_send(Ok(text.into())).is_err() || !has_more {
+            return Ok(());
+        }
+        is_first = false;
+        filter.after = tenants.pop().map(|tenant| tenant.key);
+    }
+}
+
+fn as_ndjson(tenants: &[NewTenant]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for tenant in tenants {
+        serde_json::to_writer(&mut text, tenant).expect("writing to memory never fails");
+        text.push(b'\n');
+    }
+    text
+}
+
+fn as_csv(tenants: &[NewTenant], with_header: bool) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new()
+        .has_headers(false)
+        .from_writer(Vec::new());
+    if with_header {
+        let written = writer.write_record(["key", "cell", "pin", "rejected", "aliases"]);
+        written.expect("writing to memory never fails");
+    }
+    for tenant in tenants {
+        let written = writer.serialize(Row::of(tenant));
+        written.expect("writing to memory never fails");
+    }
+    writer
+        .into_inner()
+        .unwrap_or_else(|_| unreachable!("writing to memory never fails"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_both_ways() {
+        let tenants = [
+            NewTenant {
+                key: "acme, inc \"x\"".to_owned(),
+                cell: Some("eu-1".to_owned()),
+                pin: true,
+                rejected: false,
+                aliases: vec!["a".to_owned(), "b".to_owned()],
+            },
+            NewTenant {
+                key: " spaced ".to_owned(),
+                ..NewTenant::default()
+            },
+        ];
+        let (read, lines) = read_ndjson(&as_ndjson(&tenants).into()).unwrap();
+        assert_eq!((&read[..], &lines[..]), (&tenants[..], &[1, 2][..]));
+        let (read, lines) = read_csv(&as_csv(&tenants, true).into()).unwrap();
+        assert_eq!((&read[..], &lines[..]), (&tenants[..], &[2, 3][..]));
+        let (read, _) = read_csv(&Bytes::from_static(b"key\nacme\nglobex\n")).unwrap();
+        assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn every_wrong_line_is_named() {
+        let text = b"{\"key\":\"a\"}\nnonsense\n\n{\"key\":\"b\",\"x\":1}\n";
+        let problem = read_ndjson(&Bytes::from_static(text)).unwrap_err();
+        let lines: Vec<_> = problem.problems.iter().map(|one| &one["line"]).collect();
+        assert_eq!(lines, [2, 4]);
+        let text = b"key,pin\na,true\nb,perhaps\nc\n";
+        let problem = read_csv(&Bytes::from_static(text)).unwrap_err();
+        let lines: Vec<_> = problem.problems.iter().map(|one| &one["line"]).collect();
+        assert_eq!(lines, [3, 4]);
+    }
+}

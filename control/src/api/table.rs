@@ -1,0 +1,376 @@
+//! `/v1/slots`, `/v1/plan` and `/v1/table`.
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use cellgate_table::diff::{Diff, diff as compare};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    answer::{Answer, change, in_background, read},
+    caller::{Asked, At, Json, Nothing, Params},
+    cells::MoveBody,
+    problem::Problem,
+    view::KeptTableView,
+};
+use crate::{
+    change::{Fleet, MoveWord, restore, slots as change_slots},
+    clock::rfc3339,
+    daemon::Daemon,
+    model::SlotMap,
+    plan::{Plan, rebalance, targets},
+    publish::Blocked,
+    refusal::{Refusal, StorageError},
+    store::Read,
+};
+
+/// Who owns the slots.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SlotsView {
+    seed: u64,
+    slots: u32,
+    cells: Vec<SlotShare>,
+}
+
+/// The slots of one cell.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SlotShare {
+    cell: String,
+    count: u32,
+    /// How many an even fleet would give it.
+    target: u32,
+    /// As a table writes them.
+    ranges: Vec<String>,
+}
+
+/// The table in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TableView {
+    /// The number of the last change of intent.
+    intent_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    path: String,
+    /// The table says all that is intended.
+    current: bool,
+    /// Why nothing newer is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<Blocked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_because: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_since: Option<String>,
+    /// The last change whose table may move more than the limits allow, until every proxy has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    move_allowed_at: Option<u64>,
+    /// Every proxy that answers has it.
+    everywhere: bool,
+}
+
+/// The tables that are kept, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TableHistory {
+    tables: Vec<KeptTableView>,
+}
+
+/// Words that let a blocked table out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishBody {
+    /// It may move more than the limits allow.
+    #[serde(default)]
+    allow_move: bool,
+    /// It may take the place of a table that somebody else wrote.
+    #[serde(default)]
+    overwrite: bool,
+}
+
+/// Which table to take up again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackBody {
+    generation: u64,
+    /// More may move at once than the limits allow.
+    #[serde(default)]
+    allow_move: bool,
+}
+
+/// What a rollback did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RolledBack {
+    /// The table that was taken up again.
+    to_generation: u64,
+    moved_slots: u32,
+    /// Tenants that live in another cell now.
+    moved_tenants: u64,
+    /// Tenants registered since, which stay where they are.
+    kept_tenants: u64,
+}
+
+/// Show who owns the slots
+#[utoipa::path(get, path = "/v1/slots", operation_id = "show_slots", tag = "table",
+    responses((status = 200, body = SlotsView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn slots(State(app): State<App>) -> Result<Answer, Problem> {
+    read(&app, |_, read| {
+        let fleet = Fleet::of(read)?;
+        Ok(slots_view(&fleet))
+    })
+    .await
+}
+
+fn slots_view(fleet: &Fleet) -> SlotsView {
+    let map: &SlotMap = &fleet.slots;
+    let takers: Vec<_> = fleet
+        .cells
+        .iter()
+        .filter(|cell| cell.state.takes_tenants())
+        .collect();
+    let capacities: Vec<_> = takers.iter().map(|cell| &cell.capacity).collect();
+    let wanted = if takers.is_empty() {
+        Vec::new()
+    } else {
+        targets(map.hash().slots(), &capacities)
+    };
+    let target = |id: &cellgate_table::CellId| {
+        let at = takers.iter().position(|cell| cell.id == *id)?;
+        wanted.get(at).copied()
+    };
+    let share = |cell: &crate::model::Cell| SlotShare {
+        cell: cell.id.to_string(),
+        count: map.count_of(&cell.id),
+        target: target(&cell.id).unwrap_or(0),
+        ranges: map
+            .runs()
+            .iter()
+            .filter(|(_, owner)| *owner == cell.id)
+            .map(|(range, _)| range.to_string())
+            .collect(),
+    };
+    SlotsView {
+        seed: map.hash().seed(),
+        slots: map.hash().slots(),
+        cells: fleet.cells.iter().map(share).collect(),
+    }
+}
+
+/// Give the slots their first owners now
+///
+/// The daemon does so by itself once the cells have settled.
+#[utoipa::path(post, path = "/v1/slots/spread", operation_id = "spread_slots", tag = "table",
+    params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
+    responses((status = 200, body = SlotsView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn spread(
+    State(app): State<App>,
+    asked: Asked<Nothing>,
+) -> Result<Answer, Problem> {
+    change(&app, StatusCode::OK, asked.request, |_, write| {
+        let fleet = change_slots::spread_first(write)?;
+        Ok(slots_view(&fleet))
+    })
+    .await
+}
+
+/// Show what a rebalance would move, what it would leave alone, and why
+#[utoipa::path(get, path = "/v1/plan", operation_id = "show_plan", tag = "table",
+    responses((status = 200, body = Plan), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn plan(State(app): State<App>) -> Result<Answer, Problem> {
+    read(&app, |_, read| {
+        let fleet = Fleet::of(read)?;
+        Ok(rebalance(&fleet.owners(), &fleet.slots))
+    })
+    .await
+}
+
+/// Carry out what the plan would move
+#[utoipa::path(post, path = "/v1/plan/apply", operation_id = "apply_plan", tag = "table", request_body = MoveBody,
+    params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
+    responses((status = 200, body = Plan), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn apply_plan(
+    State(app): State<App>,
+    asked: Asked<Json<MoveBody>>,
+) -> Result<Answer, Problem> {
+    let word = MoveWord::of(asked.body.0.allow_move);
+    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        change_slots::apply_plan(write, word, &daemon.rules)
+    })
+    .await
+}
+
+/// Show the table in force, and whether it says all that is intended
+#[utoipa::path(get, path = "/v1/table", operation_id = "show_table", tag = "table",
+    responses((status = 200, body = TableView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
+    read(&app, |daemon, read| {
+        let meta = read.meta()?;
+        let status = daemon.publisher.status();
+        let everywhere = status
+            .generation
+            .is_some_and(|generation| daemon.observed.seen().all_have(generation));
+        let blocked = status.blocked;
+        Ok(TableView {
+            intent_generation: meta.generation,
+            generation: status.generation,
+            digest: status.digest,
+            path: daemon.config.table.path.display().to_string(),
+            current: blocked.is_none() && meta.table_wanted <= status.considered,
+            blocked_because: blocked.as_ref().map(ToString::to_string),
+            hint: blocked.as_ref().map(|blocked| blocked.hint().to_owned()),
+            blocked_since: blocked.as_ref().map(|_| rfc3339(status.since_ms)),
+            blocked,
+            move_allowed_at: Some(meta.move_allowed).filter(|generation| *generation > 0),
+            everywhere,
+        })
+    })
+    .await
+}
+
+/// List the tables that are kept
+#[utoipa::path(get, path = "/v1/table/history", operation_id = "list_tables", tag = "table",
+    responses((status = 200, body = TableHistory), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn history(State(app): State<App>) -> Result<Answer, Problem> {
+    read(&app, |_, read| {
+        Ok(TableHistory {
+            tables: read.tables()?.iter().map(KeptTableView::of).collect(),
+        })
+    })
+    .await
+}
+
+/// Show a kept table as the file it was
+#[utoipa::path(get, path = "/v1/table/{generation}", operation_id = "show_kept_table", tag = "table",
+    params(("generation" = u64, Path, description = "Its generation")),
+    responses((status = 200, body = String, content_type = "application/yaml"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn content(
+    State(app): State<App>,
+    At(generation): At<u64>,
+) -> Result<Response, Problem> {
+    let content = in_background(&app, move |daemon| {
+        daemon.store.read(|read| read.table_content(generation))
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/yaml")], content).into_response())
+}
+
+/// Two tables to compare.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiffQuery {
+    /// Generation of the older one. Default: the one published before `to`.
+    from: Option<u64>,
+    /// Generation of the newer one. Default: the one in force.
+    to: Option<u64>,
+}
+
+/// Compare two kept tables, seen from the tenants
+#[utoipa::path(get, path = "/v1/table/diff", operation_id = "diff_tables", tag = "table", params(DiffQuery),
+    responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn diff(
+    State(app): State<App>,
+    Params(query): Params<DiffQuery>,
+) -> Result<Answer, Problem> {
+    read(&app, move |_, read| -> Result<Value, Refusal> {
+        let kept: Vec<u64> = read
+            .tables()?
+            .iter()
+            .map(|table| table.generation)
+            .collect();
+        let to = query.to.or_else(|| kept.first().copied()).unwrap_or(0);
+        let before = kept.iter().copied().find(|generation| *generation < to);
+        let from = query.from.or(before).unwrap_or(0);
+        let diff: Diff = compare(&kept_table(read, from)?, &kept_table(read, to)?);
+        Ok(json!({ "from": from, "to": to, "diff": diff }))
+    })
+    .await
+}
+
+fn kept_table(read: Read<'_>, generation: u64) -> Result<cellgate_table::Table, Refusal> {
+    let bytes = read.table_content(generation)?;
+    let table = cellgate_table::parse(&bytes);
+    table.map_err(|problems| StorageError::Corrupt(problems.summary()).into())
+}
+
+/// Publish what is blocked, with a word that lets it out
+#[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = PublishBody,
+    params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
+    responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn publish(
+    State(app): State<App>,
+    asked: Asked<Json<PublishBody>>,
+) -> Result<Answer, Problem> {
+    let Json(body) = asked.body;
+    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        write.touch_table();
+        if body.allow_move {
+            write.allow_move();
+        }
+        if body.overwrite {
+            // Proxies count on by one from a table edited by hand, so theirs may be the largest.
+            let found = daemon.publisher.allow_overwrite();
+            let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
+            write.skip_to(found.max(theirs) + 1);
+        }
+        let words = json!({ "allow_move": body.allow_move, "overwrite": body.overwrite });
+        write.note("table.publish", "table", &words)?;
+        Ok(json!({ "generation": write.generation() }))
+    })
+    .await
+}
+
+/// Take up the map of an older table again, as a new generation
+#[utoipa::path(post, path = "/v1/table/rollback", operation_id = "roll_back_table", tag = "table", request_body = RollbackBody,
+    params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
+    responses((status = 200, body = RolledBack), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn roll_back(
+    State(app): State<App>,
+    asked: Asked<Json<RollbackBody>>,
+) -> Result<Answer, Problem> {
+    let Json(body) = asked.body;
+    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        let kept = write.read().tables()?;
+        let kept = kept
+            .into_iter()
+            .find(|table| table.generation == body.generation)
+            .ok_or(Refusal::NoSuchTable(body.generation))?;
+        let table = kept_table(write.read(), body.generation)?;
+        let restored = restore::roll_back(write, &table, kept.at_ms)?;
+        check_rollback(daemon, &restored, body.allow_move)?;
+        if body.allow_move {
+            write.allow_move();
+        }
+        Ok(RolledBack {
+            to_generation: body.generation,
+            moved_slots: restored.moved_slots,
+            moved_tenants: restored.moved_tenants,
+            kept_tenants: restored.kept_tenants,
+        })
+    })
+    .await
+}
+
+/// A rollback moves people as any other change does, so it needs the same word.
+fn check_rollback(
+    daemon: &Daemon,
+    restored: &restore::Restored,
+    is_allowed: bool,
+) -> Result<(), Refusal> {
+    let limits = &daemon.rules.move_limits;
+    let slots = daemon.store.read(|read| read.meta())?.hash.slots();
+    let percent = f64::from(restored.moved_slots) * 100.0 / f64::from(slots);
+    if is_allowed || percent <= limits.moved_percent_max {
+        return Ok(());
+    }
+    Err(Refusal::MovesTooMuch(format!(
+        "{} slots ({percent:.2} %) would go to other cells, more than {} %",
+        restored.moved_slots, limits.moved_percent_max
+    )))
+}

@@ -1,0 +1,374 @@
+//! What the API shows: plain data, made from what the rooms know.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    clock::rfc3339,
+    model::{
+        Cell, CellState, PlacedBy, Tenant,
+        cell::{EndpointSpec, HealthCheckSpec},
+        tightest,
+    },
+    observe::{ProxySight, ProxyState, Seen, Signal, proxies::ProxyCell},
+    store::{AuditEntry, KeptTable, Operation, TableState},
+};
+
+/// A cell.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct CellView {
+    pub id: String,
+    pub state: CellState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<String>,
+    /// RFC 3339.
+    pub state_since: String,
+    /// The states that may follow.
+    pub may_become: Vec<CellState>,
+    pub provider: String,
+    #[schema(value_type = Object)]
+    pub params: Value,
+    pub endpoints: Vec<EndpointSpec>,
+    pub max_in_flight: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckSpec>,
+    pub labels: BTreeMap<String, String>,
+    pub stateless: bool,
+    pub capacity: BTreeMap<String, f64>,
+    pub usage: BTreeMap<String, f64>,
+    /// Registered tenants that live in it.
+    pub tenants: u64,
+    pub slots: u32,
+    /// The dimension in which it is fullest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tightest: Option<TightestView>,
+    pub health: HealthView,
+}
+
+/// How full a cell is in one dimension.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TightestView {
+    pub dimension: String,
+    pub used: f64,
+    pub limit: f64,
+    /// `used` divided by `limit`; `null` where the limit is 0.
+    pub share: Option<f64>,
+}
+
+/// What is seen of a cell.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(super) struct HealthView {
+    /// The daemon's own looks.
+    pub endpoints: Vec<EndpointHealth>,
+    /// What speaks against the cell; empty unless at least two things do.
+    pub suspicion: Vec<Signal>,
+    /// What each proxy that answers says of it.
+    pub proxies: BTreeMap<String, ProxyCell>,
+    /// Requests a second that the proxies sent to it, over the window.
+    pub requests_per_second: f64,
+    /// The share of these that failed, from 0 to 1.
+    pub error_share: f64,
+}
+
+/// An endpoint, as the daemon saw it last.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct EndpointHealth {
+    pub address: String,
+    pub ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Looks in a row that ended like this.
+    pub streak: u32,
+    pub seen: String,
+}
+
+/// Something that a provider was asked to do.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct OperationView {
+    pub id: String,
+    pub verb: String,
+    pub state: String,
+    pub asked: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    pub attempts: u64,
+    /// The end of what the provider wrote.
+    pub output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A cell with what its provider did.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct CellDetail {
+    #[serde(flatten)]
+    pub cell: CellView,
+    pub operations: Vec<OperationView>,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TenantView {
+    pub key: String,
+    pub cell: String,
+    pub placed_by: PlacedBy,
+    pub rejected: bool,
+    /// The generation since which it lives there.
+    pub since_generation: u64,
+    pub why: String,
+    pub registered: String,
+}
+
+/// A tenant with all that decides where its requests go.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TenantDetail {
+    #[serde(flatten)]
+    pub tenant: TenantView,
+    pub aliases: Vec<String>,
+    /// The hash of its key, 16 hexadecimal digits.
+    pub hash: String,
+    pub slot: u32,
+    /// The cell that owns the slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot_owner: Option<String>,
+}
+
+/// Where a key leads, registered or not.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ExplainView {
+    pub key: String,
+    /// The tenant: the key itself, or what it is an alias of.
+    pub tenant: String,
+    pub is_alias: bool,
+    pub registered: bool,
+    pub rejected: bool,
+    pub hash: String,
+    pub slot: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot_owner: Option<String>,
+    /// `slot`, `override` or `pin`.
+    pub placed_by: PlacedBy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// The generation since which it leads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_generation: Option<u64>,
+    pub why: String,
+}
+
+/// A line of the audit log.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct AuditView {
+    pub id: u64,
+    pub generation: u64,
+    pub at: String,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[schema(value_type = Object)]
+    pub detail: Value,
+}
+
+/// A published table.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct KeptTableView {
+    pub generation: u64,
+    pub digest: String,
+    /// `published`, or `writing` if it never got into its place.
+    pub state: String,
+    pub at: String,
+    pub bytes: u64,
+}
+
+/// A proxy, as it was seen last.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ProxyView {
+    pub name: String,
+    pub admin: String,
+    pub state: ProxyState,
+    pub state_since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+    pub ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// `file` or `last_good`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why it refused the last table, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// Since when its table is older than the published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<String>,
+    /// Published generation less its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_by: Option<u64>,
+}
+
+impl CellView {
+    pub(super) fn of(cell: &Cell, slots: u32, seen: &Seen) -> Self {
+        let spec = cell.settings.spec();
+        #[expect(clippy::cast_precision_loss, reason = "told to a few digits")]
+        let tenants = cell.tenants as f64;
+        Self {
+            id: cell.id.to_string(),
+            state: cell.state,
+            state_reason: cell.state_reason.clone(),
+            state_since: rfc3339(cell.state_since_ms),
+            may_become: cell.state.followers().to_vec(),
+            provider: cell.provider.clone(),
+            params: cell.params.clone(),
+            endpoints: spec.endpoints,
+            max_in_flight: spec.max_in_flight,
+            health_check: spec.health_check,
+            labels: cell.labels.clone(),
+            stateless: cell.is_stateless,
+            capacity: cell.capacity.to_map(),
+            usage: cell.usage.to_map(),
+            tenants: cell.tenants,
+            slots,
+            tightest: tightest(&cell.capacity, &cell.usage, tenants).map(|tight| TightestView {
+                dimension: tight.dimension.to_owned(),
+                used: tight.used,
+                limit: tight.limit,
+                share: Some(tight.share()).filter(|share| share.is_finite()),
+            }),
+            health: HealthView::of(cell, seen),
+        }
+    }
+}
+
+impl HealthView {
+    fn of(cell: &Cell, seen: &Seen) -> Self {
+        let endpoints = seen.cells.get(&cell.id).map(|sight| {
+            let endpoint = |it: &crate::observe::EndpointSight| EndpointHealth {
+                address: it.address.to_string(),
+                ok: it.error.is_none(),
+                error: it.error.clone(),
+                streak: it.streak,
+                seen: rfc3339(it.seen_ms),
+            };
+            sight.endpoints.iter().map(endpoint).collect()
+        });
+        let answering = || {
+            seen.proxies
+                .iter()
+                .filter(|(_, proxy)| proxy.state == ProxyState::Reachable)
+        };
+        let id = cell.id.as_str();
+        let errors = answering()
+            .map(|(_, proxy)| proxy.samples.of(id))
+            .fold(crate::observe::ErrorShare::default(), |all, one| {
+                all.plus(one)
+            });
+        Self {
+            endpoints: endpoints.unwrap_or_default(),
+            suspicion: seen.suspects.get(&cell.id).cloned().unwrap_or_default(),
+            proxies: answering()
+                .filter_map(|(name, proxy)| Some((name.clone(), *proxy.cells.get(id)?)))
+                .collect(),
+            requests_per_second: answering().map(|(_, proxy)| proxy.samples.rate(id)).sum(),
+            error_share: errors.share(),
+        }
+    }
+}
+
+impl OperationView {
+    pub(super) fn of(operation: Operation) -> Self {
+        Self {
+            id: operation.id,
+            verb: operation.verb,
+            state: operation.state.as_str().to_owned(),
+            asked: rfc3339(operation.asked_ms),
+            started: operation.started_ms.map(rfc3339),
+            ended: operation.ended_ms.map(rfc3339),
+            attempts: operation.attempts,
+            output: operation.output,
+            error: operation.error,
+        }
+    }
+}
+
+impl TenantView {
+    pub(super) fn of(tenant: &Tenant) -> Self {
+        Self {
+            key: tenant.key.to_string(),
+            cell: tenant.cell.to_string(),
+            placed_by: tenant.placed_by,
+            rejected: tenant.is_rejected,
+            since_generation: tenant.since,
+            why: tenant.why.clone(),
+            registered: rfc3339(tenant.registered_ms),
+        }
+    }
+}
+
+impl AuditView {
+    pub(super) fn of(entry: AuditEntry) -> Self {
+        Self {
+            id: entry.id,
+            generation: entry.generation,
+            at: rfc3339(entry.at_ms),
+            actor: entry.actor,
+            action: entry.action,
+            subject: entry.subject,
+            reason: entry.reason,
+            detail: entry.detail,
+        }
+    }
+}
+
+impl KeptTableView {
+    pub(super) fn of(table: &KeptTable) -> Self {
+        Self {
+            generation: table.generation,
+            digest: table.digest.clone(),
+            state: match table.state {
+                TableState::Writing => "writing",
+                TableState::Published => "published",
+            }
+            .to_owned(),
+            at: rfc3339(table.at_ms),
+            bytes: table.bytes,
+        }
+    }
+}
+
+impl ProxyView {
+    pub(super) fn of(name: &str, sight: &ProxySight, published: Option<u64>) -> Self {
+        let behind_by = published
+            .zip(sight.generation)
+            .map(|(published, own)| published.saturating_sub(own))
+            .filter(|behind| *behind > 0);
+        Self {
+            name: name.to_owned(),
+            admin: sight.admin.clone(),
+            state: sight.state,
+            state_since: rfc3339(sight.state_since_ms),
+            error: sight.error.clone(),
+            seen: sight.seen_ms.map(rfc3339),
+            ready: sight.is_ready && sight.state == ProxyState::Reachable,
+            version: sight.version.clone(),
+            generation: sight.generation,
+            digest: sight.digest.clone(),
+            source: sight.source.clone(),
+            refusal: sight.refusal.clone(),
+            behind_since: sight.behind_since_ms.map(rfc3339),
+            behind_by,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Puts the rooms together and starts them: the one place where listeners and tasks are made.
+
+use std::{
+    fmt::Display,
+    fs,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{error, info, warn};
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::{
+    api, clock,
+    config::{Config, LogFormat},
+    daemon::{Daemon, database_path, set_first_hash},
+    publish::{
+        Publisher,
+        lock::{Lock, LockError},
+    },
+    store::Store,
+    tasks,
+};
+
+/// How long requests and tasks may go on once the daemon is asked to end. Whatever is cut off is taken up by the next
+/// life.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
+pub fn serve(config: Config, is_taking_over: bool) -> ExitCode {
+    start_log(config.log_format);
+    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the runtime cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(config, is_taking_over)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .with_target(false);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}
+
+async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    fs::create_dir_all(&config.state_dir)
+        .map_err(|error| format!("state_dir {}: {error}", config.state_dir.display()))?;
+    // Held until the process ends.
+    let _state_lock = lock_state_dir(&config.state_dir).map_err(text)?;
+    let database = database_path(&config.state_dir);
+    let store =
+        Store::open(&database).map_err(|error| format!("{}: {error}", database.display()))?;
+    let store = Arc::new(store);
+    set_first_hash(&store, config.hash).map_err(text)?;
+    let table_lock = lock_table(&config.table.path, is_taking_over).map_err(|error| {
+        format!("{error}; stop that daemon, or take the table over with --take-over")
+    })?;
+    let publisher = Publisher::new(config.table.clone(), Arc::clone(&store), table_lock);
+    let token = api::load_or_make_token(&config.api.token_file).map_err(text)?;
+    let address = config.api.address;
+    let tcp = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("the API cannot listen on {address}: {error}"))?;
+    let unix = match &config.api.socket {
+        None => None,
+        Some(path) => Some(
+            api::bind_unix(path)
+                .map_err(|error| format!("the API cannot listen on {}: {error}", path.display()))?,
+        ),
+    };
+    let daemon = Arc::new(Daemon::new(config, store, publisher).map_err(text)?);
+    let (stopping, stop) = watch::channel(false);
+    let mut serving = JoinSet::new();
+    let router = api::router(&daemon, &token);
+    if let Some(unix) = unix {
+        let socket = daemon.config.api.socket.clone().unwrap_or_default();
+        info!(socket = %socket.display(), "listening");
+        serving.spawn(api::serve_unix(unix, router.clone(), stop.clone()));
+    }
+    info!(address = %tcp.local_addr().map_err(text)?, "listening");
+    serving.spawn(api::serve_tcp(tcp, router, stop.clone()));
+    let mut tasks = tasks::start(&daemon, &stop);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = serving.join_next() => {
+            error!(?ended, "a listener ended by itself");
+        }
+    }
+    info!("stopping");
+    stopping.send_replace(true);
+    let ended = timeout(STOP_LIMIT, async {
+        while tasks.join_next().await.is_some() {}
+        // Whoever follows events would hold its connection for ever.
+        let _ = timeout(Duration::from_secs(1), async {
+            while serving.join_next().await.is_some() {}
+        })
+        .await;
+    });
+    if ended.await.is_err() {
+        warn!("time is up: what was under way is cut off");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// One daemon per state directory.
+pub fn lock_state_dir(state_dir: &Path) -> Result<Lock, LockError> {
+    Lock::take(&state_dir.join("lock"), &note())
+}
+
+/// One daemon per table.
+fn lock_table(table: &Path, is_taking_over: bool) -> Result<Lock, LockError> {
+    let mut name = table.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let path: PathBuf = table.with_file_name(name);
+    if is_taking_over {
+        warn!(lock = %path.display(), "taking the table over");
+        return Lock::take_over(&path, &note());
+    }
+    Lock::take(&path, &note())
+}
+
+fn note() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let at = if host.is_empty() {
+        String::new()
+    } else {
+        format!(" on {host}")
+    };
+    format!(
+        "cellgate-control, process {}{at}, since {}",
+        std::process::id(),
+        clock::rfc3339(clock::now_ms())
+    )
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
