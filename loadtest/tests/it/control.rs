@@ -1,0 +1,7 @@
+//! The control daemon, from outside: with real cells, real proxies and real faults.
+
+mod locks;
+mod recovery;
+mod stability;
+mod story;
+mod world;
