@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cellgate_table::{CellId, TenantKey};
+use cellgate_table::{CellId, TenantKey, limits::TENANT_KEY_BYTES_MAX};
 use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use super::{
@@ -64,8 +64,9 @@ impl Read<'_> {
         }
         if let Some(prefix) = &filter.prefix {
             add("key >= ?", Box::new(prefix.clone()));
-            // No text sorts behind this one and has the prefix.
-            add("key < ?", Box::new(format!("{prefix}\u{10ffff}\u{10ffff}")));
+            // The largest code point, more often than a key can hold it: every key with the prefix sorts before this.
+            let beyond = "\u{10ffff}".repeat(TENANT_KEY_BYTES_MAX / 4 + 1);
+            add("key < ?", Box::new(format!("{prefix}{beyond}")));
         }
         if let Some(placed_by) = filter.placed_by {
             add("placed_by = ?", Box::new(placed_by.as_str()));
