@@ -231,11 +231,11 @@ impl Publisher {
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
-    /// a proxy. Anything else beyond the limits needs a word.
+    /// a proxy; nor are their aliases. Anything else beyond the limits needs a word.
     fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
         let new = self
             .store
-            .read(|read| read.named_since(published.generation))?;
+            .read(|read| read.new_keys_since(published.generation))?;
         let is_excused = |refusal: &accept::Refusal| match refusal {
             accept::Refusal::TooManyTenantsMoved { count, count_max } => {
                 (*count as u64) <= new + *count_max as u64

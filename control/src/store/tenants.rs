@@ -163,9 +163,11 @@ impl Read<'_> {
         rows.map(|key| tenant_key(&key?)).collect()
     }
 
-    /// How many tenants were put away from their slot by a change behind this one.
-    pub fn named_since(self, generation: u64) -> Result<u64, StorageError> {
-        let sql = "SELECT count(*) FROM tenants WHERE placed_by <> 'slot' AND since > ?1";
+    /// How many keys the table has to name for tenants that were registered by a change behind this one: those of tenants
+    /// away from their slot, and aliases.
+    pub fn new_keys_since(self, generation: u64) -> Result<u64, StorageError> {
+        let sql = "SELECT (SELECT count(*) FROM tenants WHERE placed_by <> 'slot' AND registered > ?1)
+                        + (SELECT count(*) FROM aliases JOIN tenants ON key = tenant WHERE registered > ?1)";
         let count = self
             .connection
             .query_row(sql, [as_sql(generation)], |row| row.get(0))?;
@@ -185,8 +187,8 @@ impl Write<'_> {
     /// Registers a tenant. Whether the table has to name it is for the caller to say by
     /// [`touch_table`](Write::touch_table).
     pub fn add_tenant(&self, tenant: &Tenant, slot: u32) -> Result<(), StorageError> {
-        let sql = "INSERT INTO tenants (key, cell, placed_by, slot, is_rejected, since, why, registered_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO tenants (key, cell, placed_by, slot, is_rejected, since, why, registered, registered_ms)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let mut statement = self.transaction.prepare_cached(sql)?;
         statement.execute(params![
             tenant.key.as_str(),
@@ -196,6 +198,7 @@ impl Write<'_> {
             tenant.is_rejected,
             as_sql(tenant.since),
             tenant.why,
+            as_sql(self.generation),
             tenant.registered_ms,
         ])?;
         Ok(())
