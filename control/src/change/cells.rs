@@ -267,12 +267,15 @@ pub fn drain(
 ) -> Result<Plan, Refusal> {
     let mut cell = write.read().cell(id)?;
     // Said again it goes on: what had no taker then may have one now.
-    if cell.state != CellState::Draining {
+    let is_first = cell.state != CellState::Draining;
+    if is_first {
         enter(write, &mut cell, CellState::Draining, None)?;
-        write.note("cell.drain", id.as_str(), &json!({}))?;
     }
     let fleet = Fleet::of(write.read())?;
     let plan = plan_drain(&fleet.owners(), &fleet.slots, id);
+    if is_first || !plan.moves_nothing() {
+        write.note("cell.drain", id.as_str(), &json!({}))?;
+    }
     moves::carry_out(write, &plan, &fleet, word, rules)?;
     settle_draining(write)?;
     Ok(plan)
