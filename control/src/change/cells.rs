@@ -18,11 +18,13 @@ use crate::{
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
-    store::Write,
+    store::{Read, Write},
 };
 
 /// The provider of cells that somebody else runs.
 pub const STATIC: &str = "static";
+/// What a provider is asked to do with a cell that is to go.
+const REMOVE: &str = "remove";
 /// Length of what a provider is told besides, in bytes of JSON.
 const PARAMS_BYTES_MAX: usize = 64 * 1024;
 
@@ -370,7 +372,7 @@ fn take_down(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
         let reason = Some("being removed by force".to_owned());
         put_state(write, cell, CellState::Drained, reason)?;
     }
-    write.ask(&cell.id, "remove")?;
+    write.ask(&cell.id, REMOVE)?;
     Ok(())
 }
 
@@ -514,7 +516,16 @@ pub(super) fn enter(
             to: next,
         });
     }
+    // Its provider may be half-way: a cell that came back now would be taken down with what it has got by then.
+    if next == CellState::Active && is_being_removed(write.read(), &cell.id)? {
+        return Err(Refusal::BeingRemoved(cell.id.clone()));
+    }
     put_state(write, cell, next, reason)
+}
+
+fn is_being_removed(read: Read<'_>, id: &CellId) -> Result<bool, Refusal> {
+    let open = read.open_operations()?;
+    Ok(open.iter().any(|it| it.cell == *id && it.verb == REMOVE))
 }
 
 fn put_state(
