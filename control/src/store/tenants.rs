@@ -1,6 +1,6 @@
 //! The rows of tenants and their aliases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::{CellId, TenantKey, limits::TENANT_KEY_BYTES_MAX};
 use rusqlite::{OptionalExtension as _, Row, ToSql, params};
@@ -172,6 +172,14 @@ impl Read<'_> {
             .connection
             .query_row(sql, [as_sql(generation)], |row| row.get(0))?;
         Ok(from_sql(count))
+    }
+
+    /// The tenants that were registered by a change behind this one.
+    pub fn registered_since(self, generation: u64) -> Result<BTreeSet<TenantKey>, StorageError> {
+        let sql = "SELECT key FROM tenants WHERE registered > ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([as_sql(generation)], |row| row.get::<_, String>(0))?;
+        rows.map(|key| tenant_key(&key?)).collect()
     }
 
     /// The tenants in a cell that a placement put there away from their slot.
