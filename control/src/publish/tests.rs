@@ -185,8 +185,8 @@ fn check_agreement(home: &Home, publisher: &Publisher, generation: u64) {
     assert_eq!(status.generation, Some(generation));
     assert_eq!(status.digest, Some(digest_of(&bytes)));
     assert_eq!(status.blocked, None);
-    let (published, same) = publisher.published().unwrap();
-    assert_eq!((published, &same[..]), (generation, &bytes[..]));
+    let (in_force, content) = publisher.published().unwrap();
+    assert_eq!((in_force, &content[..]), (generation, &bytes[..]));
     let (_, parts) = home.store.read(|read| publisher.gather(read)).unwrap();
     let intended = render(&parts, Generation::FIRST, false).unwrap();
     assert!(table.same_content(&intended.table), "it says what is meant");

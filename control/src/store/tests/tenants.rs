@@ -196,12 +196,12 @@ fn carry_out(write: &mut Write<'_>, step: &Step) -> Result<(), Refusal> {
         Step::Add(name, cell, placed_by) => {
             let tenant = spot(*name, *cell, *placed_by);
             if write.read().find_tenant(&tenant.key)?.is_none() {
-                let slot = write.read().meta()?.hash.slot(tenant.key.as_bytes());
-                write.add_tenant(&tenant, slot.get())?;
+                let hash = write.read().meta()?.hash;
+                write.add_tenant(&tenant, hash.slot(tenant.key.as_bytes()).get())?;
             }
         }
         Step::Place(name, cell, placed_by) => {
-            write.place_tenant(&spot(*name, *cell, *placed_by))?
+            write.place_tenant(&spot(*name, *cell, *placed_by))?;
         }
         Step::Remove(name) => write.remove_tenant(&key(&name.to_string()))?,
         Step::Slots(owners) => {
