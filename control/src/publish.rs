@@ -237,11 +237,11 @@ impl Publisher {
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
-    /// a proxy. Anything else beyond the limits needs a word.
+    /// a proxy; nor are their aliases. Anything else beyond the limits needs a word.
     fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
         let new = self
             .store
-            .read(|read| read.named_since(published.generation))?;
+            .read(|read| read.new_keys_since(published.generation))?;
         let is_excused = |refusal: &accept::Refusal| match refusal {
             accept::Refusal::TooManyTenantsMoved { count, count_max } => {
                 (*count as u64) <= new + *count_max as u64
@@ -283,33 +283,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// Finds out, at the start, how the last life ended: which of the recorded tables stands in the file.
+    /// Finds out, at the start, what the last life published. Whether it came further than it could record is for the
+    /// file to say.
     fn reconcile(&self, inner: &mut Inner) -> Result<(), Blocked> {
         file::remove_leftovers(&self.rules.path);
         let kept = self.store.read(|read| read.tables())?;
-        let found = file::find(&self.rules.path);
-        let standing = match &found {
-            FoundTable::Bytes(bytes) => {
-                let digest = digest_of(bytes);
-                kept.iter().find(|table| table.digest == digest)
-            }
-            FoundTable::Missing | FoundTable::Unreadable(_) => None,
-        };
-        if let Some(standing) = standing
-            && standing.state == TableState::Writing
-        {
-            info!(
-                generation = standing.generation,
-                "the last life ended right after it put this table into its place"
-            );
-            self.store
-                .end_table(standing.generation, self.rules.kept_max)?;
-        }
-        let is_newest = |table: &&KeptTable| {
-            table.state == TableState::Published
-                || standing.is_some_and(|it| it.generation == table.generation)
-        };
-        if let Some(newest) = kept.iter().find(is_newest) {
+        let is_published = |table: &&KeptTable| table.state == TableState::Published;
+        if let Some(newest) = kept.iter().find(is_published) {
             inner.published = Some(self.load(newest)?);
         }
         Ok(())
@@ -331,7 +311,7 @@ impl Publisher {
     }
 
     /// Looks whether the file says what was published last, and mends what can be mended without a word: a file that is
-    /// gone, or an older table of our own that a slow daemon put back.
+    /// gone, an older table of our own that a slow daemon put back, or a newer one that is not known to last.
     fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
         let stamp = file::stamp(&self.rules.path);
         if let (Some(stamp), Some((verified, at))) = (stamp, inner.verified)
@@ -357,9 +337,7 @@ impl Publisher {
         let kept = self.store.read(|read| read.tables())?;
         if let Some(standing) = kept.iter().find(|table| table.digest == digest) {
             if standing.generation > published_generation(inner) {
-                // Renamed, but not known to last: it is published once more, whole.
-                inner.considered = 0;
-                return Ok(());
+                return self.adopt(inner, standing);
             }
             return self.put_back(inner, "an older table stood in the file");
         }
@@ -370,6 +348,20 @@ impl Publisher {
             return Ok(());
         }
         Err(Blocked::ForeignTable { digest })
+    }
+
+    /// Takes over a table that was put into its place, but not recorded as published: its folder could not be synced, or
+    /// the last life ended right there. The proxies may have it, so what comes next is judged against it.
+    fn adopt(&self, inner: &mut Inner, standing: &KeptTable) -> Result<(), Blocked> {
+        let adopted = self.load(standing)?;
+        // Once more, whole: the rename may not last.
+        file::replace(&self.rules.path, &adopted.bytes, &self.lock)?;
+        let generation = standing.generation;
+        self.store.end_table(generation, self.rules.kept_max)?;
+        info!(generation, "table adopted that was in its place already");
+        inner.considered = 0;
+        inner.published = Some(adopted);
+        Ok(())
     }
 
     fn put_back(&self, inner: &Inner, why: &str) -> Result<(), Blocked> {

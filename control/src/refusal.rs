@@ -35,6 +35,8 @@ pub enum Refusal {
         from: CellState,
         to: CellState,
     },
+    /// Its provider was asked to take the cell down, and has not answered yet.
+    BeingRemoved(CellId),
     /// Its provider names its endpoints.
     EndpointsFromProvider {
         cell: CellId,
@@ -167,6 +169,10 @@ impl fmt::Display for Refusal {
                     legal.join(" or ")
                 )
             }
+            Self::BeingRemoved(cell) => write!(
+                f,
+                "cell `{cell}` is being removed; its provider has not answered yet"
+            ),
             Self::EndpointsFromProvider { cell, provider } => write!(
                 f,
                 "the endpoints of cell `{cell}` are named by its provider `{provider}`"

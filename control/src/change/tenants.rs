@@ -87,6 +87,11 @@ pub fn register(
         let known = find(write.read(), tenant).map_err(|refusal| (at, refusal))?;
         found.push(known);
     }
+    for (at, tenant) in wanted.iter().enumerate() {
+        if let Some(alias) = tenant.aliases.iter().find(|alias| seen.contains_key(alias)) {
+            return Err((at, Refusal::AliasIsTenant(alias.clone())));
+        }
+    }
     let placed = place_new(write, &wanted, &found, &slots)?;
     let mut tenants = Vec::with_capacity(wanted.len());
     let mut new = 0;
@@ -370,10 +375,6 @@ pub fn add_alias(
 ) -> Result<Tenant, Refusal> {
     let tenant = write.read().tenant(key)?;
     check_alias_target(key)?;
-    if write.read().aliases_of(key)?.len() >= ALIASES_PER_TENANT_MAX {
-        let message = format!("are {ALIASES_PER_TENANT_MAX}, and no more may be");
-        return Err(Refusal::bad_input("aliases", message, "remove one"));
-    }
     if put_alias(write, key, alias)? {
         write.touch_table();
         write.note("tenant.alias", key.as_str(), &json!({ "alias": alias }))?;
@@ -407,6 +408,10 @@ fn put_alias(write: &Write<'_>, key: &TenantKey, alias: &TenantKey) -> Result<bo
             alias: alias.clone(),
             tenant,
         }),
+        None if read.aliases_of(key)?.len() >= ALIASES_PER_TENANT_MAX => {
+            let message = format!("are {ALIASES_PER_TENANT_MAX}, and no more may be");
+            Err(Refusal::bad_input("aliases", message, "remove one"))
+        }
         None => {
             write.add_alias(alias, key)?;
             Ok(true)
