@@ -62,6 +62,15 @@ impl Seen {
             .all(|proxy| proxy.generation >= Some(generation))
     }
 
+    /// Whether every proxy that was ever seen has at least this generation, as far as is known. One that is silent now
+    /// comes back with the table that it had.
+    pub fn all_known_have(&self, generation: u64) -> bool {
+        self.proxies
+            .values()
+            .filter(|proxy| proxy.seen_ms.is_some())
+            .all(|proxy| proxy.generation >= Some(generation))
+    }
+
     /// A proxy that may still send requests to a cell, because its table names it or was never seen to.
     pub fn who_names(&self, cell: &CellId) -> Option<&str> {
         self.proxies

@@ -29,7 +29,7 @@ use crate::{
     clock,
     model::table::{NoTable, Parts, Rendered, render},
     refusal::{Refusal, StorageError},
-    store::{KeptTable, Meta, Read, Store, TableState},
+    store::{KeptTable, Meta, Read, Request, Store, TableState},
 };
 
 pub use self::status::{Blocked, PublishStatus};
@@ -180,11 +180,35 @@ impl Publisher {
         }
         let (meta, parts) = self.store.read(|read| self.gather(read))?;
         let generation = Generation::new(meta.generation.max(1)).ok_or(Blocked::NoGeneration)?;
-        let is_move_allowed = meta.move_allowed > published_generation(inner);
-        let rendered = render(&parts, generation, is_move_allowed)?;
-        let outcome = self.take(inner, &meta, generation, rendered, &parts)?;
+        let rendered = render(&parts, generation, false)?;
+        if let Some(published) = &inner.published {
+            if published.table.same_content(&rendered.table) {
+                inner.considered = meta.generation;
+                return Ok(Outcome::Current);
+            }
+            if published.generation >= meta.generation {
+                self.count_on(published.generation)?;
+                return self.step(inner);
+            }
+        }
+        self.take(inner, meta, generation, rendered, &parts)?;
         inner.considered = meta.generation;
-        Ok(outcome)
+        Ok(Outcome::Published(meta.generation))
+    }
+
+    /// The same intent is to be told otherwise than before, because the configuration changed: that needs a generation of
+    /// its own.
+    fn count_on(&self, published: u64) -> Result<(), Blocked> {
+        let request = Request::of_daemon("publish");
+        let counted = self.store.change(&request, clock::now_ms(), |write| {
+            write.skip_to(published + 1);
+            write.touch_table();
+            write.note("table.render_anew", "table", &serde_json::json!({}))?;
+            Ok::<(), Refusal>(())
+        });
+        counted
+            .map(|_| ())
+            .map_err(|refusal| Blocked::Storage(refusal.to_string()))
     }
 
     /// All that the table has to say, as of one moment.
@@ -210,30 +234,36 @@ impl Publisher {
     }
 
     /// Judges a rendered table as a proxy that has the last one would, and puts it into its place.
+    ///
+    /// A word that lets more move stands in every table until each proxy has one of them: a proxy that slept through the
+    /// first one has the same way to go.
     fn take(
         &self,
         inner: &mut Inner,
-        meta: &Meta,
+        meta: Meta,
         generation: Generation,
         mut rendered: Rendered,
         parts: &Parts,
-    ) -> Result<Outcome, Blocked> {
+    ) -> Result<(), Blocked> {
+        let mut has_word = meta.move_allowed > 0;
         if let Some(published) = &inner.published {
-            if published.table.same_content(&rendered.table) {
-                return Ok(Outcome::Current);
-            }
             let current = Generation::new(published.generation).map(|generation| accept::Current {
                 generation,
                 table: &published.table,
             });
             let refusals = accept::judge(&rendered.table, current, &self.rules.move_limits).err();
-            if let Some(refusals) = refusals {
+            if let Some(refusals) = refusals
+                && meta.move_allowed <= published.generation
+            {
                 self.excuse(published, &refusals)?;
-                rendered = render(parts, generation, true)?;
+                self.store.allow_move_at(meta.generation)?;
+                has_word = true;
             }
         }
-        self.put(inner, meta.generation, rendered)?;
-        Ok(Outcome::Published(meta.generation))
+        if has_word {
+            rendered = render(parts, generation, true)?;
+        }
+        self.put(inner, meta.generation, rendered)
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
@@ -248,6 +278,13 @@ impl Publisher {
             }
             _ => false,
         };
+        let is_move = |refusal: &accept::Refusal| {
+            matches!(
+                refusal,
+                accept::Refusal::TooManyTenantsMoved { .. }
+                    | accept::Refusal::TooManySlotsMoved { .. }
+            )
+        };
         if refusals.iter().all(is_excused) {
             info!(
                 new,
@@ -256,7 +293,12 @@ impl Publisher {
             return Ok(());
         }
         let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-        Err(Blocked::MovesTooMuch(words.join("; ")))
+        let words = words.join("; ");
+        Err(if refusals.iter().all(is_move) {
+            Blocked::MovesTooMuch(words)
+        } else {
+            Blocked::Refused(words)
+        })
     }
 
     /// Record, write, record.
@@ -321,11 +363,12 @@ impl Publisher {
             return Ok(());
         }
         inner.verified = None;
-        let digest = match file::find(&self.rules.path) {
-            FoundTable::Bytes(bytes) => digest_of(&bytes),
+        let bytes = match file::find(&self.rules.path) {
+            FoundTable::Bytes(bytes) => bytes,
             FoundTable::Missing => return self.put_back(inner, "the table file was missing"),
             FoundTable::Unreadable(error) => return Err(Blocked::Unreadable(error)),
         };
+        let digest = digest_of(&bytes);
         if inner
             .published
             .as_ref()
@@ -342,9 +385,14 @@ impl Publisher {
             return self.put_back(inner, "an older table stood in the file");
         }
         if inner.may_overwrite.as_deref() == Some(&digest) {
-            // What the proxies have may be anything; the next table is published whatever it says.
+            // The proxies have it, if it is a table at all, so what comes next is judged against it.
             inner.considered = 0;
-            inner.published = None;
+            inner.published = table::parse(&bytes).ok().map(|table| Published {
+                generation: table.generation().map_or(1, Generation::get),
+                digest,
+                bytes: bytes.into(),
+                table: Arc::new(table),
+            });
             return Ok(());
         }
         Err(Blocked::ForeignTable { digest })

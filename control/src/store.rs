@@ -95,6 +95,8 @@ pub struct Write<'t> {
     actor: &'t str,
     reason: Option<&'t str>,
     notes: usize,
+    /// Rows that the connection had changed before.
+    rows_before: u64,
     touches_table: bool,
     allows_move: bool,
 }
@@ -157,6 +159,7 @@ impl Store {
             actor: &request.actor,
             reason: request.reason.as_deref(),
             notes: 0,
+            rows_before: transaction.total_changes(),
             touches_table: false,
             allows_move: false,
         };
@@ -294,7 +297,9 @@ impl Write<'_> {
 
     fn finish(&self) -> Result<u64, StorageError> {
         if self.notes == 0 {
-            // Nothing was changed, or a change was not noted, which must not be.
+            if self.transaction.total_changes() != self.rows_before {
+                return Err(StorageError::Corrupt("a change without a note".to_owned()));
+            }
             return Ok(self.read().meta()?.generation);
         }
         let generation = as_sql(self.generation);

@@ -21,7 +21,6 @@ use super::{
 use crate::{
     change::{Fleet, MoveWord, restore, slots as change_slots},
     clock::rfc3339,
-    daemon::Daemon,
     model::SlotMap,
     plan::{Plan, rebalance, targets},
     publish::Blocked,
@@ -336,17 +335,9 @@ pub(super) async fn roll_back(
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
-        let kept = write.read().tables()?;
-        let kept = kept
-            .into_iter()
-            .find(|table| table.generation == body.generation)
-            .ok_or(Refusal::NoSuchTable(body.generation))?;
         let table = kept_table(write.read(), body.generation)?;
-        let restored = restore::roll_back(write, &table, kept.at_ms)?;
-        check_rollback(daemon, &restored, body.allow_move)?;
-        if body.allow_move {
-            write.allow_move();
-        }
+        let word = MoveWord::of(body.allow_move);
+        let restored = restore::roll_back(write, &table, word, &daemon.rules)?;
         Ok(RolledBack {
             to_generation: body.generation,
             moved_slots: restored.moved_slots,
@@ -355,22 +346,4 @@ pub(super) async fn roll_back(
         })
     })
     .await
-}
-
-/// A rollback moves people as any other change does, so it needs the same word.
-fn check_rollback(
-    daemon: &Daemon,
-    restored: &restore::Restored,
-    is_allowed: bool,
-) -> Result<(), Refusal> {
-    let limits = &daemon.rules.move_limits;
-    let slots = daemon.store.read(|read| read.meta())?.hash.slots();
-    let percent = f64::from(restored.moved_slots) * 100.0 / f64::from(slots);
-    if is_allowed || percent <= limits.moved_percent_max {
-        return Ok(());
-    }
-    Err(Refusal::MovesTooMuch(format!(
-        "{} slots ({percent:.2} %) would go to other cells, more than {} %",
-        restored.moved_slots, limits.moved_percent_max
-    )))
 }

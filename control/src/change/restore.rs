@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cellgate_table::{CellId, Table, TenantKey};
 use serde_json::json;
 
-use super::{cells::STATIC, settle_draining};
+use super::{MoveWord, Rules, cells::STATIC, moves, settle_draining};
 use crate::{
     model::{Amounts, Cell, CellState, PlacedBy, SlotMap, Tenant, table::parts_of},
     refusal::Refusal,
@@ -102,7 +102,12 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
 /// Makes the map of an older table the intent again: slots, tenants, aliases, rejects, and the cells' settings where no
 /// provider names them. Nothing is undone of what cells have become since, and tenants registered since stay where they
 /// are: their data is there.
-pub fn roll_back(write: &mut Write<'_>, table: &Table) -> Result<Restored, Refusal> {
+pub fn roll_back(
+    write: &mut Write<'_>,
+    table: &Table,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<Restored, Refusal> {
     let generation = table
         .generation()
         .ok_or_else(|| Refusal::CannotRestore("it has no generation".to_owned()))?
@@ -141,6 +146,13 @@ pub fn roll_back(write: &mut Write<'_>, table: &Table) -> Result<Restored, Refus
             break;
         }
     }
+    moves::check_limits(
+        write,
+        restored.moved_slots,
+        restored.moved_tenants,
+        word,
+        rules,
+    )?;
     restore_aliases(write, &parts.aliases)?;
     write.touch_table();
     let detail = json!({

@@ -11,8 +11,7 @@ use crate::support::{World, id, key, new_tenant, new_tenant_in, register};
 
 fn roll_back(world: &World, to: &Table) -> String {
     world.told(|write| {
-        let restored = restore::roll_back(write, to)?;
-        write.allow_move();
+        let restored = restore::roll_back(write, to, MoveWord::Allowed, &world.rules)?;
         Ok(restored.moved_tenants)
     })
 }

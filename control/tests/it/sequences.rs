@@ -8,7 +8,7 @@ use std::{
 
 use cellgate_control::{
     change::{
-        MoveWord,
+        MoveWord, Rules,
         cells::{self, CellPatch, NewCell},
         restore, slots,
         tenants::{self, NewTenant},
@@ -58,7 +58,7 @@ enum Step {
     Remove(u8),
     ForceRemove(u8, MoveWord),
     Plan(MoveWord),
-    RollBack(usize),
+    RollBack(usize, MoveWord),
     Import,
     AllowMove,
     Restart,
@@ -137,7 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => cell.clone().prop_map(Step::Remove),
         2 => (cell, word()).prop_map(|(cell, word)| Step::ForceRemove(cell, word)),
         4 => word().prop_map(Step::Plan),
-        4 => (0..4_usize).prop_map(Step::RollBack),
+        4 => (0..4_usize, word()).prop_map(|(at, word)| Step::RollBack(at, word)),
         1 => Just(Step::Import),
         3 => Just(Step::AllowMove),
         2 => Just(Step::Restart),
@@ -250,7 +250,7 @@ fn carry_out(world: &World, write: &mut Write<'_>, step: &Step) -> Result<(), Re
             cells::force_remove(write, &cell(*number), *limits, rules).map(drop)
         }
         Step::Plan(limits) => slots::apply_plan(write, *limits, rules).map(drop),
-        Step::RollBack(at) => roll_back(write, *at),
+        Step::RollBack(at, limits) => roll_back(write, *at, *limits, rules),
         Step::Import => {
             let table = cellgate_table::parse(IMPORTED.as_bytes()).unwrap();
             restore::import(write, &table)
@@ -304,13 +304,18 @@ fn answer(write: &mut Write<'_>, works: bool) -> Result<(), Refusal> {
 }
 
 /// Back to a kept table, the newest being number 0.
-fn roll_back(write: &mut Write<'_>, at: usize) -> Result<(), Refusal> {
+fn roll_back(
+    write: &mut Write<'_>,
+    at: usize,
+    word: MoveWord,
+    rules: &Rules,
+) -> Result<(), Refusal> {
     let Some(kept) = write.read().tables()?.into_iter().nth(at) else {
         return Ok(());
     };
     let bytes = write.read().table_content(kept.generation)?;
     let table = cellgate_table::parse(&bytes).unwrap();
-    restore::roll_back(write, &table).map(drop)
+    restore::roll_back(write, &table, word, rules).map(drop)
 }
 
 fn new_tenant(new: &New) -> NewTenant {
@@ -364,7 +369,7 @@ fn check_sound(world: &World, intent: &Intent) {
 /// What a step may move, and where to.
 fn check_moves(step: &Step, before: &Intent, after: &Intent) {
     let is_import = matches!(step, Step::Import);
-    let is_rollback = matches!(step, Step::RollBack(_));
+    let is_rollback = matches!(step, Step::RollBack(..));
     let takes = |cell: &CellId| {
         // Seen before the step or after it: a cell that a step takes back, or gives up, may take what it does then.
         let states = [before, after].map(|intent| intent.cells.get(cell).map(|cell| cell.state));
@@ -374,7 +379,7 @@ fn check_moves(step: &Step, before: &Intent, after: &Intent) {
         Step::Pin {
             is_without_data, ..
         } => *is_without_data,
-        Step::ForceRemove(..) | Step::RollBack(_) => true,
+        Step::ForceRemove(..) | Step::RollBack(..) => true,
         _ => false,
     };
     for (key, tenant) in &after.tenants {
