@@ -71,8 +71,6 @@ fn start_log(format: LogFormat) {
 async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
-    fs::create_dir_all(&config.state_dir)
-        .map_err(|error| format!("state_dir {}: {error}", config.state_dir.display()))?;
     // Held until the process ends.
     let _state_lock = lock_state_dir(&config.state_dir).map_err(text)?;
     let database = database_path(&config.state_dir);
@@ -132,8 +130,12 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// One daemon per state directory.
+/// Makes the state directory if it is missing, and locks it: one daemon at a time.
 pub fn lock_state_dir(state_dir: &Path) -> Result<Lock, LockError> {
+    fs::create_dir_all(state_dir).map_err(|error| LockError::Io {
+        path: state_dir.to_owned(),
+        error,
+    })?;
     Lock::take(&state_dir.join("lock"), &note())
 }
 
