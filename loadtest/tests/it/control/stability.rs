@@ -46,15 +46,11 @@ const FAULTS: [Fault; 6] = [
         name: "table directory read-only",
         strike: |world| {
             set_read_only(world, "+i");
-            world
-                .control
-                .change("PUT", "/v1/tenants/tenant-0/reject", &Value::Null);
+            let body = json!({ "key": "meanwhile", "cell": "cell-1", "pin": true });
+            world.control.change("POST", "/v1/tenants", &body);
             wait_until("the daemon says that it cannot write", PATIENCE, || {
                 world.control.get("/v1/table")["blocked"]["code"] == "write"
             });
-            world
-                .control
-                .change("DELETE", "/v1/tenants/tenant-0/reject", &Value::Null);
         },
         mend: |world| set_read_only(world, "-i"),
     },
