@@ -29,6 +29,7 @@ const PAGE_DEFAULT: usize = 100;
 /// Which tenants to list, and how many.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Only those that live in this cell.
     cell: Option<String>,
@@ -271,6 +272,7 @@ pub(super) async fn remove_alias(
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExplainQuery {
     /// The key, as a request names it.
     key: String,
