@@ -234,6 +234,12 @@ mod tests {
                 assert!(!summary.is_empty(), "{what}");
                 let needs_token = operation["security"].is_array();
                 assert_eq!(needs_token, method != "get", "{what}");
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap();
+                    let is_in_path = path.contains(&format!("{{{name}}}"));
+                    let place = if is_in_path { "path" } else { "query" };
+                    assert_eq!(parameter["in"], place, "{what}: {name}");
+                }
             }
         }
         assert!(count > 30, "{count}");

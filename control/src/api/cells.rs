@@ -26,6 +26,7 @@ use crate::{
 /// Which cells to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Only those in this state. Removed ones are listed only if asked for.
     state: Option<CellState>,
@@ -48,6 +49,7 @@ pub(super) struct MoveBody {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RemoveQuery {
     /// Remove it whatever it owns: its slots and tenants go to the other cells, without their data. Needs a reason.
     #[serde(default)]

@@ -70,6 +70,7 @@ pub(super) async fn proxies(State(app): State<App>) -> Result<Answer, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events behind this id. Without it the newest ones.
     after: Option<u64>,
@@ -116,6 +117,7 @@ pub(super) async fn events(
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Only lines about this cell or tenant, or one of the words `table`, `slots`, `tenants`.
     subject: Option<String>,

@@ -230,6 +230,7 @@ pub(super) enum ExportFormat {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
     #[serde(default)]
     #[param(inline)]

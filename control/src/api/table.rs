@@ -263,6 +263,7 @@ pub(super) async fn content(
 /// Two tables to compare.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DiffQuery {
     /// Generation of the older one. Default: the one published before `to`.
     from: Option<u64>,

@@ -50,12 +50,13 @@ impl Blocked {
             Self::NoTable => "add cells; once they are active the slots are spread over them",
             Self::Overtaken => "look at the other daemon; this one can be stopped",
             Self::ForeignTable { .. } => {
-                "compare it with `cellctl table diff --file`; then write over it with `cellctl table publish --overwrite`, \
-                 or take it over into an empty database with `cellgate-control import-table`"
+                "compare it with what `cellctl table get GENERATION` gives of the last one, with `cellgate-proxy diff`; \
+                 then write over it with `cellctl table publish --overwrite`, or take it over into an empty database \
+                 with `cellgate-control import-table`"
             }
             Self::Unreadable(_) => "repair or remove the file",
             Self::MovesTooMuch(_) => {
-                "look at `cellctl table diff --next`; if it is meant, say `cellctl table publish --allow-move`"
+                "look for the change in `cellctl audit`; if it is meant, say `cellctl table publish --allow-move`"
             }
             Self::Refused(_) => "please report this",
             Self::Write(_) => {

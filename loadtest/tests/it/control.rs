@@ -2,6 +2,7 @@
 
 mod locks;
 mod recovery;
+mod scale;
 mod stability;
 mod story;
 mod world;
