@@ -241,7 +241,7 @@ pub(super) struct ExportQuery {
 ///
 /// Read in pages, so that a change meanwhile may be in it or not; no tenant is missing that was there all the time.
 #[utoipa::path(get, path = "/v1/export/tenants", operation_id = "export_tenants", tag = "tenants", params(ExportQuery),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"),
+    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn export(
     State(app): State<App>,

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App,
     answer::{Answer, change, in_background, read},
-    caller::{Asked, At, Json, Nothing, Params},
+    caller::{Asked, At, Json, Nothing, Params, counted_or_none},
     cells::MoveBody,
     problem::Problem,
     view::KeptTableView,
@@ -190,7 +190,7 @@ pub(super) async fn plan(State(app): State<App>) -> Result<Answer, Problem> {
 }
 
 /// Carry out what the plan would move
-#[utoipa::path(post, path = "/v1/plan/apply", operation_id = "apply_plan", tag = "table", request_body = MoveBody,
+#[utoipa::path(post, path = "/v1/plan/apply", operation_id = "apply_plan", tag = "table", request_body = Option<MoveBody>,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = Plan), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn apply_plan(
@@ -266,8 +266,12 @@ pub(super) async fn content(
 #[into_params(parameter_in = Query)]
 pub(super) struct DiffQuery {
     /// Generation of the older one. Default: the one published before `to`.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     from: Option<u64>,
     /// Generation of the newer one. Default: the one in force.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     to: Option<u64>,
 }
 
@@ -300,7 +304,7 @@ fn kept_table(read: Read<'_>, generation: u64) -> Result<cellgate_table::Table, 
 }
 
 /// Publish what is blocked, with a word that lets it out
-#[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = PublishBody,
+#[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = Option<PublishBody>,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn publish(
@@ -308,6 +312,11 @@ pub(super) async fn publish(
     asked: Asked<Json<PublishBody>>,
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
+    if !body.allow_move && !body.overwrite {
+        let message = "neither `allow_move` nor `overwrite` is said";
+        let hint = "say one of them; without a word everything is published by itself";
+        return Err(Refusal::bad_input("", message, hint).into());
+    }
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         write.touch_table();
         if body.allow_move {
