@@ -106,12 +106,11 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
     serving.spawn(api::serve_tcp(tcp, router, stop.clone()));
     let mut tasks = tasks::start(&daemon, &stop);
+    let mut broken = None;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        ended = serving.join_next() => {
-            error!(?ended, "a listener ended by itself");
-        }
+        ended = serving.join_next() => broken = Some(format!("a listener ended by itself: {ended:?}")),
     }
     info!("stopping");
     stopping.send_replace(true);
@@ -127,7 +126,7 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
         warn!("time is up: what was under way is cut off");
     }
     info!("stopped");
-    Ok(())
+    broken.map_or(Ok(()), Err)
 }
 
 /// Makes the state directory if it is missing, and locks it: one daemon at a time.

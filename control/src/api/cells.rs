@@ -90,12 +90,12 @@ pub(super) async fn list(
 ) -> Result<Answer, Problem> {
     read(&app, move |daemon, read| {
         let slots = read.slots()?;
+        let cells = read.cells()?;
         let seen = daemon.observed.seen();
         let wanted = |cell: &Cell| match query.state {
             Some(state) => cell.state == state,
             None => cell.state != CellState::Removed,
         };
-        let cells = read.cells()?;
         let cells = cells
             .iter()
             .filter(|cell| wanted(cell))

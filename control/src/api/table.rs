@@ -25,7 +25,7 @@ use crate::{
     plan::{Plan, rebalance, targets},
     publish::Blocked,
     refusal::{Refusal, StorageError},
-    store::Read,
+    store::{KeptTable, Read, TableState},
 };
 
 /// Who owns the slots.
@@ -283,11 +283,11 @@ pub(super) async fn diff(
     Params(query): Params<DiffQuery>,
 ) -> Result<Answer, Problem> {
     read(&app, move |_, read| -> Result<Value, Refusal> {
-        let kept: Vec<u64> = read
-            .tables()?
+        let tables = read.tables()?;
+        let published = tables
             .iter()
-            .map(|table| table.generation)
-            .collect();
+            .filter(|table| table.state == TableState::Published);
+        let kept: Vec<u64> = published.map(|table| table.generation).collect();
         let to = query.to.or_else(|| kept.first().copied()).unwrap_or(0);
         let before = kept.iter().copied().find(|generation| *generation < to);
         let from = query.from.or(before).unwrap_or(0);
@@ -317,14 +317,15 @@ pub(super) async fn publish(
         let hint = "say one of them; without a word everything is published by itself";
         return Err(Refusal::bad_input("", message, hint).into());
     }
-    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+    let standing = in_background(&app, |daemon| Ok(daemon.publisher.standing())).await?;
+    let found = standing.as_ref().map_or(0, |(_, generation)| *generation);
+    let answer = change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         write.touch_table();
         if body.allow_move {
             write.allow_move();
         }
         if body.overwrite {
             // Proxies count on by one from a table edited by hand, so theirs may be the largest.
-            let found = daemon.publisher.allow_overwrite();
             let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
             write.skip_to(found.max(theirs) + 1);
         }
@@ -332,7 +333,19 @@ pub(super) async fn publish(
         write.note("table.publish", "table", &words)?;
         Ok(json!({ "generation": write.generation() }))
     })
-    .await
+    .await?;
+    // Only now: a word that was refused must not let anything out.
+    if let Some((digest, _)) = standing
+        && body.overwrite
+    {
+        in_background(&app, move |daemon| {
+            daemon.publisher.allow_overwrite(digest);
+            daemon.wake.publish.notify_one();
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(answer)
 }
 
 /// Take up the map of an older table again, as a new generation
@@ -345,6 +358,13 @@ pub(super) async fn roll_back(
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        let tables = write.read().tables()?;
+        let is_wanted = |table: &KeptTable| {
+            table.generation == body.generation && table.state == TableState::Published
+        };
+        if !tables.iter().any(is_wanted) {
+            return Err(Refusal::NoSuchTable(body.generation));
+        }
         let table = kept_table(write.read(), body.generation)?;
         let word = MoveWord::of(body.allow_move);
         let restored = restore::roll_back(write, &table, word, &daemon.rules)?;
