@@ -101,10 +101,10 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     if let Some(unix) = unix {
         let socket = daemon.config.api.socket.clone().unwrap_or_default();
         info!(socket = %socket.display(), "listening");
-        serving.spawn(api::serve_unix(unix, router.clone(), stop.clone()));
+        serving.spawn(api::serve(unix, router.clone(), stop.clone()));
     }
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
-    serving.spawn(api::serve_tcp(tcp, router, stop.clone()));
+    serving.spawn(api::serve(tcp, router, stop.clone()));
     let mut tasks = tasks::start(&daemon, &stop);
     let mut broken = None;
     tokio::select! {
