@@ -62,11 +62,20 @@ impl Seen {
             .all(|proxy| proxy.generation >= Some(generation))
     }
 
-    /// A proxy that may still send requests to a cell, because its table names it or was never seen to.
-    pub fn who_names(&self, cell: &CellId) -> Option<&str> {
+    /// Whether every proxy that was ever seen has at least this generation, as far as is known. One that is silent now
+    /// comes back with the table that it had.
+    pub fn all_known_have(&self, generation: u64) -> bool {
         self.proxies
-            .iter()
-            .find(|(_, proxy)| proxy.cells.contains_key(cell.as_str()))
-            .map(|(name, _)| name.as_str())
+            .values()
+            .filter(|proxy| proxy.seen_ms.is_some())
+            .all(|proxy| proxy.generation >= Some(generation))
+    }
+
+    /// Whether a proxy may still send requests to a cell: its table names it, as far as was seen, or nothing was seen yet.
+    pub fn may_name(&self, proxy: &str, cell: &CellId) -> bool {
+        self.proxies
+            .get(proxy)
+            .filter(|sight| sight.seen_ms.is_some())
+            .is_none_or(|sight| sight.cells.contains_key(cell.as_str()))
     }
 }

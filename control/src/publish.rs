@@ -29,7 +29,7 @@ use crate::{
     clock,
     model::table::{NoTable, Parts, Rendered, render},
     refusal::{Refusal, StorageError},
-    store::{KeptTable, Meta, Read, Store, TableState},
+    store::{KeptTable, Meta, Read, Request, Store, TableState},
 };
 
 pub use self::status::{Blocked, PublishStatus};
@@ -122,21 +122,23 @@ impl Publisher {
         !self.lock.is_held()
     }
 
-    /// The operator's word that a table of somebody else may be written over.
-    ///
-    /// Returns the largest generation that its bytes name, so that the next one can be larger.
-    pub fn allow_overwrite(&self) -> u64 {
-        let mut inner = self.inner();
-        let found = file::find(&self.rules.path);
-        let FoundTable::Bytes(bytes) = found else {
-            return 0;
+    /// The digest of what stands in the table's file, and the generation that it names: 0 if it names none.
+    pub fn standing(&self) -> Option<(String, u64)> {
+        let FoundTable::Bytes(bytes) = file::find(&self.rules.path) else {
+            return None;
         };
-        inner.may_overwrite = Some(digest_of(&bytes));
-        inner.considered = 0;
         let table = table::parse(&bytes).ok();
-        table
-            .and_then(|table| table.generation())
-            .map_or(0, Generation::get)
+        let generation = table.and_then(|table| table.generation());
+        Some((digest_of(&bytes), generation.map_or(0, Generation::get)))
+    }
+
+    /// The operator's word that a table of somebody else may be written over: the one of this digest and no other.
+    ///
+    /// To be called outside of a change: a publish under way waits for the database while it holds what this needs.
+    pub fn allow_overwrite(&self, digest: String) {
+        let mut inner = self.inner();
+        inner.may_overwrite = Some(digest);
+        inner.considered = 0;
     }
 
     /// The bytes of the table in force, with its generation.
@@ -180,11 +182,35 @@ impl Publisher {
         }
         let (meta, parts) = self.store.read(|read| self.gather(read))?;
         let generation = Generation::new(meta.generation.max(1)).ok_or(Blocked::NoGeneration)?;
-        let is_move_allowed = meta.move_allowed > published_generation(inner);
-        let rendered = render(&parts, generation, is_move_allowed)?;
-        let outcome = self.take(inner, &meta, generation, rendered, &parts)?;
+        let rendered = render(&parts, generation, false)?;
+        if let Some(published) = &inner.published {
+            if published.table.same_content(&rendered.table) {
+                inner.considered = meta.generation;
+                return Ok(Outcome::Current);
+            }
+            if published.generation >= meta.generation {
+                self.count_on(published.generation)?;
+                return self.step(inner);
+            }
+        }
+        self.take(inner, meta, generation, rendered, &parts)?;
         inner.considered = meta.generation;
-        Ok(outcome)
+        Ok(Outcome::Published(meta.generation))
+    }
+
+    /// The same intent is to be told otherwise than before, because the configuration changed: that needs a generation of
+    /// its own.
+    fn count_on(&self, published: u64) -> Result<(), Blocked> {
+        let request = Request::of_daemon("publish");
+        let counted = self.store.change(&request, clock::now_ms(), |write| {
+            write.skip_to(published + 1);
+            write.touch_table();
+            write.note("table.render_anew", "table", &serde_json::json!({}))?;
+            Ok::<(), Refusal>(())
+        });
+        counted
+            .map(|_| ())
+            .map_err(|refusal| Blocked::Storage(refusal.to_string()))
     }
 
     /// All that the table has to say, as of one moment.
@@ -210,43 +236,56 @@ impl Publisher {
     }
 
     /// Judges a rendered table as a proxy that has the last one would, and puts it into its place.
+    ///
+    /// A word that lets more move stands in every table until each proxy has one of them: a proxy that slept through the
+    /// first one has the same way to go.
     fn take(
         &self,
         inner: &mut Inner,
-        meta: &Meta,
+        meta: Meta,
         generation: Generation,
         mut rendered: Rendered,
         parts: &Parts,
-    ) -> Result<Outcome, Blocked> {
+    ) -> Result<(), Blocked> {
+        let mut has_word = meta.move_allowed > 0;
         if let Some(published) = &inner.published {
-            if published.table.same_content(&rendered.table) {
-                return Ok(Outcome::Current);
-            }
             let current = Generation::new(published.generation).map(|generation| accept::Current {
                 generation,
                 table: &published.table,
             });
             let refusals = accept::judge(&rendered.table, current, &self.rules.move_limits).err();
-            if let Some(refusals) = refusals {
+            if let Some(refusals) = refusals
+                && meta.move_allowed <= published.generation
+            {
                 self.excuse(published, &refusals)?;
-                rendered = render(parts, generation, true)?;
+                self.store.allow_move_at(meta.generation)?;
+                has_word = true;
             }
         }
-        self.put(inner, meta.generation, rendered)?;
-        Ok(Outcome::Published(meta.generation))
+        if has_word {
+            rendered = render(parts, generation, true)?;
+        }
+        self.put(inner, meta.generation, rendered)
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
-    /// a proxy. Anything else beyond the limits needs a word.
+    /// a proxy; nor are their aliases. Anything else beyond the limits needs a word.
     fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
         let new = self
             .store
-            .read(|read| read.named_since(published.generation))?;
+            .read(|read| read.new_keys_since(published.generation))?;
         let is_excused = |refusal: &accept::Refusal| match refusal {
             accept::Refusal::TooManyTenantsMoved { count, count_max } => {
                 (*count as u64) <= new + *count_max as u64
             }
             _ => false,
+        };
+        let is_move = |refusal: &accept::Refusal| {
+            matches!(
+                refusal,
+                accept::Refusal::TooManyTenantsMoved { .. }
+                    | accept::Refusal::TooManySlotsMoved { .. }
+            )
         };
         if refusals.iter().all(is_excused) {
             info!(
@@ -256,7 +295,12 @@ impl Publisher {
             return Ok(());
         }
         let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-        Err(Blocked::MovesTooMuch(words.join("; ")))
+        let words = words.join("; ");
+        Err(if refusals.iter().all(is_move) {
+            Blocked::MovesTooMuch(words)
+        } else {
+            Blocked::Refused(words)
+        })
     }
 
     /// Record, write, record.
@@ -283,33 +327,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// Finds out, at the start, how the last life ended: which of the recorded tables stands in the file.
+    /// Finds out, at the start, what the last life published. Whether it came further than it could record is for the
+    /// file to say.
     fn reconcile(&self, inner: &mut Inner) -> Result<(), Blocked> {
         file::remove_leftovers(&self.rules.path);
         let kept = self.store.read(|read| read.tables())?;
-        let found = file::find(&self.rules.path);
-        let standing = match &found {
-            FoundTable::Bytes(bytes) => {
-                let digest = digest_of(bytes);
-                kept.iter().find(|table| table.digest == digest)
-            }
-            FoundTable::Missing | FoundTable::Unreadable(_) => None,
-        };
-        if let Some(standing) = standing
-            && standing.state == TableState::Writing
-        {
-            info!(
-                generation = standing.generation,
-                "the last life ended right after it put this table into its place"
-            );
-            self.store
-                .end_table(standing.generation, self.rules.kept_max)?;
-        }
-        let is_newest = |table: &&KeptTable| {
-            table.state == TableState::Published
-                || standing.is_some_and(|it| it.generation == table.generation)
-        };
-        if let Some(newest) = kept.iter().find(is_newest) {
+        let is_published = |table: &&KeptTable| table.state == TableState::Published;
+        if let Some(newest) = kept.iter().find(is_published) {
             inner.published = Some(self.load(newest)?);
         }
         Ok(())
@@ -331,7 +355,7 @@ impl Publisher {
     }
 
     /// Looks whether the file says what was published last, and mends what can be mended without a word: a file that is
-    /// gone, or an older table of our own that a slow daemon put back.
+    /// gone, an older table of our own that a slow daemon put back, or a newer one that is not known to last.
     fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
         let stamp = file::stamp(&self.rules.path);
         if let (Some(stamp), Some((verified, at))) = (stamp, inner.verified)
@@ -341,11 +365,12 @@ impl Publisher {
             return Ok(());
         }
         inner.verified = None;
-        let digest = match file::find(&self.rules.path) {
-            FoundTable::Bytes(bytes) => digest_of(&bytes),
+        let bytes = match file::find(&self.rules.path) {
+            FoundTable::Bytes(bytes) => bytes,
             FoundTable::Missing => return self.put_back(inner, "the table file was missing"),
             FoundTable::Unreadable(error) => return Err(Blocked::Unreadable(error)),
         };
+        let digest = digest_of(&bytes);
         if inner
             .published
             .as_ref()
@@ -357,19 +382,36 @@ impl Publisher {
         let kept = self.store.read(|read| read.tables())?;
         if let Some(standing) = kept.iter().find(|table| table.digest == digest) {
             if standing.generation > published_generation(inner) {
-                // Renamed, but not known to last: it is published once more, whole.
-                inner.considered = 0;
-                return Ok(());
+                return self.adopt(inner, standing);
             }
             return self.put_back(inner, "an older table stood in the file");
         }
         if inner.may_overwrite.as_deref() == Some(&digest) {
-            // What the proxies have may be anything; the next table is published whatever it says.
+            // The proxies have it, if it is a table at all, so what comes next is judged against it.
             inner.considered = 0;
-            inner.published = None;
+            inner.published = table::parse(&bytes).ok().map(|table| Published {
+                generation: table.generation().map_or(1, Generation::get),
+                digest,
+                bytes: bytes.into(),
+                table: Arc::new(table),
+            });
             return Ok(());
         }
         Err(Blocked::ForeignTable { digest })
+    }
+
+    /// Takes over a table that was put into its place, but not recorded as published: its folder could not be synced, or
+    /// the last life ended right there. The proxies may have it, so what comes next is judged against it.
+    fn adopt(&self, inner: &mut Inner, standing: &KeptTable) -> Result<(), Blocked> {
+        let adopted = self.load(standing)?;
+        // Once more, whole: the rename may not last.
+        file::replace(&self.rules.path, &adopted.bytes, &self.lock)?;
+        let generation = standing.generation;
+        self.store.end_table(generation, self.rules.kept_max)?;
+        info!(generation, "table adopted that was in its place already");
+        inner.considered = 0;
+        inner.published = Some(adopted);
+        Ok(())
     }
 
     fn put_back(&self, inner: &Inner, why: &str) -> Result<(), Blocked> {
@@ -393,7 +435,12 @@ impl Publisher {
         }
         status.blocked = blocked;
         status.generation = inner.published.as_ref().map(|it| it.generation);
-        status.digest = inner.published.as_ref().map(|it| it.digest.clone());
+        let digest = inner.published.as_ref().map(|it| it.digest.clone());
+        if inner.has_reconciled && (status.cells.is_none() || status.digest != digest) {
+            let cells = inner.published.iter().flat_map(|it| it.table.cells());
+            status.cells = Some(Arc::new(cells.map(|cell| cell.id().clone()).collect()));
+        }
+        status.digest = digest;
         status.considered = inner.considered;
     }
 }

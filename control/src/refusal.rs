@@ -35,6 +35,8 @@ pub enum Refusal {
         from: CellState,
         to: CellState,
     },
+    /// Its provider was asked to take the cell down, and has not answered yet.
+    BeingRemoved(CellId),
     /// Its provider names its endpoints.
     EndpointsFromProvider {
         cell: CellId,
@@ -97,6 +99,8 @@ pub enum Refusal {
 #[derive(Debug)]
 pub enum StorageError {
     Sqlite(rusqlite::Error),
+    /// Its file cannot be made.
+    File(std::io::Error),
     /// The database holds what this version never writes.
     Corrupt(String),
 }
@@ -167,6 +171,10 @@ impl fmt::Display for Refusal {
                     legal.join(" or ")
                 )
             }
+            Self::BeingRemoved(cell) => write!(
+                f,
+                "cell `{cell}` is being removed; its provider has not answered yet"
+            ),
             Self::EndpointsFromProvider { cell, provider } => write!(
                 f,
                 "the endpoints of cell `{cell}` are named by its provider `{provider}`"
@@ -224,6 +232,7 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(error) => write!(f, "the database failed: {error}"),
+            Self::File(error) => write!(f, "the database cannot be made: {error}"),
             Self::Corrupt(what) => write!(f, "the database holds what it should not: {what}"),
         }
     }

@@ -20,8 +20,8 @@ use crate::{
     metrics::as_gauge,
     model::CellState,
     publish::{Blocked, Outcome},
-    refusal::Refusal,
-    store::Request,
+    refusal::{Refusal, StorageError},
+    store::{Request, TableState},
 };
 
 /// The table file is compared with the intent at least so often.
@@ -30,6 +30,8 @@ const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
 const PUBLISH_GATHER: Duration = Duration::from_millis(20);
 /// After a failure.
 const PUBLISH_RETRY: Duration = Duration::from_millis(500);
+/// The word that a table may move more stands at least so long, for proxies that the daemon does not know.
+const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
 const OPERATE_PERIOD: Duration = Duration::from_secs(1);
 const SPREAD_PERIOD: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
@@ -108,6 +110,7 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
 
 /// One look of the publisher, and what is to be told of it.
 fn publish_once(daemon: &Daemon) -> Outcome {
+    catch_up(daemon);
     let before = daemon.publisher.status();
     let outcome = daemon.publisher.publish();
     let status = daemon.publisher.status();
@@ -135,18 +138,51 @@ fn publish_once(daemon: &Daemon) -> Outcome {
     outcome
 }
 
-/// Once every proxy has the table that was allowed to move more, the limits hold again.
+/// Once every proxy has a table that was allowed to move more, the limits hold again.
 fn end_allowed_move(daemon: &Daemon) {
+    let read = daemon
+        .store
+        .read(|read| -> Result<_, StorageError> { Ok((read.meta()?, read.tables()?)) });
+    let Ok((meta, tables)) = read else {
+        return;
+    };
+    let allowed = meta.move_allowed;
+    let first = tables
+        .iter()
+        .rev()
+        .find(|table| table.generation >= allowed && table.state == TableState::Published);
+    let is_out = allowed > 0
+        && first.is_some_and(|table| clock::now_ms() - table.at_ms >= ALLOWED_MOVE_MS_MIN);
+    if is_out
+        && daemon.observed.seen().all_known_have(allowed)
+        && let Err(error) = daemon.store.end_allowed_move(allowed)
+    {
+        error!(%error, "an allowed move cannot be ended");
+    }
+}
+
+/// A proxy whose table has a larger generation than any of ours counted on by itself, from a table edited by hand, and
+/// would take nothing from us: the intent counts on past it.
+fn catch_up(daemon: &Daemon) {
+    let Some(theirs) = daemon.observed.seen().newest_generation() else {
+        return;
+    };
+    let status = daemon.publisher.status();
     let Ok(meta) = daemon.store.read(|read| read.meta()) else {
         return;
     };
-    let published = daemon.publisher.status().generation.unwrap_or(0);
-    let is_out = meta.move_allowed > 0 && published >= meta.move_allowed;
-    if is_out
-        && daemon.observed.seen().all_have(meta.move_allowed)
-        && let Err(error) = daemon.store.end_allowed_move(meta.move_allowed)
-    {
-        error!(%error, "an allowed move cannot be ended");
+    if status.blocked.is_some() || theirs <= meta.generation || status.generation >= Some(theirs) {
+        return;
+    }
+    let counted = daemon.change(&Request::of_daemon("publish"), |write| {
+        write.skip_to(theirs + 1);
+        write.touch_table();
+        let detail = serde_json::json!({ "proxies_have": theirs });
+        write.note("table.catch_up", "table", &detail)?;
+        Ok::<(), Refusal>(())
+    });
+    if let Err(error) = counted {
+        error!(%error, "the generation cannot be counted on");
     }
 }
 

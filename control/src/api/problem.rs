@@ -97,6 +97,7 @@ fn name_of(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::CellExists { .. } => (StatusCode::CONFLICT, "cell_exists"),
         Refusal::TooManyCells { .. } => (StatusCode::CONFLICT, "too_many_cells"),
         Refusal::IllegalTransition { .. } => (StatusCode::CONFLICT, "illegal_transition"),
+        Refusal::BeingRemoved(_) => (StatusCode::CONFLICT, "being_removed"),
         Refusal::EndpointsFromProvider { .. } => (StatusCode::CONFLICT, "endpoints_from_provider"),
         Refusal::CellOwns { .. } => (StatusCode::CONFLICT, "cell_owns"),
         Refusal::CellTakesNone { .. } => (StatusCode::CONFLICT, "cell_takes_none"),

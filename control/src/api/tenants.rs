@@ -133,7 +133,6 @@ pub(super) async fn register(
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         let registered = tenants::register(write, std::slice::from_ref(&new), &daemon.rules)
             .map_err(|(_, refusal)| refusal)?;
-        tenants::check_table_limits(write.read())?;
         detail(write.read(), &registered.tenants[0])
     })
     .await
@@ -256,7 +255,6 @@ pub(super) async fn add_alias(
     change(&app, StatusCode::OK, asked.request, move |_, write| {
         let key = key_in_path("key", &key)?;
         let tenant = tenants::add_alias(write, &key, &key_in_path("alias", &alias)?)?;
-        tenants::check_table_limits(write.read())?;
         detail(write.read(), &tenant)
     })
     .await

@@ -18,11 +18,13 @@ use crate::{
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
-    store::Write,
+    store::{Read, Write},
 };
 
 /// The provider of cells that somebody else runs.
 pub const STATIC: &str = "static";
+/// What a provider is asked to do with a cell that is to go.
+const REMOVE: &str = "remove";
 /// Length of what a provider is told besides, in bytes of JSON.
 const PARAMS_BYTES_MAX: usize = 64 * 1024;
 
@@ -267,12 +269,15 @@ pub fn drain(
 ) -> Result<Plan, Refusal> {
     let mut cell = write.read().cell(id)?;
     // Said again it goes on: what had no taker then may have one now.
-    if cell.state != CellState::Draining {
+    let is_first = cell.state != CellState::Draining;
+    if is_first {
         enter(write, &mut cell, CellState::Draining, None)?;
-        write.note("cell.drain", id.as_str(), &json!({}))?;
     }
     let fleet = Fleet::of(write.read())?;
     let plan = plan_drain(&fleet.owners(), &fleet.slots, id);
+    if is_first || !plan.moves_nothing() {
+        write.note("cell.drain", id.as_str(), &json!({}))?;
+    }
     moves::carry_out(write, &plan, &fleet, word, rules)?;
     settle_draining(write)?;
     Ok(plan)
@@ -367,7 +372,7 @@ fn take_down(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
         let reason = Some("being removed by force".to_owned());
         put_state(write, cell, CellState::Drained, reason)?;
     }
-    write.ask(&cell.id, "remove")?;
+    write.ask(&cell.id, REMOVE)?;
     Ok(())
 }
 
@@ -383,6 +388,10 @@ pub fn provisioned(
     };
     let mut cell = write.read().cell(&id)?;
     if cell.state != CellState::Provisioning {
+        // Nobody waits for it any more.
+        write.end_operation(operation, output, None)?;
+        let detail = json!({ "state": cell.state });
+        write.note("cell.provisioned", id.as_str(), &detail)?;
         return Ok(());
     }
     let mut spec = cell.settings.spec();
@@ -486,6 +495,10 @@ pub fn readdress(
     if !cell.state.is_running() || spec.endpoints == endpoints {
         return Ok(());
     }
+    if endpoints.is_empty() {
+        let hint = "the provider has to name at least one address of a cell that runs";
+        return Err(Refusal::bad_input("endpoints", "are empty", hint));
+    }
     spec.endpoints = endpoints;
     cell.settings = spec.check().map_err(Refusal::BadInput)?;
     write.put_cell(&cell)?;
@@ -511,7 +524,16 @@ pub(super) fn enter(
             to: next,
         });
     }
+    // Its provider may be half-way: a cell that came back now would be taken down with what it has got by then.
+    if next == CellState::Active && is_being_removed(write.read(), &cell.id)? {
+        return Err(Refusal::BeingRemoved(cell.id.clone()));
+    }
     put_state(write, cell, next, reason)
+}
+
+fn is_being_removed(read: Read<'_>, id: &CellId) -> Result<bool, Refusal> {
+    let open = read.open_operations()?;
+    Ok(open.iter().any(|it| it.cell == *id && it.verb == REMOVE))
 }
 
 fn put_state(

@@ -30,7 +30,7 @@ pub fn carry_out(
 ) -> Result<(), Refusal> {
     let slots: u32 = plan.slot_moves.iter().map(|it| it.count).sum();
     let tenants: u64 = plan.tenant_moves.iter().map(|it| it.count).sum();
-    check_limits(write, fleet, slots, tenants, word, rules)?;
+    check_limits(write, slots, tenants, word, rules)?;
     let ranges: Vec<(SlotRange, CellId)> = plan
         .slot_moves
         .iter()
@@ -66,7 +66,7 @@ pub fn evacuate(
     if lost.slots == 0 && lost.tenants == 0 {
         return Ok(lost);
     }
-    check_limits(write, fleet, lost.slots, lost.tenants, word, rules)?;
+    check_limits(write, lost.slots, lost.tenants, word, rules)?;
     let takers: Vec<_> = fleet
         .cells
         .iter()
@@ -153,15 +153,15 @@ fn place_anew(write: &mut Write<'_>, tenants: Vec<Tenant>) -> Result<(), Refusal
 }
 
 /// A change that moves much needs an explicit word; with it the table says so to the proxies, which have limits too.
-fn check_limits(
+pub(super) fn check_limits(
     write: &mut Write<'_>,
-    fleet: &Fleet,
     slots: u32,
     tenants: u64,
     word: MoveWord,
     rules: &Rules,
 ) -> Result<(), Refusal> {
-    let percent = f64::from(slots) * 100.0 / f64::from(fleet.slots.hash().slots());
+    let of = write.read().meta()?.hash.slots();
+    let percent = f64::from(slots) * 100.0 / f64::from(of);
     let limits = &rules.move_limits;
     let too_many_slots = percent > limits.moved_percent_max;
     let too_many_tenants = tenants > limits.moved_overrides_max as u64;

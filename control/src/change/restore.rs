@@ -1,13 +1,13 @@
 //! A table becomes the intent: one of old in a rollback, or the published one where the database was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::{CellId, Table, TenantKey};
 use serde_json::json;
 
-use super::{cells::STATIC, settle_draining};
+use super::{MoveWord, Rules, cells::STATIC, moves, settle_draining};
 use crate::{
-    model::{Amounts, Cell, CellState, PlacedBy, Tenant, table::parts_of},
+    model::{Amounts, Cell, CellState, PlacedBy, SlotMap, Tenant, table::parts_of},
     refusal::Refusal,
     store::{TenantFilter, Write},
 };
@@ -57,7 +57,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
         })?;
     }
     write.put_slots(&parts.slots)?;
-    let rejected: std::collections::BTreeSet<&TenantKey> = parts.rejects.iter().collect();
+    let rejected: BTreeSet<&TenantKey> = parts.rejects.iter().collect();
     let mut tenants: BTreeMap<&TenantKey, (&CellId, PlacedBy)> = parts
         .overrides
         .iter()
@@ -100,13 +100,13 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
 }
 
 /// Makes the map of an older table the intent again: slots, tenants, aliases, rejects, and the cells' settings where no
-/// provider names them. Nothing is undone of what cells have become since, and tenants registered since stay.
-///
-/// `published_ms` is when that table was published: who was registered later is not part of it.
+/// provider names them. Nothing is undone of what cells have become since, and tenants registered since stay where they
+/// are: their data is there.
 pub fn roll_back(
     write: &mut Write<'_>,
     table: &Table,
-    published_ms: i64,
+    word: MoveWord,
+    rules: &Rules,
 ) -> Result<Restored, Refusal> {
     let generation = table
         .generation()
@@ -125,6 +125,7 @@ pub fn roll_back(
         ..Restored::default()
     };
     write.put_slots(&parts.slots)?;
+    let later = write.read().registered_since(generation)?;
     let mut after = None;
     loop {
         let filter = TenantFilter {
@@ -134,14 +135,25 @@ pub fn roll_back(
         let page = write.read().tenants(&filter, PAGE)?;
         after = page.tenants.last().map(|tenant| tenant.key.to_string());
         for tenant in page.tenants {
-            let was_there = tenant.registered_ms <= published_ms;
-            restore_tenant(write, table, was_there, tenant, &mut restored)?;
+            if later.contains(&tenant.key) {
+                restored.kept_tenants += 1;
+                keep_tenant(write, &parts.slots, tenant)?;
+            } else {
+                restore_tenant(write, table, tenant, &mut restored)?;
+            }
         }
         if !page.has_more {
             break;
         }
     }
-    restore_aliases(write, &parts.aliases)?;
+    moves::check_limits(
+        write,
+        restored.moved_slots,
+        restored.moved_tenants,
+        word,
+        rules,
+    )?;
+    restore_aliases(write, parts.aliases, &later)?;
     write.touch_table();
     let detail = json!({
         "generation": generation, "moved_slots": restored.moved_slots,
@@ -152,7 +164,7 @@ pub fn roll_back(
     Ok(restored)
 }
 
-fn differing(before: &crate::model::SlotMap, after: &crate::model::SlotMap) -> u32 {
+fn differing(before: &SlotMap, after: &SlotMap) -> u32 {
     let differs = before
         .owners()
         .zip(after.owners())
@@ -191,22 +203,33 @@ fn restore_settings(
     Ok(())
 }
 
+/// The slots go back under a tenant that stays: the table has to name it where its slot leads elsewhere now.
+fn keep_tenant(write: &Write<'_>, slots: &SlotMap, mut tenant: Tenant) -> Result<(), Refusal> {
+    let slot = slots.hash().slot(tenant.key.as_bytes());
+    let is_at_home = slots.owner(slot) == Some(&tenant.cell);
+    let placed_by = match tenant.placed_by {
+        PlacedBy::Pin => PlacedBy::Pin,
+        PlacedBy::Slot | PlacedBy::Override if is_at_home => PlacedBy::Slot,
+        PlacedBy::Slot | PlacedBy::Override => PlacedBy::Override,
+    };
+    if tenant.placed_by != placed_by {
+        tenant.placed_by = placed_by;
+        write.place_tenant(&tenant)?;
+    }
+    Ok(())
+}
+
 fn restore_tenant(
-    write: &mut Write<'_>,
+    write: &Write<'_>,
     table: &Table,
-    was_there: bool,
     mut tenant: Tenant,
     restored: &mut Restored,
 ) -> Result<(), Refusal> {
     let home = table.home_of(tenant.key.as_bytes());
     let is_override = home.owner == cellgate_table::Owner::Override;
     let cell = table.cell(home.cell).id();
-    if home.is_rejected != tenant.is_rejected && was_there {
+    if home.is_rejected != tenant.is_rejected {
         write.set_rejected(&tenant.key, home.is_rejected)?;
-    }
-    if !was_there && tenant.placed_by != PlacedBy::Slot {
-        restored.kept_tenants += 1;
-        return Ok(());
     }
     let placed_by = match (is_override, tenant.placed_by) {
         (true, PlacedBy::Pin) => PlacedBy::Pin,
@@ -227,15 +250,25 @@ fn restore_tenant(
     Ok(())
 }
 
+/// The aliases of then, and of the tenants that came later and stay.
 fn restore_aliases(
     write: &mut Write<'_>,
-    aliases: &BTreeMap<TenantKey, TenantKey>,
+    mut aliases: BTreeMap<TenantKey, TenantKey>,
+    later: &BTreeSet<TenantKey>,
 ) -> Result<(), Refusal> {
-    if write.read().aliases()? == *aliases {
+    let today = write.read().aliases()?;
+    for (alias, tenant) in today.iter().filter(|(_, tenant)| later.contains(*tenant)) {
+        let then = aliases.insert(alias.clone(), tenant.clone());
+        if then.is_some_and(|then| then != *tenant) {
+            let why = format!("`{alias}`, an alias there, belongs to tenant `{tenant}` today");
+            return Err(Refusal::CannotRestore(why));
+        }
+    }
+    if today == aliases {
         return Ok(());
     }
     write.remove_all_aliases()?;
-    for (alias, tenant) in aliases {
+    for (alias, tenant) in &aliases {
         let read = write.read();
         if read.find_tenant(alias)?.is_some() {
             let why = format!("`{alias}`, an alias there, is a tenant today");

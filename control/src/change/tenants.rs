@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::{
     CellId, TenantKey,
-    limits::{ALIASES_MAX, OVERRIDES_MAX, TENANT_KEY_BYTES_MAX},
+    limits::{ALIASES_MAX, OVERRIDES_MAX, REJECTS_MAX, TENANT_KEY_BYTES_MAX},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -87,6 +87,11 @@ pub fn register(
         let known = find(write.read(), tenant).map_err(|refusal| (at, refusal))?;
         found.push(known);
     }
+    for (at, tenant) in wanted.iter().enumerate() {
+        if let Some(alias) = tenant.aliases.iter().find(|alias| seen.contains_key(alias)) {
+            return Err((at, Refusal::AliasIsTenant(alias.clone())));
+        }
+    }
     let placed = place_new(write, &wanted, &found, &slots)?;
     let mut tenants = Vec::with_capacity(wanted.len());
     let mut new = 0;
@@ -116,6 +121,7 @@ pub fn register(
     }
     if names {
         write.touch_table();
+        check_limits(write.read(), batch).map_err(|refusal| (0, refusal))?;
     }
     if new > 0 {
         let (subject, detail) = match &tenants[..] {
@@ -130,6 +136,17 @@ pub fn register(
             .map_err(|error| (0, error.into()))?;
     }
     Ok(Registered { tenants, new })
+}
+
+fn check_limits(read: Read<'_>, batch: &[NewTenant]) -> Result<(), Refusal> {
+    check_name_limits(read)?;
+    if batch.iter().any(|tenant| !tenant.aliases.is_empty()) {
+        check_alias_limit(read)?;
+    }
+    if batch.iter().any(|tenant| tenant.rejected) {
+        check_reject_limit(read)?;
+    }
+    Ok(())
 }
 
 fn read_new(new: &NewTenant) -> Result<Wanted, Refusal> {
@@ -185,6 +202,14 @@ fn find(read: Read<'_>, wanted: &Wanted) -> Result<Option<Tenant>, Refusal> {
             cell: known.cell,
             placed_by: known.placed_by,
         });
+    }
+    if wanted.is_rejected && !known.is_rejected {
+        let message = "is asked for, and the tenant is registered and let in";
+        return Err(Refusal::bad_input(
+            "rejected",
+            message,
+            "reject it by itself",
+        ));
     }
     Ok(Some(known))
 }
@@ -352,6 +377,7 @@ pub fn set_rejected(
     }
     write.set_rejected(key, is_rejected)?;
     tenant.is_rejected = is_rejected;
+    check_reject_limit(write.read())?;
     write.touch_table();
     let action = if is_rejected {
         "tenant.reject"
@@ -370,11 +396,8 @@ pub fn add_alias(
 ) -> Result<Tenant, Refusal> {
     let tenant = write.read().tenant(key)?;
     check_alias_target(key)?;
-    if write.read().aliases_of(key)?.len() >= ALIASES_PER_TENANT_MAX {
-        let message = format!("are {ALIASES_PER_TENANT_MAX}, and no more may be");
-        return Err(Refusal::bad_input("aliases", message, "remove one"));
-    }
     if put_alias(write, key, alias)? {
+        check_alias_limit(write.read())?;
         write.touch_table();
         write.note("tenant.alias", key.as_str(), &json!({ "alias": alias }))?;
     }
@@ -407,6 +430,10 @@ fn put_alias(write: &Write<'_>, key: &TenantKey, alias: &TenantKey) -> Result<bo
             alias: alias.clone(),
             tenant,
         }),
+        None if read.aliases_of(key)?.len() >= ALIASES_PER_TENANT_MAX => {
+            let message = format!("are {ALIASES_PER_TENANT_MAX}, and no more may be");
+            Err(Refusal::bad_input("aliases", message, "remove one"))
+        }
         None => {
             write.add_alias(alias, key)?;
             Ok(true)
@@ -448,31 +475,39 @@ pub fn remove(write: &mut Write<'_>, key: &TenantKey, rules: &Rules) -> Result<T
     Ok(tenant)
 }
 
-/// How many more lines a table can hold is the table's own limit; told here before it is too late.
-pub fn check_table_limits(read: Read<'_>) -> Result<(), Refusal> {
-    let named: u64 = read
-        .counts()?
+/// How many tenants a table can name is its own limit; told here before it is too late.
+pub fn check_name_limits(read: Read<'_>) -> Result<(), Refusal> {
+    let counts = read.counts()?;
+    let named = counts
         .values()
         .map(|counts| counts.overrides + counts.pins)
         .sum();
-    if named > OVERRIDES_MAX as u64 {
-        let message = format!("{named} tenants would have to be named, more than {OVERRIDES_MAX}");
-        return Err(Refusal::bad_input(
-            "key",
-            message,
-            "split the fleet over several tables",
-        ));
+    check_limit(
+        "key",
+        "tenants that the table has to name",
+        named,
+        OVERRIDES_MAX,
+    )
+}
+
+/// The same for aliases.
+pub fn check_alias_limit(read: Read<'_>) -> Result<(), Refusal> {
+    check_limit("aliases", "aliases", read.alias_count()?, ALIASES_MAX)
+}
+
+/// The same for rejected tenants.
+pub fn check_reject_limit(read: Read<'_>) -> Result<(), Refusal> {
+    let count = read.rejected_tenants()?.len() as u64;
+    check_limit("rejected", "rejected tenants", count, REJECTS_MAX)
+}
+
+fn check_limit(path: &str, what: &str, count: u64, max: usize) -> Result<(), Refusal> {
+    if count <= max as u64 {
+        return Ok(());
     }
-    let aliases = read.alias_count()?;
-    if aliases > ALIASES_MAX as u64 {
-        let message = format!("{aliases} aliases, more than {ALIASES_MAX}");
-        return Err(Refusal::bad_input(
-            "aliases",
-            message,
-            "split the fleet over several tables",
-        ));
-    }
-    Ok(())
+    let message = format!("there would be {count} {what}, more than {max}");
+    let hint = "split the fleet over several tables";
+    Err(Refusal::bad_input(path, message, hint))
 }
 
 /// A tenant's key out of a request.

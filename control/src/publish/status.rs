@@ -1,7 +1,8 @@
 //! What is known of the table in force, and why nothing newer is.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use cellgate_table::CellId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,11 +12,20 @@ pub struct PublishStatus {
     /// The generation of the table in the file.
     pub generation: Option<u64>,
     pub digest: Option<String>,
+    /// The cells that it names; `None` until the daemon has looked for the first time.
+    pub cells: Option<Arc<BTreeSet<CellId>>>,
     /// The last change that the table takes into account.
     pub considered: u64,
     pub blocked: Option<Blocked>,
     /// Since when it stands so, in milliseconds since 1970.
     pub since_ms: i64,
+}
+
+impl PublishStatus {
+    /// Whether the table in the file names a cell, as far as is known.
+    pub fn may_name(&self, cell: &CellId) -> bool {
+        self.cells.as_ref().is_none_or(|cells| cells.contains(cell))
+    }
 }
 
 /// Why nothing is published.

@@ -1,1 +1,489 @@
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
 
+use cellgate_table::{CellId, HashSpec, TenantKey};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    change::{
+        Rules,
+        cells::{self, NewCell},
+        slots,
+        tenants::{self, NewTenant},
+    },
+    model::{SlotMap, cell::EndpointSpec},
+    store::{Request, Write},
+};
+
+mod crash;
+
+/// Tenants that may move in one table without a word.
+const TENANTS_MAX: usize = 3;
+const SLOTS: u32 = 100;
+
+/// A daemon's database and its table's folder.
+struct Home {
+    folder: TempDir,
+    store: Arc<Store>,
+}
+
+impl Home {
+    /// Nothing but a hash.
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("control.db")).unwrap();
+        let home = Self {
+            folder,
+            store: Arc::new(store),
+        };
+        home.change(|write| Ok(write.put_hash(HashSpec::new(0, SLOTS).unwrap())?));
+        home
+    }
+
+    /// Two cells, each with half of the slots.
+    fn new() -> Self {
+        let home = Self::empty();
+        home.change(|write| {
+            for name in ["a", "b"] {
+                cells::add(write, &new_cell(name), &rules())?;
+                cells::warmed(write, &id(name), Ok(()))?;
+            }
+            slots::spread_first(write).map(drop)
+        });
+        home
+    }
+
+    fn table(&self) -> PathBuf {
+        self.folder.path().join("table.yaml")
+    }
+
+    fn publisher(&self) -> Publisher {
+        let lock = Lock::take(&self.folder.path().join("table.lock"), "a test").unwrap();
+        let rules = TableRules {
+            path: self.table(),
+            move_limits: rules().move_limits,
+            kept_max: 5,
+            names_all_tenants: false,
+        };
+        Publisher::new(rules, Arc::clone(&self.store), lock)
+    }
+
+    fn change(&self, work: impl FnOnce(&mut Write<'_>) -> Result<(), Refusal>) -> u64 {
+        let request = Request::of_daemon("test");
+        let done = self.store.change(&request, clock::now_ms(), |write| {
+            work(write)?;
+            Ok(write.note("test", "test", &json!({}))?)
+        });
+        done.unwrap().generation
+    }
+
+    fn reject(&self, name: &str, is_rejected: bool) -> u64 {
+        self.change(|write| tenants::set_rejected(write, &key(name), is_rejected).map(drop))
+    }
+
+    fn register(&self, batch: &[NewTenant]) -> u64 {
+        self.change(|write| {
+            let registered = tenants::register(write, batch, &rules());
+            registered.map(drop).map_err(|(_, refusal)| refusal)
+        })
+    }
+
+    /// The slots before this one are a's, the others b's.
+    fn cut_at(&self, border: u32) -> u64 {
+        self.change(|write| {
+            let (a, b) = (id("a"), id("b"));
+            let owners = (0..SLOTS).map(|slot| if slot < border { &a } else { &b });
+            let map = SlotMap::of_owners(HashSpec::new(0, SLOTS).unwrap(), owners);
+            Ok(write.put_slots(&map)?)
+        })
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.table()).unwrap()
+    }
+
+    fn parsed(&self) -> Table {
+        table::parse(&self.bytes()).unwrap()
+    }
+
+    /// The tables on record, newest first, with whether their file is known to be in its place.
+    fn recorded(&self) -> Vec<(u64, bool)> {
+        let kept = self.store.read(|read| read.tables()).unwrap();
+        kept.iter()
+            .map(|table| (table.generation, table.state == TableState::Published))
+            .collect()
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        move_limits: MoveLimits {
+            moved_percent_max: 25.0,
+            moved_overrides_max: TENANTS_MAX,
+        },
+        names_all_tenants: false,
+        providers: vec!["static".to_owned()],
+    }
+}
+
+fn id(text: &str) -> CellId {
+    CellId::new(text).unwrap()
+}
+
+fn key(text: &str) -> TenantKey {
+    TenantKey::new(text).unwrap()
+}
+
+fn new_cell(name: &str) -> NewCell {
+    let address = "127.0.0.1:9001".to_owned();
+    NewCell {
+        id: name.to_owned(),
+        provider: "static".to_owned(),
+        params: BTreeMap::new(),
+        endpoints: vec![EndpointSpec { address, weight: 1 }],
+        max_in_flight: None,
+        health_check: None,
+        labels: BTreeMap::new(),
+        stateless: true,
+        capacity: BTreeMap::new(),
+    }
+}
+
+/// Tenants that live away from their slots, and who each live in the other cell than their slot would say.
+fn away(names: impl IntoIterator<Item = String>) -> Vec<NewTenant> {
+    let hash = HashSpec::new(0, SLOTS).unwrap();
+    let new = |name: String| {
+        let is_at_home_in_a = hash.slot(name.as_bytes()).get() < SLOTS / 2;
+        NewTenant {
+            key: name,
+            cell: Some(if is_at_home_in_a { "b" } else { "a" }.to_owned()),
+            ..NewTenant::default()
+        }
+    };
+    names.into_iter().map(new).collect()
+}
+
+fn numbered(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|at| format!("tenant-{at}"))
+}
+
+/// Checks that the file, the records and the status say the same.
+fn check_agreement(home: &Home, publisher: &Publisher, generation: u64) {
+    let bytes = home.bytes();
+    let table = table::parse(&bytes).unwrap();
+    assert_eq!(table.generation().unwrap().get(), generation);
+    let kept = home.store.read(|read| read.tables()).unwrap();
+    assert_eq!(
+        (kept[0].generation, kept[0].state),
+        (generation, TableState::Published)
+    );
+    assert_eq!(kept[0].digest, digest_of(&bytes));
+    let content = home.store.read(|read| read.table_content(generation));
+    assert_eq!(content.unwrap(), bytes);
+    let status = publisher.status();
+    assert_eq!(status.generation, Some(generation));
+    assert_eq!(status.digest, Some(digest_of(&bytes)));
+    assert_eq!(status.blocked, None);
+    let (in_force, content) = publisher.published().unwrap();
+    assert_eq!((in_force, &content[..]), (generation, &bytes[..]));
+    let (_, parts) = home.store.read(|read| publisher.gather(read)).unwrap();
+    let intended = render(&parts, Generation::FIRST, false).unwrap();
+    assert!(table.same_content(&intended.table), "it says what is meant");
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().display().to_string())
+        .filter(|name| !name.starts_with("control.db"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_first_table() {
+    let home = Home::empty();
+    let publisher = home.publisher();
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.status().blocked, Some(Blocked::NoTable));
+    assert_eq!(names_in(home.folder.path()), ["table.lock"]);
+    let generation = home.change(|write| {
+        cells::add(write, &new_cell("a"), &rules())?;
+        cells::warmed(write, &id("a"), Ok(()))?;
+        slots::spread_first(write).map(drop)
+    });
+    assert_eq!(publisher.publish(), Outcome::Published(generation));
+    check_agreement(&home, &publisher, generation);
+    assert!(!home.parsed().allow_move());
+    assert_eq!(names_in(home.folder.path()), ["table.lock", "table.yaml"]);
+}
+
+#[test]
+fn what_changes_nothing_writes_nothing() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    home.register(&away(["acme".to_owned()]));
+    let Outcome::Published(generation) = publisher.publish() else {
+        panic!("{:?}", publisher.status());
+    };
+    let inode = || fs::metadata(home.table()).unwrap().ino();
+    let before = inode();
+    assert_eq!(publisher.publish(), Outcome::Current);
+    // A change that the table does not speak of.
+    home.change(|_| Ok(()));
+    assert_eq!(publisher.publish(), Outcome::Current);
+    // A change that might have been one of the table.
+    let touched = home.change(|write| {
+        write.touch_table();
+        Ok(())
+    });
+    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.status().considered, touched);
+    // There and back before anybody looked.
+    home.reject("acme", true);
+    home.reject("acme", false);
+    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(inode(), before);
+    check_agreement(&home, &publisher, generation);
+    let rejected = home.reject("acme", true);
+    assert_eq!(publisher.publish(), Outcome::Published(rejected));
+    assert_ne!(inode(), before, "a table is never changed in its place");
+    check_agreement(&home, &publisher, rejected);
+}
+
+#[test]
+fn a_file_that_is_gone_comes_back() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    let before = home.bytes();
+    fs::remove_file(home.table()).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(home.bytes(), before);
+    // Also after a restart, and with something new to say.
+    drop(publisher);
+    fs::remove_file(home.table()).unwrap();
+    home.register(&away(["acme".to_owned()]));
+    let publisher = home.publisher();
+    let rejected = home.reject("acme", true);
+    assert_eq!(publisher.publish(), Outcome::Published(rejected));
+    check_agreement(&home, &publisher, rejected);
+}
+
+#[test]
+fn an_older_table_of_our_own_is_replaced() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    home.register(&away(["acme".to_owned()]));
+    publisher.publish();
+    let old = home.bytes();
+    let newer = home.reject("acme", true);
+    publisher.publish();
+    let new = home.bytes();
+    fs::write(home.table(), &old).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(home.bytes(), new);
+    check_agreement(&home, &publisher, newer);
+    drop(publisher);
+    fs::write(home.table(), &old).unwrap();
+    let publisher = home.publisher();
+    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(home.bytes(), new);
+    check_agreement(&home, &publisher, newer);
+}
+
+/// The table of some other daemon, which has come further.
+const FOREIGN: &str = "\
+format: 1
+generation: 500
+hash: { seed: 0, slots: 4 }
+cells:
+  x: { endpoints: [{ address: \"127.0.0.1:9009\" }] }
+slots:
+  x: [\"0-3\"]
+";
+
+#[test]
+fn a_table_of_somebody_else_needs_a_word() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    fs::write(home.table(), FOREIGN).unwrap();
+    let digest = digest_of(FOREIGN.as_bytes());
+    let foreign = Some(Blocked::ForeignTable { digest });
+    home.change(|write| {
+        write.touch_table();
+        Ok(())
+    });
+    for _ in 0..2 {
+        assert_eq!(publisher.publish(), Outcome::Blocked);
+        assert_eq!(publisher.status().blocked, foreign);
+        assert_eq!(home.bytes(), FOREIGN.as_bytes());
+    }
+    let (standing, foreign_generation) = publisher.standing().unwrap();
+    assert_eq!(foreign_generation, 500);
+    publisher.allow_overwrite(standing);
+    let next = home.change(|write| {
+        write.skip_to(foreign_generation + 1);
+        write.allow_move();
+        Ok(())
+    });
+    assert_eq!(next, 501);
+    assert_eq!(publisher.publish(), Outcome::Published(501));
+    check_agreement(&home, &publisher, 501);
+    assert!(home.parsed().allow_move(), "the proxies may have the other");
+    // The word was for that table only.
+    fs::write(home.table(), FOREIGN).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.status().blocked, foreign);
+}
+
+#[test]
+fn the_word_is_for_the_bytes_that_stood_there() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    assert_eq!(publisher.standing(), None);
+    fs::write(home.table(), "no table at all").unwrap();
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    let (standing, generation) = publisher.standing().unwrap();
+    assert_eq!(generation, 0);
+    publisher.allow_overwrite(standing);
+    fs::write(home.table(), FOREIGN).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(home.bytes(), FOREIGN.as_bytes());
+    fs::write(home.table(), "no table at all").unwrap();
+    assert!(matches!(publisher.publish(), Outcome::Published(_)));
+}
+
+#[test]
+fn what_is_no_file_is_left_alone() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    fs::create_dir(home.table()).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    let blocked = publisher.status().blocked;
+    assert!(
+        matches!(blocked, Some(Blocked::Unreadable(_))),
+        "{blocked:?}"
+    );
+    fs::remove_dir(home.table()).unwrap();
+    assert!(matches!(publisher.publish(), Outcome::Published(_)));
+}
+
+#[test]
+fn too_many_slots_need_a_word() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    let before = home.bytes();
+    let quarter = home.cut_at(25);
+    assert_eq!(publisher.publish(), Outcome::Published(quarter));
+    fs::write(home.table(), &before).unwrap();
+    assert_eq!(publisher.publish(), Outcome::Current);
+    let before = home.bytes();
+    home.cut_at(51);
+    for _ in 0..2 {
+        assert_eq!(publisher.publish(), Outcome::Blocked);
+        let told = "26.00 % of the slots would move to another cell, more than 25 %".to_owned();
+        assert_eq!(
+            publisher.status().blocked,
+            Some(Blocked::MovesTooMuch(told))
+        );
+        assert_eq!(publisher.status().generation, Some(quarter));
+        assert_eq!(home.bytes(), before);
+    }
+    let allowed = home.change(|write| {
+        write.allow_move();
+        Ok(())
+    });
+    assert_eq!(publisher.publish(), Outcome::Published(allowed));
+    check_agreement(&home, &publisher, allowed);
+    assert!(home.parsed().allow_move());
+}
+
+#[test]
+fn a_block_ends_when_its_cause_does() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    let Outcome::Published(generation) = publisher.publish() else {
+        panic!("{:?}", publisher.status());
+    };
+    home.cut_at(100);
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    home.cut_at(50);
+    assert_eq!(publisher.publish(), Outcome::Current);
+    check_agreement(&home, &publisher, generation);
+}
+
+#[test]
+fn many_new_tenants_are_no_move() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    let many = home.register(&away(numbered(4 * TENANTS_MAX)));
+    assert_eq!(publisher.publish(), Outcome::Published(many));
+    check_agreement(&home, &publisher, many);
+    assert!(home.parsed().allow_move(), "proxies count them as moved");
+}
+
+#[test]
+fn other_keys_of_new_tenants_are_no_move() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    let mut batch = away(numbered(TENANTS_MAX));
+    for new in &mut batch {
+        new.aliases = (0..8).map(|at| format!("{at}.{}", new.key)).collect();
+    }
+    let many = home.register(&batch);
+    assert_eq!(publisher.publish(), Outcome::Published(many));
+    check_agreement(&home, &publisher, many);
+    assert!(home.parsed().allow_move(), "proxies count them as moved");
+}
+
+/// Each change moves one tenant, and the table would move all of them.
+#[test]
+fn many_moved_tenants_need_a_word() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    let batch = away(numbered(2 * TENANTS_MAX + 2));
+    home.register(&batch);
+    publisher.publish();
+    let before = home.bytes();
+    for tenant in &batch {
+        let other = if tenant.cell.as_deref() == Some("a") {
+            "b"
+        } else {
+            "a"
+        };
+        home.change(|write| tenants::pin(write, &key(&tenant.key), &id(other), false).map(drop));
+    }
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    let told = "8 named tenants would move to another cell, more than 3".to_owned();
+    assert_eq!(
+        publisher.status().blocked,
+        Some(Blocked::MovesTooMuch(told))
+    );
+    assert_eq!(home.bytes(), before);
+}
+
+#[test]
+fn who_is_overtaken_writes_nothing() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish();
+    let before = home.bytes();
+    home.cut_at(51);
+    let _other = Lock::take_over(&home.folder.path().join("table.lock"), "another").unwrap();
+    assert!(publisher.is_overtaken());
+    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.status().blocked, Some(Blocked::Overtaken));
+    assert_eq!(home.bytes(), before);
+    // Nor when it finds out only right before the rename.
+    let replaced = file::replace(&home.table(), b"late", &publisher.lock);
+    assert!(matches!(replaced, Err(WriteError::Overtaken)));
+    assert_eq!(home.bytes(), before);
+    assert_eq!(names_in(home.folder.path()), ["table.lock", "table.yaml"]);
+}

@@ -59,6 +59,8 @@ CREATE TABLE tenants (
     is_rejected   INTEGER NOT NULL,
     since         INTEGER NOT NULL,
     why           TEXT NOT NULL,
+    -- The change that registered it, and when that was.
+    registered    INTEGER NOT NULL,
     registered_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tenants_by_cell ON tenants (cell, key);

@@ -86,6 +86,15 @@ impl Store {
         })
     }
 
+    /// Records that tables may move more than the limits allow from this one on.
+    pub fn allow_move_at(&self, generation: u64) -> Result<(), StorageError> {
+        self.record(|connection| {
+            let sql = "UPDATE meta SET move_allowed = ?1";
+            connection.execute(sql, [as_sql(generation)])?;
+            Ok(())
+        })
+    }
+
     /// Every proxy has the table that was allowed to move more: from here on the limits hold again.
     pub fn end_allowed_move(&self, generation: u64) -> Result<(), StorageError> {
         self.record(|connection| {

@@ -1,8 +1,8 @@
 //! The rows of tenants and their aliases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cellgate_table::{CellId, TenantKey};
+use cellgate_table::{CellId, TenantKey, limits::TENANT_KEY_BYTES_MAX};
 use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use super::{
@@ -64,8 +64,9 @@ impl Read<'_> {
         }
         if let Some(prefix) = &filter.prefix {
             add("key >= ?", Box::new(prefix.clone()));
-            // No text sorts behind this one and has the prefix.
-            add("key < ?", Box::new(format!("{prefix}\u{10ffff}\u{10ffff}")));
+            // The largest code point, more often than a key can hold it: every key with the prefix sorts before this.
+            let beyond = "\u{10ffff}".repeat(TENANT_KEY_BYTES_MAX / 4 + 1);
+            add("key < ?", Box::new(format!("{prefix}{beyond}")));
         }
         if let Some(placed_by) = filter.placed_by {
             add("placed_by = ?", Box::new(placed_by.as_str()));
@@ -162,13 +163,23 @@ impl Read<'_> {
         rows.map(|key| tenant_key(&key?)).collect()
     }
 
-    /// How many tenants were put away from their slot by a change behind this one.
-    pub fn named_since(self, generation: u64) -> Result<u64, StorageError> {
-        let sql = "SELECT count(*) FROM tenants WHERE placed_by <> 'slot' AND since > ?1";
+    /// How many keys the table has to name for tenants that were registered by a change behind this one: those of tenants
+    /// away from their slot, and aliases.
+    pub fn new_keys_since(self, generation: u64) -> Result<u64, StorageError> {
+        let sql = "SELECT (SELECT count(*) FROM tenants WHERE placed_by <> 'slot' AND registered > ?1)
+                        + (SELECT count(*) FROM aliases JOIN tenants ON key = tenant WHERE registered > ?1)";
         let count = self
             .connection
             .query_row(sql, [as_sql(generation)], |row| row.get(0))?;
         Ok(from_sql(count))
+    }
+
+    /// The tenants that were registered by a change behind this one.
+    pub fn registered_since(self, generation: u64) -> Result<BTreeSet<TenantKey>, StorageError> {
+        let sql = "SELECT key FROM tenants WHERE registered > ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([as_sql(generation)], |row| row.get::<_, String>(0))?;
+        rows.map(|key| tenant_key(&key?)).collect()
     }
 
     /// The tenants in a cell that a placement put there away from their slot.
@@ -184,8 +195,8 @@ impl Write<'_> {
     /// Registers a tenant. Whether the table has to name it is for the caller to say by
     /// [`touch_table`](Write::touch_table).
     pub fn add_tenant(&self, tenant: &Tenant, slot: u32) -> Result<(), StorageError> {
-        let sql = "INSERT INTO tenants (key, cell, placed_by, slot, is_rejected, since, why, registered_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO tenants (key, cell, placed_by, slot, is_rejected, since, why, registered, registered_ms)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let mut statement = self.transaction.prepare_cached(sql)?;
         statement.execute(params![
             tenant.key.as_str(),
@@ -195,6 +206,7 @@ impl Write<'_> {
             tenant.is_rejected,
             as_sql(tenant.since),
             tenant.why,
+            as_sql(self.generation),
             tenant.registered_ms,
         ])?;
         Ok(())

@@ -18,6 +18,7 @@
 
 mod access_log;
 mod bulkhead;
+mod control;
 mod demo_cell;
 mod desync_corpus;
 mod explain;

@@ -5,6 +5,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod clients;
+pub(crate) mod control;
 pub(crate) mod dead;
 pub(crate) mod fleet;
 pub(crate) mod gauges;
@@ -19,7 +20,7 @@ pub(crate) mod wire;
 pub(crate) mod wrk;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -62,4 +63,27 @@ pub(crate) fn bin_dir() -> PathBuf {
     }
     let ours = Path::new(env!("CARGO_BIN_EXE_demo-cell"));
     ours.parent().expect("a file is in a directory").to_owned()
+}
+
+/// A program of the workspace, where cargo puts them all. Cargo builds those of other packages only when asked to, so
+/// this one may be missing or older than its sources.
+pub(crate) fn built_program(name: &str) -> PathBuf {
+    let program = bin_dir().join(name);
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let Some(built) = modified(&program) else {
+        panic!(
+            "{} is not there: build it with `make build`",
+            program.display()
+        );
+    };
+    // Beside each program cargo leaves the list of its sources: `program: source source …`.
+    let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let newer = sources
+        .split_whitespace()
+        .skip(1)
+        .find(|source| modified(Path::new(source)) > Some(built));
+    if let Some(source) = newer {
+        panic!("{name} is older than {source}: build it with `make build`");
+    }
+    program
 }

@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    PATIENCE, bin_dir,
+    PATIENCE, built_program,
     process::{Process, Signal},
     wait_for, wait_until,
     wire::{Answer, Request},
@@ -419,28 +419,7 @@ fn ports(process: &Process) -> (SocketAddr, SocketAddr) {
     (port("edge"), port("admin"))
 }
 
-/// The proxy lies where cargo puts all programs of the workspace. Cargo builds those of other
-/// packages only when asked to, so this one may be missing or older than its sources.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let program = bin_dir().join("cellgate-proxy");
-        let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        let Some(built) = modified(&program) else {
-            panic!(
-                "{} is not there: build it with `make build`",
-                program.display()
-            );
-        };
-        // Beside each program cargo leaves the list of its sources: `program: source source …`.
-        let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
-        let newer = sources
-            .split_whitespace()
-            .skip(1)
-            .find(|source| modified(Path::new(source)) > Some(built));
-        if let Some(source) = newer {
-            panic!("cellgate-proxy is older than {source}: build it with `make build`");
-        }
-        program
-    })
+    PROGRAM.get_or_init(|| built_program("cellgate-proxy"))
 }

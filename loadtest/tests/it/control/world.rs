@@ -1,0 +1,139 @@
+//! Demo cells made by the daemon, a proxy that routes by its table, and tenants under load.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    PATIENCE, built_program,
+    cell::DemoCell,
+    control::{Control, Plan},
+    proxy::Proxy,
+    wait_until, wrk,
+};
+
+/// A fleet with a daemon in front of its table.
+pub(super) struct World {
+    pub(super) control: Control,
+    pub(super) proxy: Proxy,
+    /// Cells that the test runs itself; those of the daemon's process provider are not here.
+    _cells: Vec<DemoCell>,
+    scratch: TempDir,
+}
+
+impl World {
+    /// Cells `cell-1` and so on, run by the test and known to the daemon as static ones, with their first table published
+    /// and taken.
+    #[track_caller]
+    pub(super) fn start(cells: usize) -> Self {
+        let scratch = TempDir::new().expect("the temporary directory can be written to");
+        let proxy = Proxy::plan().start_unready();
+        let control = plan(&scratch, &proxy).start();
+        let cells: Vec<DemoCell> = (1..=cells)
+            .map(|number| DemoCell::start(&format!("cell-{number}")))
+            .collect();
+        for cell in &cells {
+            control.add_static_cell(cell.name(), cell.address());
+        }
+        for cell in &cells {
+            control.wait_for_state(cell.name(), "active");
+        }
+        control.wait_until_published();
+        proxy.wait_ready();
+        Self {
+            control,
+            proxy,
+            _cells: cells,
+            scratch,
+        }
+    }
+
+    /// How the daemon is started again.
+    pub(super) fn plan(&self) -> Plan {
+        plan(&self.scratch, &self.proxy)
+    }
+
+    /// Starts the daemon again, after killing it if it still runs.
+    #[track_caller]
+    pub(super) fn restart_control(&mut self) {
+        self.control.kill();
+        self.control = self.plan().start();
+    }
+
+    /// Registers tenants; returns the cell of each.
+    #[track_caller]
+    pub(super) fn register(&self, tenants: &[String]) -> BTreeMap<String, String> {
+        tenants
+            .iter()
+            .map(|tenant| {
+                let body = json!({ "key": tenant });
+                let registered = self.control.change("POST", "/v1/tenants", &body);
+                let cell = registered["cell"].as_str().expect("it has a cell");
+                (tenant.clone(), cell.to_owned())
+            })
+            .collect()
+    }
+
+    /// A file for the load script.
+    pub(super) fn expectations(&self, cells: &BTreeMap<String, String>) -> PathBuf {
+        let text = cells
+            .iter()
+            .fold(String::new(), |mut text, (tenant, cell)| {
+                writeln!(text, "{tenant}\t{cell}").expect("a String takes whatever is written");
+                text
+            });
+        let path = self.scratch.path().join("expect.tsv");
+        fs::write(&path, text).expect("the scratch directory is ours");
+        path
+    }
+
+    /// Load for these tenants, each answer checked.
+    pub(super) fn load(
+        &self,
+        cells: &BTreeMap<String, String>,
+        time: Duration,
+    ) -> std::thread::JoinHandle<wrk::Verified> {
+        let verify = wrk::Verify {
+            expect: self.expectations(cells),
+            connections: 16,
+            is_ordered: false,
+        };
+        verify.start(self.proxy.address(), time)
+    }
+
+    /// Waits until the proxy sends each tenant where the daemon says it lives.
+    #[track_caller]
+    pub(super) fn wait_until_routed(&self, cells: &BTreeMap<String, String>) {
+        self.control.wait_until_published();
+        wait_until("the proxy knows every tenant", PATIENCE, || {
+            cells
+                .iter()
+                .all(|(tenant, cell)| self.proxy.explain(tenant)["cell"] == **cell)
+        });
+    }
+}
+
+pub(super) fn tenants(prefix: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{prefix}-{number}"))
+        .collect()
+}
+
+fn plan(scratch: &TempDir, proxy: &Proxy) -> Plan {
+    let cell = built_program("demo-cell");
+    let command = json!([
+        cell,
+        "--name",
+        "{cell}",
+        "--listen",
+        "{address}",
+        "--data",
+        "{dir}"
+    ]);
+    Control::plan(scratch.path(), &proxy.table_path())
+        .proxy(proxy.admin())
+        .line(&format!(
+            "providers: {{ local: {{ type: process, command: {command} }} }}"
+        ))
+}
