@@ -57,7 +57,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Where the daemon's API is. Plain HTTP: over a network, put an SSH tunnel or a proxy that speaks TLS in between.
-    #[arg(long, value_name = "URL", global = true, env = "CELLCTL_SERVER", default_value = SERVER_DEFAULT,
+    #[arg(long, value_name = "URL", global = true, env = "CELLCTL_SERVER", hide_env_values = true, default_value = SERVER_DEFAULT,
         value_parser = server, help_heading = "Connection")]
     pub server: String,
     /// The Unix socket where the daemon's API is, in the place of --server.
@@ -66,6 +66,7 @@ pub struct Global {
         value_name = "PATH",
         global = true,
         env = "CELLCTL_SOCKET",
+        hide_env_values = true,
         help_heading = "Connection"
     )]
     pub socket: Option<PathBuf>,
@@ -76,6 +77,7 @@ pub struct Global {
         value_name = "PATH",
         global = true,
         env = "CELLCTL_TOKEN_FILE",
+        hide_env_values = true,
         help_heading = "Connection"
     )]
     pub token_file: Option<PathBuf>,

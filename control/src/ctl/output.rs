@@ -89,9 +89,12 @@ impl Grid {
         self.table.row_count() == 0
     }
 
-    /// Its lines, without spaces at their ends, each behind `indent`.
+    /// Its lines, without spaces at their ends, each behind `indent`. Headings alone are nothing.
     pub fn text(&self, indent: &str) -> String {
         let mut text = String::new();
+        if self.is_empty() {
+            return text;
+        }
         for line in self.table.lines() {
             // The library puts a space before the first column.
             let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();

@@ -23,7 +23,10 @@ pub fn date(text: &str) -> String {
 /// A number without digits that say nothing.
 pub fn number(value: f64) -> String {
     let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 /// A share from 0 to 1.
@@ -79,6 +82,7 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(number(5.0), "5");
+        assert_eq!(number(-0.001), "0");
         assert_eq!(number(0.126), "0.13");
         assert_eq!(number(800.0), "800");
         assert_eq!(percent(0.054), "5.4 %");
