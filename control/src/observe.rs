@@ -15,6 +15,8 @@ use std::{
 
 use cellgate_table::CellId;
 
+use crate::publish::Sighting;
+
 pub use self::{
     cells::{CellSight, EndpointSight, Looked},
     proxies::{ProxySight, ProxyState},
@@ -54,21 +56,38 @@ impl Seen {
             .max()
     }
 
-    /// Whether every proxy that answers has at least this generation.
-    pub fn all_have(&self, generation: u64) -> bool {
+    /// Whether every proxy that answers has this very table.
+    pub fn all_have(&self, generation: u64, digest: &str) -> bool {
         self.proxies
             .values()
             .filter(|proxy| proxy.state == ProxyState::Reachable)
-            .all(|proxy| proxy.generation >= Some(generation))
+            .all(|proxy| {
+                proxy.generation == Some(generation) && proxy.digest.as_deref() == Some(digest)
+            })
     }
 
-    /// Whether every proxy that was ever seen has at least this generation, as far as is known. One that is silent now
-    /// comes back with the table that it had.
-    pub fn all_known_have(&self, generation: u64) -> bool {
+    /// Whether each of these proxies was seen with at least this generation. One that is silent now comes back with the
+    /// table that it had.
+    pub fn all_of_have<'n>(&self, names: impl Iterator<Item = &'n str>, generation: u64) -> bool {
+        let generation_of = |name: &str| self.proxies.get(name)?.generation;
+        names
+            .into_iter()
+            .all(|name| generation_of(name) >= Some(generation))
+    }
+
+    /// The tables that proxies which answer have.
+    pub fn sightings(&self) -> Vec<Sighting> {
         self.proxies
-            .values()
-            .filter(|proxy| proxy.seen_ms.is_some())
-            .all(|proxy| proxy.generation >= Some(generation))
+            .iter()
+            .filter(|(_, proxy)| proxy.state == ProxyState::Reachable)
+            .filter_map(|(name, proxy)| {
+                Some(Sighting {
+                    proxy: name.clone(),
+                    generation: proxy.generation?,
+                    digest: proxy.digest.clone()?,
+                })
+            })
+            .collect()
     }
 
     /// Whether a proxy may still send requests to a cell: its table names it, as far as was seen, or nothing was seen yet.

@@ -70,6 +70,8 @@ struct Inner {
     verified: Option<(Stamp, Instant)>,
     /// The digest of a table of somebody else that may be written over.
     may_overwrite: Option<String>,
+    /// Tables of proxies up to this generation may be overruled.
+    may_overrule: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +80,14 @@ struct Published {
     digest: String,
     bytes: Arc<[u8]>,
     table: Arc<Table>,
+}
+
+/// A table that a proxy was seen to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub proxy: String,
+    pub generation: u64,
+    pub digest: String,
 }
 
 /// How a look at what there is to publish ended.
@@ -135,9 +145,12 @@ impl Publisher {
     /// The operator's word that a table of somebody else may be written over: the one of this digest and no other.
     ///
     /// To be called outside of a change: a publish under way waits for the database while it holds what this needs.
-    pub fn allow_overwrite(&self, digest: String) {
+    ///
+    /// Tables that proxies have from elsewhere may be overruled too, up to the generation `overruled`.
+    pub fn allow_overwrite(&self, digest: Option<String>, overruled: u64) {
         let mut inner = self.inner();
-        inner.may_overwrite = Some(digest);
+        inner.may_overwrite = digest;
+        inner.may_overrule = overruled;
         inner.considered = 0;
     }
 
@@ -148,10 +161,10 @@ impl Publisher {
         Some((published.generation, Arc::clone(&published.bytes)))
     }
 
-    /// Publishes what is intended, if the table does not say it yet.
-    pub fn publish(&self) -> Outcome {
+    /// Publishes what is intended, if the table does not say it yet, and no proxy has a newer one from elsewhere.
+    pub fn publish(&self, sightings: &[Sighting]) -> Outcome {
         let mut inner = self.inner();
-        match self.step(&mut inner) {
+        match self.step(&mut inner, sightings) {
             Ok(outcome) => {
                 self.tell(&inner, None);
                 outcome
@@ -167,7 +180,31 @@ impl Publisher {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn step(&self, inner: &mut Inner) -> Result<Outcome, Blocked> {
+    /// A proxy whose table is newer than the published one, and none of those that are kept: this daemon has lost its
+    /// memory, or somebody edited the table and took the edit away again. Either way people have to look.
+    fn ahead(&self, inner: &Inner, sightings: &[Sighting]) -> Result<Option<Blocked>, Blocked> {
+        let published = published_generation(inner);
+        let digest = inner.published.as_ref().map(|it| &*it.digest);
+        let is_ahead = |it: &&Sighting| {
+            let is_newer = it.generation > published
+                || (it.generation == published && digest != Some(&*it.digest));
+            is_newer && it.generation > inner.may_overrule
+        };
+        let Some(found) = sightings.iter().find(is_ahead) else {
+            return Ok(None);
+        };
+        let kept = self.store.read(|read| read.tables())?;
+        if kept.iter().any(|table| table.digest == found.digest) {
+            return Ok(None);
+        }
+        Ok(Some(Blocked::ProxyAhead {
+            proxy: found.proxy.clone(),
+            generation: found.generation,
+            digest: found.digest.clone(),
+        }))
+    }
+
+    fn step(&self, inner: &mut Inner, sightings: &[Sighting]) -> Result<Outcome, Blocked> {
         if self.is_overtaken() {
             return Err(Blocked::Overtaken);
         }
@@ -176,6 +213,9 @@ impl Publisher {
             inner.has_reconciled = true;
         }
         self.check_file(inner)?;
+        if let Some(blocked) = self.ahead(inner, sightings)? {
+            return Err(blocked);
+        }
         let meta = self.store.read(|read| read.meta())?;
         if inner.published.is_some() && meta.table_wanted <= inner.considered {
             return Ok(Outcome::Current);
@@ -190,7 +230,7 @@ impl Publisher {
             }
             if published.generation >= meta.generation {
                 self.count_on(published.generation)?;
-                return self.step(inner);
+                return self.step(inner, sightings);
             }
         }
         self.take(inner, meta, generation, rendered, &parts)?;
@@ -389,12 +429,14 @@ impl Publisher {
         if inner.may_overwrite.as_deref() == Some(&digest) {
             // The proxies have it, if it is a table at all, so what comes next is judged against it.
             inner.considered = 0;
-            inner.published = table::parse(&bytes).ok().map(|table| Published {
-                generation: table.generation().map_or(1, Generation::get),
-                digest,
-                bytes: bytes.into(),
-                table: Arc::new(table),
-            });
+            if let Ok(table) = table::parse(&bytes) {
+                inner.published = Some(Published {
+                    generation: table.generation().map_or(1, Generation::get),
+                    digest,
+                    bytes: bytes.into(),
+                    table: Arc::new(table),
+                });
+            }
             return Ok(());
         }
         Err(Blocked::ForeignTable { digest })

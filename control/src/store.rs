@@ -21,7 +21,9 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -201,9 +203,10 @@ impl Store {
         })
     }
 
-    /// Copies the database into a new file, as of now, while the daemon goes on.
-    pub fn back_up(&self, to: &Path) -> Result<(), StorageError> {
-        let connection = lock(&self.readers[0]);
+    /// Copies a database into a new file, as of now, while a daemon works on it. It is only read, whatever its version.
+    pub fn back_up(from: &Path, to: &Path) -> Result<(), StorageError> {
+        let connection = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(BUSY_WAIT)?;
         connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
         Ok(())
     }

@@ -4,7 +4,10 @@
 mod observe;
 mod operate;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{Notify, watch},
@@ -19,7 +22,7 @@ use crate::{
     daemon::Daemon,
     metrics::as_gauge,
     model::CellState,
-    publish::{Blocked, Outcome},
+    publish::{Blocked, Outcome, Sighting},
     refusal::{Refusal, StorageError},
     store::{Request, TableState},
 };
@@ -28,8 +31,9 @@ use crate::{
 const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
 /// A change waits so long for others to join it in one table.
 const PUBLISH_GATHER: Duration = Duration::from_millis(20);
-/// After a failure.
+/// After a failure; it doubles with each in a row. A change, or a word, is looked at at once all the same.
 const PUBLISH_RETRY: Duration = Duration::from_millis(500);
+const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(4);
 /// The word that a table may move more stands at least so long, for proxies that the daemon does not know.
 const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
 const OPERATE_PERIOD: Duration = Duration::from_secs(1);
@@ -94,14 +98,25 @@ async fn blocking<T: Send + 'static>(
 
 /// Keeps the table file what is intended.
 async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
+    let mut retry = PUBLISH_RETRY;
     loop {
+        let begun = Instant::now();
         let outcome = blocking(&daemon, publish_once).await;
+        // A table that takes long is not made again at once: changes come faster than it can be written.
+        let gather = PUBLISH_GATHER.max(begun.elapsed());
         let period = match outcome {
-            Some(Outcome::Current | Outcome::Published(_)) => PUBLISH_PERIOD,
-            Some(Outcome::Blocked) | None => PUBLISH_RETRY,
+            Some(Outcome::Current | Outcome::Published(_)) => {
+                retry = PUBLISH_RETRY;
+                PUBLISH_PERIOD
+            }
+            Some(Outcome::Blocked) | None => {
+                let pause = retry;
+                retry = (retry * 2).min(PUBLISH_RETRY_MAX);
+                pause
+            }
         };
         if pause(period, Some(&daemon.wake.publish), &mut stop).await
-            || pause(PUBLISH_GATHER, None, &mut stop).await
+            || pause(gather, None, &mut stop).await
         {
             return;
         }
@@ -110,9 +125,13 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
 
 /// One look of the publisher, and what is to be told of it.
 fn publish_once(daemon: &Daemon) -> Outcome {
-    catch_up(daemon);
+    let sightings = daemon.observed.seen().sightings();
+    let published = daemon.publisher.status().generation;
+    if sightings.iter().any(|it| Some(it.generation) > published) {
+        catch_up(daemon, &sightings);
+    }
     let before = daemon.publisher.status();
-    let outcome = daemon.publisher.publish();
+    let outcome = daemon.publisher.publish(&sightings);
     let status = daemon.publisher.status();
     let now = clock::now_ms();
     if let Outcome::Published(generation) = outcome {
@@ -140,40 +159,52 @@ fn publish_once(daemon: &Daemon) -> Outcome {
 
 /// Once every proxy has a table that was allowed to move more, the limits hold again.
 fn end_allowed_move(daemon: &Daemon) {
-    let read = daemon
-        .store
-        .read(|read| -> Result<_, StorageError> { Ok((read.meta()?, read.tables()?)) });
-    let Ok((meta, tables)) = read else {
+    let Ok(meta) = daemon.store.read(|read| read.meta()) else {
         return;
     };
     let allowed = meta.move_allowed;
+    if allowed == 0 {
+        return;
+    }
+    let Ok(tables) = daemon.store.read(|read| read.tables()) else {
+        return;
+    };
     let first = tables
         .iter()
         .rev()
         .find(|table| table.generation >= allowed && table.state == TableState::Published);
-    let is_out = allowed > 0
-        && first.is_some_and(|table| clock::now_ms() - table.at_ms >= ALLOWED_MOVE_MS_MIN);
+    let is_out = first.is_some_and(|table| clock::now_ms() - table.at_ms >= ALLOWED_MOVE_MS_MIN);
+    let proxies = daemon.config.proxies.iter().map(|proxy| &*proxy.name);
     if is_out
-        && daemon.observed.seen().all_known_have(allowed)
+        && daemon.observed.seen().all_of_have(proxies, allowed)
         && let Err(error) = daemon.store.end_allowed_move(allowed)
     {
         error!(%error, "an allowed move cannot be ended");
     }
 }
 
-/// A proxy whose table has a larger generation than any of ours counted on by itself, from a table edited by hand, and
-/// would take nothing from us: the intent counts on past it.
-fn catch_up(daemon: &Daemon) {
-    let Some(theirs) = daemon.observed.seen().newest_generation() else {
+/// A proxy counts on by itself from a table that names no generation. If that table is one that we know (it was taken
+/// over), the intent counts on past it, or the proxy would take nothing from us any more.
+fn catch_up(daemon: &Daemon, sightings: &[Sighting]) {
+    let read = daemon
+        .store
+        .read(|read| -> Result<_, StorageError> { Ok((read.meta()?, read.tables()?)) });
+    let Ok((meta, tables)) = read else {
         return;
     };
-    let status = daemon.publisher.status();
-    let Ok(meta) = daemon.store.read(|read| read.meta()) else {
+    let is_known = |it: &&Sighting| {
+        let mut kept = tables.iter();
+        kept.any(|table| table.digest == it.digest && table.generation != it.generation)
+    };
+    let theirs = sightings
+        .iter()
+        .filter(|it| it.generation > meta.generation)
+        .filter(is_known)
+        .map(|it| it.generation)
+        .max();
+    let Some(theirs) = theirs else {
         return;
     };
-    if status.blocked.is_some() || theirs <= meta.generation || status.generation >= Some(theirs) {
-        return;
-    }
     let counted = daemon.change(&Request::of_daemon("publish"), |write| {
         write.skip_to(theirs + 1);
         write.touch_table();

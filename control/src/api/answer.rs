@@ -44,7 +44,12 @@ impl IntoResponse for Answer {
 }
 
 impl Answer {
-    fn new(status: StatusCode, generation: u64, body: &impl Serialize) -> Self {
+    /// An answer to a change.
+    pub(super) fn of(done: &Done) -> Self {
+        Self::new(StatusCode::OK, done.generation, &done.answer)
+    }
+
+    pub(super) fn new(status: StatusCode, generation: u64, body: &impl Serialize) -> Self {
         Self {
             status,
             generation,

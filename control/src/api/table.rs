@@ -7,7 +7,7 @@ use axum::{
 };
 use cellgate_table::diff::{Diff, diff as compare};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     plan::{Plan, rebalance, targets},
     publish::Blocked,
     refusal::{Refusal, StorageError},
-    store::{KeptTable, Read, TableState},
+    store::{KeptTable, TableState},
 };
 
 /// Who owns the slots.
@@ -211,9 +211,10 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
     read(&app, |daemon, read| {
         let meta = read.meta()?;
         let status = daemon.publisher.status();
-        let everywhere = status
-            .generation
-            .is_some_and(|generation| daemon.observed.seen().all_have(generation));
+        let published = status.generation.zip(status.digest.as_deref());
+        let everywhere = published.is_some_and(|(generation, digest)| {
+            daemon.observed.seen().all_have(generation, digest)
+        });
         let blocked = status.blocked;
         Ok(TableView {
             intent_generation: meta.generation,
@@ -282,25 +283,30 @@ pub(super) async fn diff(
     State(app): State<App>,
     Params(query): Params<DiffQuery>,
 ) -> Result<Answer, Problem> {
-    read(&app, move |_, read| -> Result<Value, Refusal> {
-        let tables = read.tables()?;
-        let published = tables
-            .iter()
-            .filter(|table| table.state == TableState::Published);
-        let kept: Vec<u64> = published.map(|table| table.generation).collect();
-        let to = query.to.or_else(|| kept.first().copied()).unwrap_or(0);
-        let before = kept.iter().copied().find(|generation| *generation < to);
-        let from = query.from.or(before).unwrap_or(0);
-        let diff: Diff = compare(&kept_table(read, from)?, &kept_table(read, to)?);
-        Ok(json!({ "from": from, "to": to, "diff": diff }))
+    in_background(&app, move |daemon| {
+        let (from, old, to, new, generation) = daemon.store.read(|read| -> Result<_, Refusal> {
+            let tables = read.tables()?;
+            let published = tables
+                .iter()
+                .filter(|table| table.state == TableState::Published);
+            let kept: Vec<u64> = published.map(|table| table.generation).collect();
+            let to = query.to.or_else(|| kept.first().copied()).unwrap_or(0);
+            let before = kept.iter().copied().find(|generation| *generation < to);
+            let from = query.from.or(before).unwrap_or(0);
+            let (old, new) = (read.table_content(from)?, read.table_content(to)?);
+            Ok((from, old, to, new, read.meta()?.generation))
+        })?;
+        // Outside of the read: two large tables take a while, and others want to read too.
+        let diff: Diff = compare(&parsed(&old)?, &parsed(&new)?);
+        let body = json!({ "from": from, "to": to, "diff": diff });
+        Ok(Answer::new(StatusCode::OK, generation, &body))
     })
     .await
 }
 
-fn kept_table(read: Read<'_>, generation: u64) -> Result<cellgate_table::Table, Refusal> {
-    let bytes = read.table_content(generation)?;
-    let table = cellgate_table::parse(&bytes);
-    table.map_err(|problems| StorageError::Corrupt(problems.summary()).into())
+fn parsed(bytes: &[u8]) -> Result<cellgate_table::Table, Refusal> {
+    cellgate_table::parse(bytes)
+        .map_err(|problems| StorageError::Corrupt(problems.summary()).into())
 }
 
 /// Publish what is blocked, with a word that lets it out
@@ -317,35 +323,33 @@ pub(super) async fn publish(
         let hint = "say one of them; without a word everything is published by itself";
         return Err(Refusal::bad_input("", message, hint).into());
     }
-    let standing = in_background(&app, |daemon| Ok(daemon.publisher.standing())).await?;
-    let found = standing.as_ref().map_or(0, |(_, generation)| *generation);
-    let answer = change(&app, StatusCode::OK, asked.request, move |daemon, write| {
-        write.touch_table();
-        if body.allow_move {
-            write.allow_move();
-        }
-        if body.overwrite {
-            // Proxies count on by one from a table edited by hand, so theirs may be the largest.
-            let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
-            write.skip_to(found.max(theirs) + 1);
-        }
-        let words = json!({ "allow_move": body.allow_move, "overwrite": body.overwrite });
-        write.note("table.publish", "table", &words)?;
-        Ok(json!({ "generation": write.generation() }))
-    })
-    .await?;
-    // Only now: a word that was refused must not let anything out.
-    if let Some((digest, _)) = standing
-        && body.overwrite
-    {
-        in_background(&app, move |daemon| {
-            daemon.publisher.allow_overwrite(digest);
+    let request = asked.request;
+    in_background(&app, move |daemon| {
+        let standing = daemon.publisher.standing();
+        let found = standing.as_ref().map_or(0, |(_, generation)| *generation);
+        // Proxies count on by one from a table edited by hand, so theirs may be the largest.
+        let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
+        let done = daemon.change(&request, |write| {
+            write.touch_table();
+            if body.allow_move {
+                write.allow_move();
+            }
+            if body.overwrite {
+                write.skip_to(found.max(theirs) + 1);
+            }
+            let words = json!({ "allow_move": body.allow_move, "overwrite": body.overwrite });
+            write.note("table.publish", "table", &words)?;
+            Ok(json!({ "generation": write.generation() }))
+        })?;
+        // Only now: a word that was refused, or is an old one said again, must not let anything out.
+        if body.overwrite && done.is_change {
+            let digest = standing.map(|(digest, _)| digest);
+            daemon.publisher.allow_overwrite(digest, theirs);
             daemon.wake.publish.notify_one();
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(answer)
+        }
+        Ok(Answer::of(&done))
+    })
+    .await
 }
 
 /// Take up the map of an older table again, as a new generation
@@ -365,7 +369,7 @@ pub(super) async fn roll_back(
         if !tables.iter().any(is_wanted) {
             return Err(Refusal::NoSuchTable(body.generation));
         }
-        let table = kept_table(write.read(), body.generation)?;
+        let table = parsed(&write.read().table_content(body.generation)?)?;
         let word = MoveWord::of(body.allow_move);
         let restored = restore::roll_back(write, &table, word, &daemon.rules)?;
         Ok(RolledBack {

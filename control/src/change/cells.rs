@@ -1,6 +1,9 @@
 //! Cells: added, updated, drained, taken back, removed; and how far their providers have come.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use cellgate_table::{
     CellId,
@@ -397,6 +400,14 @@ pub fn provisioned(
     let mut spec = cell.settings.spec();
     spec.endpoints = endpoints;
     match spec.check() {
+        Ok(settings) if is_anothers(write, &id, &settings)? => {
+            let error = format!(
+                "the provider named an address that another cell has: {}",
+                shown(&settings)
+            );
+            write.end_operation(operation, output, Some(&error))?;
+            enter(write, &mut cell, CellState::Failed, Some(error))?;
+        }
         Ok(settings) if !settings.endpoints.is_empty() => {
             cell.settings = settings;
             write.end_operation(operation, output, None)?;
@@ -416,6 +427,27 @@ pub fn provisioned(
     let detail = json!({ "state": cell.state, "reason": cell.state_reason });
     write.note("cell.provisioned", id.as_str(), &detail)?;
     Ok(())
+}
+
+/// Whether another cell is reached at one of these addresses: its tenants' requests would be answered by this one. Cells
+/// that people name themselves may share one, for whatever reason they have.
+fn is_anothers(write: &Write<'_>, id: &CellId, settings: &Settings) -> Result<bool, Refusal> {
+    let cells = write.read().cells()?;
+    let others = cells
+        .iter()
+        .filter(|other| other.id != *id && other.state != CellState::Removed);
+    let taken: BTreeSet<SocketAddr> = others
+        .flat_map(|other| other.settings.endpoints.iter().map(|it| it.address))
+        .collect();
+    Ok(settings
+        .endpoints
+        .iter()
+        .any(|endpoint| taken.contains(&endpoint.address)))
+}
+
+fn shown(settings: &Settings) -> String {
+    let addresses = settings.endpoints.iter().map(|it| it.address.to_string());
+    addresses.collect::<Vec<_>>().join(", ")
 }
 
 /// Takes in that a provider has taken a cell down.
@@ -501,6 +533,11 @@ pub fn readdress(
     }
     spec.endpoints = endpoints;
     cell.settings = spec.check().map_err(Refusal::BadInput)?;
+    if is_anothers(write, id, &cell.settings)? {
+        let hint = "the provider has to name addresses of this cell alone";
+        let message = format!("another cell has one of {}", shown(&cell.settings));
+        return Err(Refusal::bad_input("endpoints", message, hint));
+    }
     write.put_cell(&cell)?;
     if cell.state.is_in_table() {
         write.touch_table();

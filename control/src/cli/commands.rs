@@ -133,8 +133,12 @@ fn back_up(config: &Config, file: &Path) -> Result<String, String> {
         .mode(0o600)
         .open(file)
         .map_err(|error| format!("{}: {error}", file.display()))?;
-    let store = Store::open(&path).map_err(text)?;
-    store.back_up(file).map_err(text)?;
+    let copied = Store::back_up(&path, file);
+    if copied.is_err() {
+        // It would be in the way of the next try.
+        let _ = fs::remove_file(file);
+    }
+    copied.map_err(text)?;
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
     Ok(format!("{}: {bytes} bytes\n", file.display()))
 }
@@ -142,11 +146,16 @@ fn back_up(config: &Config, file: &Path) -> Result<String, String> {
 fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
     let _lock = lock_state_dir(&config.state_dir).map_err(text)?;
     let path = database_path(&config.state_dir);
-    if path.exists() {
-        return Err(format!(
-            "{}: there is a database; move it away first",
-            path.display()
-        ));
+    // SQLite would play a log that is left of the old database onto the new one.
+    for ending in ["", "-wal", "-shm"] {
+        let mut found = path.clone().into_os_string();
+        found.push(ending);
+        if Path::new(&found).exists() {
+            return Err(format!(
+                "{}: there is a database; move it away first, with its -wal and -shm files if it has some",
+                Path::new(&found).display()
+            ));
+        }
     }
     let bytes = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     if !bytes.starts_with(b"SQLite format 3\0") {

@@ -9,6 +9,9 @@ pub const DIMENSIONS_MAX: usize = 16;
 /// Length of a dimension's name, in bytes.
 pub const DIMENSION_BYTES_MAX: usize = 63;
 
+/// The largest amount: 2^53, up to which floats count every whole number.
+pub const AMOUNT_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// The dimension that the daemon counts by itself: registered tenants.
 pub const TENANTS: &str = "tenants";
 
@@ -17,7 +20,7 @@ pub const TENANTS: &str = "tenants";
 #[serde(transparent)]
 pub struct Dimension(String);
 
-/// A number per dimension, each finite and at least 0.
+/// A number per dimension, each from 0 to [`AMOUNT_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Amounts(BTreeMap<Dimension, f64>);
@@ -59,8 +62,8 @@ impl Amounts {
                     "`{name}` is not the name of a dimension: 1 to {DIMENSION_BYTES_MAX} lower-case letters, digits or `_`"
                 ));
             }
-            if !amount.is_finite() || *amount < 0.0 {
-                return Err(format!("`{name}` is {amount}, not a number from 0 up"));
+            if !(0.0..=AMOUNT_MAX).contains(amount) {
+                return Err(format!("`{name}` is {amount}, not a number from 0 to 2^53"));
             }
         }
         Ok(Self(
@@ -168,6 +171,6 @@ mod tests {
         assert!(check("requests_per_second", 0.5));
         assert!(!check("Requests", 1.0) && !check("", 1.0));
         assert!(!check("bytes", -1.0) && !check("bytes", f64::NAN));
-        assert!(!check("bytes", f64::INFINITY));
+        assert!(!check("bytes", f64::INFINITY) && !check("bytes", 1e308));
     }
 }

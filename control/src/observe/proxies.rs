@@ -40,7 +40,7 @@ pub struct ProxySight {
     pub source: Option<String>,
     /// Why it refused a table, if the last one was refused.
     pub refusal: Option<String>,
-    /// Since when its generation is older than the published one.
+    /// Since when it has another table than the published one.
     pub behind_since_ms: Option<i64>,
     pub cells: BTreeMap<String, ProxyCell>,
     pub samples: Samples,
@@ -135,7 +135,7 @@ impl ProxySight {
     pub fn see(
         &mut self,
         looked: Result<Answers, String>,
-        published: Option<u64>,
+        published: Option<(u64, &str)>,
         now_ms: i64,
         window_ms: i64,
     ) {
@@ -152,8 +152,10 @@ impl ProxySight {
             Err(error) => self.error = Some(error),
             Ok(answers) => self.take_in(answers, now_ms, window_ms),
         }
-        let is_behind = published.is_some() && self.generation < published;
-        self.behind_since_ms = is_behind.then(|| self.behind_since_ms.unwrap_or(now_ms));
+        let has_it = published.is_none_or(|(generation, digest)| {
+            self.generation == Some(generation) && self.digest.as_deref() == Some(digest)
+        });
+        self.behind_since_ms = (!has_it).then(|| self.behind_since_ms.unwrap_or(now_ms));
     }
 
     fn take_in(&mut self, answers: Answers, now_ms: i64, window_ms: i64) {
@@ -193,14 +195,15 @@ mod tests {
     #[test]
     fn what_was_said_stays_when_a_proxy_falls_silent() {
         let mut sight = ProxySight::default();
-        sight.see(Ok(answers(4)), Some(5), 100, 1000);
+        let published = Some((5, "d"));
+        sight.see(Ok(answers(4)), published, 100, 1000);
         assert_eq!(sight.state, ProxyState::Reachable);
         assert_eq!(
             (sight.generation, sight.behind_since_ms),
             (Some(4), Some(100))
         );
         assert_eq!(sight.refusal.as_deref(), Some("why"));
-        sight.see(Err("refused".to_owned()), Some(5), 200, 1000);
+        sight.see(Err("refused".to_owned()), published, 200, 1000);
         assert_eq!(
             (sight.state, sight.state_since_ms),
             (ProxyState::Unreachable, 200)
@@ -209,7 +212,7 @@ mod tests {
             (sight.generation, sight.behind_since_ms),
             (Some(4), Some(100))
         );
-        sight.see(Ok(answers(5)), Some(5), 300, 1000);
+        sight.see(Ok(answers(5)), published, 300, 1000);
         assert_eq!(
             (sight.error.as_deref(), sight.behind_since_ms),
             (None, None)

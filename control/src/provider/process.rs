@@ -39,6 +39,8 @@ const CAME_UP_AFTER: Duration = Duration::from_secs(10);
 pub struct ProcessProvider {
     config: ProcessConfig,
     restarts: Mutex<HashMap<String, Restarts>>,
+    /// Held while an address is chosen, until it is on record: two cells must not choose the same.
+    choosing: Mutex<()>,
 }
 
 /// Starts in a row that did not come up well.
@@ -67,6 +69,7 @@ impl ProcessProvider {
         Self {
             config,
             restarts: Mutex::default(),
+            choosing: Mutex::default(),
         }
     }
 
@@ -224,6 +227,7 @@ impl ProcessProvider {
         if let Some(record) = read_record(&path).map_err(|error| broken(&path, &error))? {
             return Ok(record);
         }
+        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let record = Record {
             address: self.free_address()?,
             process: None,

@@ -40,6 +40,12 @@ pub enum Blocked {
     ForeignTable {
         digest: String,
     },
+    /// A proxy has a table that this daemon does not know, and newer than any of its own.
+    ProxyAhead {
+        proxy: String,
+        generation: u64,
+        digest: String,
+    },
     /// What stands in the table's place cannot be read.
     Unreadable(String),
     /// More would move than the limits allow.
@@ -63,6 +69,11 @@ impl Blocked {
                 "compare it with what `cellctl table get GENERATION` gives of the last one, with `cellgate-proxy diff`; \
                  then write over it with `cellctl table publish --overwrite`, or take it over into an empty database \
                  with `cellgate-control import-table`"
+            }
+            Self::ProxyAhead { .. } => {
+                "find out where that table came from: was the database or the table file replaced by an older one? The \
+                 proxy keeps it in its state directory; take it over with `cellgate-control import-table` into an empty \
+                 database, or write over it with `cellctl table publish --overwrite`"
             }
             Self::Unreadable(_) => "repair or remove the file",
             Self::MovesTooMuch(_) => {
@@ -91,6 +102,14 @@ impl fmt::Display for Blocked {
                     "the table file was written by somebody else (digest {digest})"
                 )
             }
+            Self::ProxyAhead {
+                proxy,
+                generation,
+                digest,
+            } => write!(
+                f,
+                "proxy {proxy} has a table of generation {generation} that is not known here (digest {digest})"
+            ),
             Self::Unreadable(error) => write!(f, "the table file cannot be read: {error}"),
             Self::MovesTooMuch(what) => f.write_str(what),
             Self::Refused(why) => f.write_str(why),

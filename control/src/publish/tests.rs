@@ -206,7 +206,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 fn the_first_table() {
     let home = Home::empty();
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     assert_eq!(publisher.status().blocked, Some(Blocked::NoTable));
     assert_eq!(names_in(home.folder.path()), ["table.lock"]);
     let generation = home.change(|write| {
@@ -214,7 +214,7 @@ fn the_first_table() {
         cells::warmed(write, &id("a"), Ok(()))?;
         slots::spread_first(write).map(drop)
     });
-    assert_eq!(publisher.publish(), Outcome::Published(generation));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(generation));
     check_agreement(&home, &publisher, generation);
     assert!(!home.parsed().allow_move());
     assert_eq!(names_in(home.folder.path()), ["table.lock", "table.yaml"]);
@@ -225,30 +225,30 @@ fn what_changes_nothing_writes_nothing() {
     let home = Home::new();
     let publisher = home.publisher();
     home.register(&away(["acme".to_owned()]));
-    let Outcome::Published(generation) = publisher.publish() else {
+    let Outcome::Published(generation) = publisher.publish(&[]) else {
         panic!("{:?}", publisher.status());
     };
     let inode = || fs::metadata(home.table()).unwrap().ino();
     let before = inode();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     // A change that the table does not speak of.
     home.change(|_| Ok(()));
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     // A change that might have been one of the table.
     let touched = home.change(|write| {
         write.touch_table();
         Ok(())
     });
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(publisher.status().considered, touched);
     // There and back before anybody looked.
     home.reject("acme", true);
     home.reject("acme", false);
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(inode(), before);
     check_agreement(&home, &publisher, generation);
     let rejected = home.reject("acme", true);
-    assert_eq!(publisher.publish(), Outcome::Published(rejected));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(rejected));
     assert_ne!(inode(), before, "a table is never changed in its place");
     check_agreement(&home, &publisher, rejected);
 }
@@ -257,10 +257,10 @@ fn what_changes_nothing_writes_nothing() {
 fn a_file_that_is_gone_comes_back() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     let before = home.bytes();
     fs::remove_file(home.table()).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(home.bytes(), before);
     // Also after a restart, and with something new to say.
     drop(publisher);
@@ -268,7 +268,7 @@ fn a_file_that_is_gone_comes_back() {
     home.register(&away(["acme".to_owned()]));
     let publisher = home.publisher();
     let rejected = home.reject("acme", true);
-    assert_eq!(publisher.publish(), Outcome::Published(rejected));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(rejected));
     check_agreement(&home, &publisher, rejected);
 }
 
@@ -277,19 +277,19 @@ fn an_older_table_of_our_own_is_replaced() {
     let home = Home::new();
     let publisher = home.publisher();
     home.register(&away(["acme".to_owned()]));
-    publisher.publish();
+    publisher.publish(&[]);
     let old = home.bytes();
     let newer = home.reject("acme", true);
-    publisher.publish();
+    publisher.publish(&[]);
     let new = home.bytes();
     fs::write(home.table(), &old).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(home.bytes(), new);
     check_agreement(&home, &publisher, newer);
     drop(publisher);
     fs::write(home.table(), &old).unwrap();
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(home.bytes(), new);
     check_agreement(&home, &publisher, newer);
 }
@@ -309,7 +309,7 @@ slots:
 fn a_table_of_somebody_else_needs_a_word() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     fs::write(home.table(), FOREIGN).unwrap();
     let digest = digest_of(FOREIGN.as_bytes());
     let foreign = Some(Blocked::ForeignTable { digest });
@@ -318,25 +318,25 @@ fn a_table_of_somebody_else_needs_a_word() {
         Ok(())
     });
     for _ in 0..2 {
-        assert_eq!(publisher.publish(), Outcome::Blocked);
+        assert_eq!(publisher.publish(&[]), Outcome::Blocked);
         assert_eq!(publisher.status().blocked, foreign);
         assert_eq!(home.bytes(), FOREIGN.as_bytes());
     }
     let (standing, foreign_generation) = publisher.standing().unwrap();
     assert_eq!(foreign_generation, 500);
-    publisher.allow_overwrite(standing);
+    publisher.allow_overwrite(Some(standing), 0);
     let next = home.change(|write| {
         write.skip_to(foreign_generation + 1);
         write.allow_move();
         Ok(())
     });
     assert_eq!(next, 501);
-    assert_eq!(publisher.publish(), Outcome::Published(501));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(501));
     check_agreement(&home, &publisher, 501);
     assert!(home.parsed().allow_move(), "the proxies may have the other");
     // The word was for that table only.
     fs::write(home.table(), FOREIGN).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     assert_eq!(publisher.status().blocked, foreign);
 }
 
@@ -346,15 +346,15 @@ fn the_word_is_for_the_bytes_that_stood_there() {
     let publisher = home.publisher();
     assert_eq!(publisher.standing(), None);
     fs::write(home.table(), "no table at all").unwrap();
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     let (standing, generation) = publisher.standing().unwrap();
     assert_eq!(generation, 0);
-    publisher.allow_overwrite(standing);
+    publisher.allow_overwrite(Some(standing), 0);
     fs::write(home.table(), FOREIGN).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     assert_eq!(home.bytes(), FOREIGN.as_bytes());
     fs::write(home.table(), "no table at all").unwrap();
-    assert!(matches!(publisher.publish(), Outcome::Published(_)));
+    assert!(matches!(publisher.publish(&[]), Outcome::Published(_)));
 }
 
 #[test]
@@ -362,30 +362,30 @@ fn what_is_no_file_is_left_alone() {
     let home = Home::new();
     let publisher = home.publisher();
     fs::create_dir(home.table()).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     let blocked = publisher.status().blocked;
     assert!(
         matches!(blocked, Some(Blocked::Unreadable(_))),
         "{blocked:?}"
     );
     fs::remove_dir(home.table()).unwrap();
-    assert!(matches!(publisher.publish(), Outcome::Published(_)));
+    assert!(matches!(publisher.publish(&[]), Outcome::Published(_)));
 }
 
 #[test]
 fn too_many_slots_need_a_word() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     let before = home.bytes();
     let quarter = home.cut_at(25);
-    assert_eq!(publisher.publish(), Outcome::Published(quarter));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(quarter));
     fs::write(home.table(), &before).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     let before = home.bytes();
     home.cut_at(51);
     for _ in 0..2 {
-        assert_eq!(publisher.publish(), Outcome::Blocked);
+        assert_eq!(publisher.publish(&[]), Outcome::Blocked);
         let told = "26.00 % of the slots would move to another cell, more than 25 %".to_owned();
         assert_eq!(
             publisher.status().blocked,
@@ -398,7 +398,7 @@ fn too_many_slots_need_a_word() {
         write.allow_move();
         Ok(())
     });
-    assert_eq!(publisher.publish(), Outcome::Published(allowed));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(allowed));
     check_agreement(&home, &publisher, allowed);
     assert!(home.parsed().allow_move());
 }
@@ -407,13 +407,13 @@ fn too_many_slots_need_a_word() {
 fn a_block_ends_when_its_cause_does() {
     let home = Home::new();
     let publisher = home.publisher();
-    let Outcome::Published(generation) = publisher.publish() else {
+    let Outcome::Published(generation) = publisher.publish(&[]) else {
         panic!("{:?}", publisher.status());
     };
     home.cut_at(100);
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     home.cut_at(50);
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     check_agreement(&home, &publisher, generation);
 }
 
@@ -421,9 +421,9 @@ fn a_block_ends_when_its_cause_does() {
 fn many_new_tenants_are_no_move() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     let many = home.register(&away(numbered(4 * TENANTS_MAX)));
-    assert_eq!(publisher.publish(), Outcome::Published(many));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(many));
     check_agreement(&home, &publisher, many);
     assert!(home.parsed().allow_move(), "proxies count them as moved");
 }
@@ -432,13 +432,13 @@ fn many_new_tenants_are_no_move() {
 fn other_keys_of_new_tenants_are_no_move() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     let mut batch = away(numbered(TENANTS_MAX));
     for new in &mut batch {
         new.aliases = (0..8).map(|at| format!("{at}.{}", new.key)).collect();
     }
     let many = home.register(&batch);
-    assert_eq!(publisher.publish(), Outcome::Published(many));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(many));
     check_agreement(&home, &publisher, many);
     assert!(home.parsed().allow_move(), "proxies count them as moved");
 }
@@ -450,7 +450,7 @@ fn many_moved_tenants_need_a_word() {
     let publisher = home.publisher();
     let batch = away(numbered(2 * TENANTS_MAX + 2));
     home.register(&batch);
-    publisher.publish();
+    publisher.publish(&[]);
     let before = home.bytes();
     for tenant in &batch {
         let other = if tenant.cell.as_deref() == Some("a") {
@@ -460,7 +460,7 @@ fn many_moved_tenants_need_a_word() {
         };
         home.change(|write| tenants::pin(write, &key(&tenant.key), &id(other), false).map(drop));
     }
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     let told = "8 named tenants would move to another cell, more than 3".to_owned();
     assert_eq!(
         publisher.status().blocked,
@@ -473,12 +473,12 @@ fn many_moved_tenants_need_a_word() {
 fn who_is_overtaken_writes_nothing() {
     let home = Home::new();
     let publisher = home.publisher();
-    publisher.publish();
+    publisher.publish(&[]);
     let before = home.bytes();
     home.cut_at(51);
     let _other = Lock::take_over(&home.folder.path().join("table.lock"), "another").unwrap();
     assert!(publisher.is_overtaken());
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     assert_eq!(publisher.status().blocked, Some(Blocked::Overtaken));
     assert_eq!(home.bytes(), before);
     // Nor when it finds out only right before the rename.
@@ -486,4 +486,51 @@ fn who_is_overtaken_writes_nothing() {
     assert!(matches!(replaced, Err(WriteError::Overtaken)));
     assert_eq!(home.bytes(), before);
     assert_eq!(names_in(home.folder.path()), ["table.lock", "table.yaml"]);
+}
+
+#[test]
+fn a_proxy_with_a_table_from_elsewhere_stops_the_daemon() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    let Outcome::Published(ours) = publisher.publish(&[]) else {
+        panic!("nothing was published");
+    };
+    let sighting = |generation: u64, digest: &str| Sighting {
+        proxy: "edge".to_owned(),
+        generation,
+        digest: digest.to_owned(),
+    };
+    let own = publisher.status().digest.unwrap();
+    for fine in [
+        sighting(ours, &own),
+        sighting(ours - 1, "an older one"),
+        // A kept one, counted on by the proxy.
+        sighting(ours + 1, &own),
+    ] {
+        assert_eq!(publisher.publish(&[fine]), Outcome::Current);
+    }
+    let strange = [sighting(ours + 30, "from elsewhere")];
+    let blocked = Some(Blocked::ProxyAhead {
+        proxy: "edge".to_owned(),
+        generation: ours + 30,
+        digest: "from elsewhere".to_owned(),
+    });
+    home.change(|write| {
+        write.touch_table();
+        Ok(())
+    });
+    assert_eq!(publisher.publish(&strange), Outcome::Blocked);
+    assert_eq!(publisher.status().blocked, blocked);
+    assert_eq!(
+        publisher.publish(&[sighting(ours, "other bytes")]),
+        Outcome::Blocked
+    );
+    publisher.allow_overwrite(None, ours + 30);
+    let next = home.change(|write| {
+        write.skip_to(ours + 31);
+        write.touch_table();
+        Ok(())
+    });
+    assert_ne!(publisher.publish(&strange), Outcome::Blocked);
+    assert!(next > ours + 30);
 }

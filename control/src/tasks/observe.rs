@@ -59,7 +59,8 @@ fn take_in_proxy(
     looked: Result<crate::observe::proxies::Answers, String>,
 ) {
     let now = clock::now_ms();
-    let published = daemon.publisher.status().generation;
+    let status = daemon.publisher.status();
+    let published = status.generation.zip(status.digest.as_deref());
     let window = i64::try_from(daemon.config.observe.window.as_millis()).unwrap_or(i64::MAX);
     let (before, after) = {
         let mut seen = daemon.observed.seen();

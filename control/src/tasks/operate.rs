@@ -22,13 +22,17 @@ use crate::{
 };
 
 /// Operations at work at once.
-const AT_WORK_MAX: usize = 16;
+const OPERATIONS_MAX: usize = 16;
+/// Cells looked after at once, besides.
+const LOOKS_MAX: usize = 64;
 
 /// Cells that somebody is at work on, and when each was described last.
 #[derive(Debug, Default)]
 struct Desk {
     busy: Mutex<BTreeSet<CellId>>,
     described: Mutex<BTreeMap<CellId, Instant>>,
+    /// The cell that was looked after last: the next round begins behind it, so that each has its turn.
+    last: Mutex<Option<CellId>>,
 }
 
 /// What there is to do.
@@ -39,19 +43,23 @@ struct Work {
 
 pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     let desk = Arc::new(Desk::default());
-    let mut at_work = JoinSet::new();
+    let (mut operations, mut looks) = (JoinSet::new(), JoinSet::new());
     loop {
         let work = blocking(&daemon, find_work).await;
         if let Some(Ok(work)) = work {
             for operation in work.operations {
-                begin(&daemon, &desk, &mut at_work, operation, &work.cells);
+                begin(&daemon, &desk, &mut operations, operation, &work.cells);
             }
-            for cell in work.cells {
-                look_after(&daemon, &desk, &mut at_work, cell);
+            for cell in desk.in_turn(work.cells) {
+                if looks.len() >= LOOKS_MAX {
+                    break;
+                }
+                look_after(&daemon, &desk, &mut looks, cell);
             }
         }
         // Those that have ended are cleared away.
-        while at_work.try_join_next().is_some() {}
+        while operations.try_join_next().is_some() {}
+        while looks.try_join_next().is_some() {}
         if pause(OPERATE_PERIOD, Some(&daemon.wake.operate), &mut stop).await {
             return;
         }
@@ -77,7 +85,7 @@ fn begin(
     let Some(cell) = cells.iter().find(|cell| cell.id == operation.cell) else {
         return;
     };
-    if at_work.len() >= AT_WORK_MAX || is_named(daemon, &operation) || !desk.take(&cell.id) {
+    if at_work.len() >= OPERATIONS_MAX || is_named(daemon, &operation) || !desk.take(&cell.id) {
         return;
     }
     let (daemon, desk, cell) = (Arc::clone(daemon), Arc::clone(desk), cell.clone());
@@ -181,9 +189,10 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
         }
         *last = Instant::now();
     }
-    if at_work.len() >= AT_WORK_MAX || !desk.take(&cell.id) {
+    if !desk.take(&cell.id) {
         return;
     }
+    desk.note_turn(&cell.id);
     let (daemon, desk) = (Arc::clone(daemon), Arc::clone(desk));
     at_work.spawn(async move {
         if still_runs(&daemon, &cell.id).await {
@@ -247,6 +256,27 @@ async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Describe
 }
 
 impl Desk {
+    /// The cells that have a provider to look after them, beginning behind the one that had its turn last.
+    fn in_turn(&self, mut cells: Vec<Cell>) -> Vec<Cell> {
+        cells.retain(|cell| cell.state.is_running() && cell.provider != cells::STATIC);
+        let mut described = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        described.retain(|id, _| cells.iter().any(|cell| cell.id == *id));
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*last {
+            let behind = cells.partition_point(|cell| cell.id <= *last);
+            cells.rotate_left(behind);
+        }
+        cells
+    }
+
+    fn note_turn(&self, cell: &CellId) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(cell.clone());
+    }
+
     /// False when somebody is at work on the cell already.
     fn take(&self, cell: &CellId) -> bool {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);

@@ -469,7 +469,7 @@ impl Run {
     fn publish(&mut self) {
         let world = &self.world;
         let publisher = self.publisher.get_or_insert_with(|| world.publisher());
-        let outcome = publisher.publish();
+        let outcome = publisher.publish(&[]);
         let status = publisher.status();
         let is_expected = matches!(
             status.blocked,

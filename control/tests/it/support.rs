@@ -146,7 +146,7 @@ impl World {
     /// Publishes, which has to work, and reads the file.
     pub(crate) fn published(&self) -> Table {
         let publisher = self.publisher();
-        let outcome = publisher.publish();
+        let outcome = publisher.publish(&[]);
         assert_ne!(outcome, Outcome::Blocked, "{:?}", publisher.status());
         cellgate_table::parse(&fs::read(self.table()).unwrap()).unwrap()
     }

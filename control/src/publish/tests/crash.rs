@@ -21,7 +21,7 @@ fn about_to_publish() -> (Home, u64, u64, Vec<u8>) {
     let home = Home::new();
     let publisher = home.publisher();
     home.register(&away(["acme".to_owned()]));
-    let Outcome::Published(old) = publisher.publish() else {
+    let Outcome::Published(old) = publisher.publish(&[]) else {
         panic!("{:?}", publisher.status());
     };
     home.reject("acme", true);
@@ -35,7 +35,7 @@ fn before_the_first_file_was_written() {
     let publisher = home.publisher();
     let (generation, bytes) = next(&home, &publisher);
     record(&home, generation, &bytes);
-    assert_eq!(publisher.publish(), Outcome::Published(generation));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(generation));
     assert_eq!(home.bytes(), bytes);
     check_agreement(&home, &publisher, generation);
 }
@@ -46,7 +46,7 @@ fn before_the_file_was_written() {
     record(&home, new, &bytes);
     assert_eq!(home.recorded(), [(new, false), (old, true)]);
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Published(new));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(new));
     assert_eq!(home.bytes(), bytes);
     check_agreement(&home, &publisher, new);
     assert_eq!(home.recorded(), [(new, true), (old, true)]);
@@ -59,11 +59,11 @@ fn before_a_file_that_nobody_wants_any_more() {
     record(&home, new, &bytes);
     home.reject("acme", false);
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(publisher.status().generation, Some(old));
     assert_eq!(home.parsed().generation().unwrap().get(), old);
     let newest = home.cut_at(51);
-    assert_eq!(publisher.publish(), Outcome::Published(newest));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(newest));
     check_agreement(&home, &publisher, newest);
     assert_eq!(home.recorded(), [(newest, true), (old, true)]);
 }
@@ -74,7 +74,7 @@ fn right_after_the_file_was_written() {
     record(&home, new, &bytes);
     fs::write(home.table(), &bytes).unwrap();
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(home.bytes(), bytes);
     check_agreement(&home, &publisher, new);
     assert_eq!(home.recorded(), [(new, true), (old, true)]);
@@ -87,7 +87,7 @@ fn right_after_the_first_file_was_written() {
     let (generation, bytes) = next(&home, &publisher);
     record(&home, generation, &bytes);
     fs::write(home.table(), &bytes).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Current);
+    assert_eq!(publisher.publish(&[]), Outcome::Current);
     check_agreement(&home, &publisher, generation);
 }
 
@@ -100,7 +100,7 @@ fn after_a_file_that_nobody_wants_any_more() {
     fs::write(home.table(), &bytes).unwrap();
     let back = home.reject("acme", false);
     let publisher = home.publisher();
-    assert_eq!(publisher.publish(), Outcome::Published(back));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(back));
     check_agreement(&home, &publisher, back);
 }
 
@@ -111,15 +111,15 @@ fn a_rename_that_may_not_last() {
         let home = Home::new();
         let publisher = home.publisher();
         home.register(&away(["acme".to_owned()]));
-        publisher.publish();
+        publisher.publish(&[]);
         home.reject("acme", true);
         let (new, bytes) = next(&home, &publisher);
         record(&home, new, &bytes);
         fs::write(home.table(), &bytes).unwrap();
         let expected = changes(&home);
-        publisher.publish();
+        publisher.publish(&[]);
         check_agreement(&home, &publisher, expected);
-        assert_eq!(publisher.publish(), Outcome::Current);
+        assert_eq!(publisher.publish(&[]), Outcome::Current);
         check_agreement(&home, &publisher, expected);
     };
     let current = |home: &Home| home.store.read(|read| read.meta()).unwrap().generation;
@@ -141,7 +141,7 @@ fn leftovers_are_removed() {
         fs::write(home.folder.path().join(name), "half a ta").unwrap();
     }
     let publisher = home.publisher();
-    assert!(matches!(publisher.publish(), Outcome::Published(_)));
+    assert!(matches!(publisher.publish(&[]), Outcome::Published(_)));
     let mut expected: Vec<&str> = others.to_vec();
     expected.extend(["table.lock", "table.yaml"]);
     expected.sort_unstable();
@@ -153,18 +153,18 @@ fn leftovers_are_removed() {
 fn a_file_that_cannot_be_written_is_tried_again() {
     let home = Home::new();
     let publisher = home.publisher();
-    let Outcome::Published(old) = publisher.publish() else {
+    let Outcome::Published(old) = publisher.publish(&[]) else {
         panic!("{:?}", publisher.status());
     };
     let in_the_way = format!(".table.yaml.new-{}", std::process::id());
     fs::create_dir(home.folder.path().join(&in_the_way)).unwrap();
     let new = home.cut_at(51);
-    assert_eq!(publisher.publish(), Outcome::Blocked);
+    assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     let blocked = publisher.status().blocked;
     assert!(matches!(blocked, Some(Blocked::Write(_))), "{blocked:?}");
     assert_eq!(publisher.status().generation, Some(old));
     assert_eq!(home.recorded(), [(new, false), (old, true)]);
     fs::remove_dir(home.folder.path().join(&in_the_way)).unwrap();
-    assert_eq!(publisher.publish(), Outcome::Published(new));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(new));
     check_agreement(&home, &publisher, new);
 }
