@@ -118,9 +118,9 @@ impl Failure {
                 "is cellgate-control running? its log names the address that it listens on; \
                  --server (CELLCTL_SERVER) or --socket (CELLCTL_SOCKET) say where cellctl looks",
             ),
-            Self::Unreachable { is_lost: true, .. } => hint(
-                "a change may have been made or not: `cellctl audit` tells, and making it again does no harm",
-            ),
+            Self::Unreachable { is_lost: true, .. } => {
+                hint("if it was a change, it may have been made or not: `cellctl audit` tells")
+            }
             Self::OddAnswer { .. } => {
                 hint("is this the address of cellgate-control, and of the same version as cellctl?")
             }
