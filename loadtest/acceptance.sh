@@ -5,7 +5,8 @@
 #   loadtest/acceptance.sh            all of it; about a quarter of an hour after the build
 #   loadtest/acceptance.sh mutants    only the lines that contain this word
 #
-# Set before: CELLGATE_LOAD_SECONDS (30), CELLGATE_MUTANTS (100000), CELLGATE_SEED (1).
+# Set before: CELLGATE_LOAD_SECONDS (30), CELLGATE_MUTANTS (100000), CELLGATE_CRASHES (100), CELLGATE_KILLS (1000),
+# CELLGATE_POWER_CUTS (30), CELLGATE_SEED (1).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -13,6 +14,9 @@ cd "$(dirname "$0")/.."
 export CELLGATE_ACCEPTANCE=1 # limits as promised, and nothing is skipped
 export CELLGATE_LOAD_SECONDS=${CELLGATE_LOAD_SECONDS:-30}
 export CELLGATE_MUTANTS=${CELLGATE_MUTANTS:-100000}
+export CELLGATE_CRASHES=${CELLGATE_CRASHES:-100}
+export CELLGATE_KILLS=${CELLGATE_KILLS:-1000}
+export CELLGATE_POWER_CUTS=${CELLGATE_POWER_CUTS:-30}
 
 only=${1:-}
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -23,7 +27,7 @@ echo "building; the tests' output goes to $log"
 : >"$log"
 # The programs are those of the release, the tests themselves need no speed.
 cargo fetch --locked --quiet
-cargo build --release -p cellgate-proxy -p cellgate-loadtest --bins >>"$log" 2>&1
+cargo build --release -p cellgate-proxy -p cellgate-control -p cellgate-loadtest --bins >>"$log" 2>&1
 cargo test -p cellgate-loadtest --test it --no-run >>"$log" 2>&1
 export CELLGATE_BIN_DIR=$target/release
 
@@ -58,5 +62,8 @@ show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::
 show "mutants of a table are refused in time, and nobody notices" load::mutants
+show "the daemon is killed anywhere: the table is the old or the new one, and nothing acknowledged is lost" control::crash
+show "the daemon's disk fails or is full: nothing is acknowledged that is not on it" control::faults
+show "the daemon's power is cut: the table is whole, and nothing acknowledged is lost" control::power
 
 exit "$failed"
