@@ -14,7 +14,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Start three cells and the proxy, send requests, move a tenant; ONCE=1 ends by itself
+demo: ## Start daemon and proxy, make cells, register tenants, kill the daemon; ONCE=1 ends by itself
 	@bash loadtest/demo.sh
 
 .PHONY: tools

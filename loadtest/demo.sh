@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The demo: builds cellgate, starts three demo cells and the proxy with copies of the example files of conf/, sends a few
-# requests, moves one tenant by editing the table, and stays until Ctrl-C. `make demo` runs it.
+# The demo: builds cellgate, starts the control daemon and the proxy with copies of the example files of conf/, has the
+# daemon make three cells, registers tenants, adds a fourth cell, kills the daemon, and stays until Ctrl-C. `make demo`
+# runs it.
 #
-#   ONCE=1           end after the requests: exit code 0 if all went as it should, else 1
-#   PORT_OFFSET=N    add N to each port (8080, 9600, 9001, 9002, 9003)
+#   ONCE=1           end after that: exit code 0 if all went as it should, else 1
+#   PORT_OFFSET=N    add N to each port (8080, 9600, 9700, and 9001 to 9099 for the cells)
 #
 # It starts afresh each time, in the folder `demo` of cargo's target folder. Runs on bash 3.2 without GNU tools.
 set -euo pipefail
@@ -14,9 +15,10 @@ ONCE=${ONCE:-0}
 PORT_OFFSET=${PORT_OFFSET:-0}
 PROXY_PORT=$((8080 + PORT_OFFSET))
 ADMIN_PORT=$((9600 + PORT_OFFSET))
-CELL_PORT=$((9000 + PORT_OFFSET)) # eu-1 takes the next one, eu-2 the one after it, and so on
+API_PORT=$((9700 + PORT_OFFSET))
+CELL_PORT_FIRST=$((9001 + PORT_OFFSET))
+CELL_PORT_LAST=$((9099 + PORT_OFFSET))
 READY_SECONDS_MAX=20
-MOVE_SECONDS_MAX=5
 STOP_SECONDS_MAX=15
 
 if [ -t 1 ]; then
@@ -48,7 +50,7 @@ port_is_taken() {
 
 check_ports() {
   local port taken=''
-  for port in "$PROXY_PORT" "$ADMIN_PORT" $((CELL_PORT + 1)) $((CELL_PORT + 2)) $((CELL_PORT + 3)); do
+  for port in "$PROXY_PORT" "$ADMIN_PORT" "$API_PORT"; do
     if port_is_taken "$port"; then
       taken="$taken $port"
     fi
@@ -90,89 +92,107 @@ build() {
 
 # --- processes -------------------------------------------------------------------------------------------------------
 
-PIDS=''
+DAEMON_PID=''
 PROXY_PID=''
 
-# Ends what was started. Fails if a process does not end in good order.
-stop_all() {
-  local pid pids=$PIDS status left failed=0
-  PIDS=''
-  for pid in $pids; do
-    kill -TERM "$pid" 2>/dev/null || true
+# Ends one process. Fails if it does not end in good order.
+stop_one() {
+  local pid=$1 status=0 left=$((STOP_SECONDS_MAX * 10))
+  kill -TERM "$pid" 2>/dev/null || true
+  while kill -0 "$pid" 2>/dev/null && [ "$left" -gt 0 ]; do
+    left=$((left - 1))
+    sleep 0.1
   done
-  for pid in $pids; do
-    left=$((STOP_SECONDS_MAX * 10))
-    while kill -0 "$pid" 2>/dev/null && [ "$left" -gt 0 ]; do
-      left=$((left - 1))
-      sleep 0.1
-    done
-    if [ "$left" = 0 ]; then
-      kill -KILL "$pid" 2>/dev/null || true
-    fi
-    status=0
-    wait "$pid" 2>/dev/null || status=$?
-    if [ "$status" != 0 ]; then
+  if [ "$left" = 0 ]; then
+    kill -KILL "$pid" 2>/dev/null || true
+  fi
+  wait "$pid" 2>/dev/null || status=$?
+  return "$status"
+}
+
+# Ends what was started. The cells are processes of their own, which outlive the daemon that started them: its record of
+# each tells which process it is.
+stop_all() {
+  local pid record failed=0
+  for pid in $PROXY_PID $DAEMON_PID; do
+    if ! stop_one "$pid"; then
       failed=1
-      [ "$ONCE" = 0 ] || wrong "process $pid ended with $status"
+      [ "$ONCE" = 0 ] || wrong "process $pid did not end in good order"
+    fi
+  done
+  PROXY_PID='' DAEMON_PID=''
+  for record in "$DEMO"/control-state/cells/*/process.json; do
+    [ -e "$record" ] || continue
+    pid=$(sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p' "$record")
+    if [ -n "$pid" ]; then
+      kill -TERM "$pid" 2>/dev/null || true
     fi
   done
   return "$failed"
 }
 
-start_cell() {
-  local name=$1 port=$2
-  "$BIN/demo-cell" --name "$name" --listen "127.0.0.1:$port" --data "$DEMO/cells/$name" >"$DEMO/$name.log" 2>&1 &
-  PIDS="$PIDS $!"
-  printf '  cell %s   127.0.0.1:%s   process %s\n' "$name" "$port" "$!"
+# A copy of an example file, with the demo's ports and programs.
+copy_example() {
+  sed -e "s/127\.0\.0\.1:8080/127.0.0.1:$PROXY_PORT/" -e "s/127\.0\.0\.1:9600/127.0.0.1:$ADMIN_PORT/" \
+    -e "s/127\.0\.0\.1:9700/127.0.0.1:$API_PORT/" -e "s/\"9001-9099\"/\"$CELL_PORT_FIRST-$CELL_PORT_LAST\"/" \
+    -e "s|\.\./target/debug/demo-cell|$BIN_ABSOLUTE/demo-cell|" -e 's/control-table\.yaml/table.yaml/' \
+    "conf/$1.yaml" >"$DEMO/$1.yaml"
+  cp "conf/$1.schema.json" "$DEMO/"
+}
+
+start_daemon() {
+  "$BIN/cellgate-control" --config "$DEMO/control.yaml" >>"$DEMO/control.log" 2>&1 &
+  DAEMON_PID=$!
 }
 
 start_all() {
-  local name
   rm -rf "$DEMO"
-  mkdir -p "$DEMO/cells"
-  for name in proxy table; do
-    sed -e "s/127\.0\.0\.1:8080/127.0.0.1:$PROXY_PORT/" -e "s/127\.0\.0\.1:9600/127.0.0.1:$ADMIN_PORT/" \
-      -e "s/127\.0\.0\.1:9001/127.0.0.1:$((CELL_PORT + 1))/" -e "s/127\.0\.0\.1:9002/127.0.0.1:$((CELL_PORT + 2))/" \
-      -e "s/127\.0\.0\.1:9003/127.0.0.1:$((CELL_PORT + 3))/" "conf/$name.yaml" >"$DEMO/$name.yaml"
-    cp "conf/$name.schema.json" "$DEMO/"
-  done
-  heading "Three cells and a proxy"
-  start_cell eu-1 $((CELL_PORT + 1))
-  start_cell eu-2 $((CELL_PORT + 2))
-  start_cell eu-3 $((CELL_PORT + 3))
+  mkdir -p "$DEMO"
+  BIN_ABSOLUTE=$(cd "$BIN" && pwd)
+  copy_example proxy
+  copy_example control
+  heading "A control daemon and a proxy"
+  start_daemon
   "$BIN/cellgate-proxy" --config "$DEMO/proxy.yaml" >"$DEMO/proxy.log" 2>&1 &
   PROXY_PID=$!
-  PIDS="$PROXY_PID $PIDS"
-  printf '  proxy       127.0.0.1:%s   process %s, admin on 127.0.0.1:%s\n' "$PROXY_PORT" "$PROXY_PID" "$ADMIN_PORT"
-  printf '  table       %s   (a copy of conf/table.yaml)\n' "$DEMO/table.yaml"
+  printf '  daemon   API on 127.0.0.1:%s   process %s\n' "$API_PORT" "$DAEMON_PID"
+  printf '  proxy    127.0.0.1:%s          process %s, admin on 127.0.0.1:%s\n' "$PROXY_PORT" "$PROXY_PID" "$ADMIN_PORT"
+  printf '  table    %s   (written by the daemon, read by the proxy; all they share)\n' "$DEMO/table.yaml"
 }
 
 not_ready() {
   local log
   echo "demo: $1"
-  for log in "$DEMO"/*.log; do
+  for log in "$DEMO"/*.log "$DEMO"/control-state/cells/*/log; do
+    [ -e "$log" ] || continue
     echo "--- the end of $log"
     tail -n 10 "$log"
   done
   exit 1
 }
 
-wait_until_ready() {
-  local started=$SECONDS pid port
-  for port in $((CELL_PORT + 1)) $((CELL_PORT + 2)) $((CELL_PORT + 3)) "$ADMIN_PORT"; do
-    while :; do
-      for pid in $PIDS; do
-        kill -0 "$pid" 2>/dev/null || not_ready "process $pid has ended"
-      done
-      case "$port" in
-        "$ADMIN_PORT") get "$port" /readyz ;;
-        *) get "$port" /healthz ;;
-      esac
-      [ "$STATUS" != 200 ] || break
-      [ $((SECONDS - started)) -lt "$READY_SECONDS_MAX" ] || not_ready "no 200 from 127.0.0.1:$port in time"
-      sleep 0.1
+# Waits until a path of a port answers 200.
+wait_for() {
+  local port=$1 path=$2 started=$SECONDS pid
+  while :; do
+    for pid in $DAEMON_PID $PROXY_PID; do
+      kill -0 "$pid" 2>/dev/null || not_ready "process $pid has ended"
     done
+    get "$port" "$path"
+    [ "$STATUS" != 200 ] || return 0
+    [ $((SECONDS - started)) -lt "$READY_SECONDS_MAX" ] || not_ready "no 200 from 127.0.0.1:$port$path in time"
+    sleep 0.1
   done
+}
+
+ctl() {
+  "$BIN/cellctl" --server "http://127.0.0.1:$API_PORT" --token-file "$DEMO/control-state/token" "$@"
+}
+
+# Shows a command and runs it.
+run_ctl() {
+  printf '  $ cellctl %s\n' "$*"
+  ctl "$@" 2>&1 | sed 's/^/    /' || wrong "cellctl $* failed"
 }
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -223,7 +243,12 @@ row() {
   printf '  %-30s %-14s %s\n' "$1" "$2" "$3"
 }
 
-# Sends a request of a tenant and asks the proxy why it went where it went. The two must agree.
+# The cell that the daemon has for a tenant.
+cell_of() {
+  ctl -o json tenant show "$1" | sed -n 's/^ *"cell": *"\([^"]*\)".*/\1/p'
+}
+
+# Sends a request of a tenant and asks the proxy why it went where it went. Proxy and daemon must agree.
 show_tenant() {
   local key=$1 header=$2 cell why
   get "$PROXY_PORT" / "$header"
@@ -236,8 +261,9 @@ show_tenant() {
   get "$ADMIN_PORT" "/explain?tenant=$key"
   case "$(field owner) $(field is_alias)" in
     "slot false") why="owns slot $(field slot), which is the slot of $key" ;;
-    "override false") why="$key is pinned here by an override" ;;
-    "override true") why="$key is an alias of $(field tenant), which is pinned here" ;;
+    "override false") why="$key was placed here, away from its slot" ;;
+    "slot true") why="$key is an alias of $(field tenant), whose slot it owns" ;;
+    "override true") why="$key is an alias of $(field tenant), which was placed here" ;;
     *) why="owner $(field owner), alias $(field is_alias)" ;;
   esac
   row "$header" "$cell" "$why"
@@ -251,75 +277,100 @@ show_refused() {
   [ "$STATUS $(header_value x-cellgate-reason)" = "$status $reason" ] || wrong "$status $reason was expected"
 }
 
+# --- the story -------------------------------------------------------------------------------------------------------
+
+make_cells() {
+  local id
+  heading "Three cells, made by the daemon"
+  for id in eu-1 eu-2 eu-3; do
+    run_ctl cell add "$id" --provider local --health-path /healthz --label zone=demo
+  done
+  # The daemon spreads the slots over the cells once none of them has changed for a while.
+  wait_for "$ADMIN_PORT" /readyz
+  run_ctl --wait slots
+}
+
+register_tenants() {
+  heading "Tenants"
+  run_ctl tenant add acme --alias www.acme.example --wait
+  run_ctl tenant add globex
+  run_ctl tenant add initech
+  run_ctl tenant add evil-corp --rejected --wait
+}
+
 show_requests() {
-  heading "Seven requests to http://127.0.0.1:$PROXY_PORT/"
+  heading "Requests to http://127.0.0.1:$PROXY_PORT/"
   row "REQUEST WITH" "ANSWERED BY" "WHY"
-  show_tenant globex "x-tenant-id: globex"
-  show_tenant hooli "x-tenant-id: hooli"
-  show_tenant initech "Host: initech.example.com"
   show_tenant acme "x-tenant-id: acme"
-  show_tenant acme-corp "Host: acme-corp.example.com"
-  show_refused "x-tenant-id: evil-corp" 403 rejected "listed under rejects"
+  show_tenant globex "x-tenant-id: globex"
+  show_tenant initech "Host: initech.example.com"
+  show_tenant www.acme.example "x-tenant-id: www.acme.example"
+  show_tenant hooli "x-tenant-id: hooli"
+  show_refused "x-tenant-id: evil-corp" 403 rejected "turned away with cellctl"
   show_refused "" 400 no_tenant_key "no rule of proxy.yaml finds one"
 }
 
-# Microseconds, where bash knows them.
-now_us() {
-  local now=${EPOCHREALTIME:-}
-  printf '%s' "${now/[.,]/}"
+# Where each known tenant is answered, in one line.
+homes() {
+  local tenant
+  for tenant in acme globex initech hooli; do
+    get "$PROXY_PORT" / "x-tenant-id: $tenant"
+    printf '%s:%s ' "$tenant" "$(header_value x-cell)"
+  done
 }
 
-# Moves acme from eu-3 to eu-2 in the table, and asks until the answer comes from there.
-show_move() {
-  local started began ended before took=''
-  heading "Moving a tenant: acme from eu-3 to eu-2"
-  get "$ADMIN_PORT" "/explain?tenant=acme"
-  before=$(field generation)
-  sed 's/^  acme: eu-3$/  acme: eu-2/' "$DEMO/table.yaml" >"$DEMO/table.yaml.new"
-  diff "$DEMO/table.yaml" "$DEMO/table.yaml.new" | sed -n 's/^\([<>]\)/  \1/p' || true
-  started=$SECONDS
-  began=$(now_us)
-  mv "$DEMO/table.yaml.new" "$DEMO/table.yaml"
-  while :; do
-    get "$PROXY_PORT" / "x-tenant-id: acme"
-    ended=$(now_us)
-    [ "$STATUS" = 200 ] || wrong "acme got $STATUS $(header_value x-cellgate-reason) while it moved"
-    [ "$(header_value x-cell)" != eu-2 ] || break
-    if [ $((SECONDS - started)) -ge "$MOVE_SECONDS_MAX" ]; then
-      wrong "acme is still answered by $(header_value x-cell)"
-      return
-    fi
-    sleep 0.02
-  done
-  if [ -n "$began" ]; then
-    took=", seen $(((ended - began) / 1000)) ms after the edit"
-  fi
-  get "$ADMIN_PORT" "/explain?tenant=acme"
-  row "x-tenant-id: acme" "eu-2" "generation $before is now $(field generation)$took"
+add_fourth_cell() {
+  local before after cell
+  heading "A fourth cell: nobody moves by itself"
+  before=$(homes)
+  run_ctl cell add eu-4 --provider local --health-path /healthz --wait
+  run_ctl table diff
+  after=$(homes)
+  printf '  before: %s\n  after:  %s\n' "$before" "$after"
+  [ "$before" = "$after" ] || wrong "somebody moved"
+  run_ctl tenant add umbrella --wait
+  cell=$(cell_of umbrella)
+  [ "$cell" = eu-4 ] || wrong "umbrella lives in $cell; the empty cell eu-4 was expected"
+  show_tenant umbrella "x-tenant-id: umbrella"
+}
+
+kill_daemon() {
+  local before after
+  heading "The daemon is killed: tenants notice nothing"
+  before=$(homes)
+  kill -KILL "$DAEMON_PID"
+  wait "$DAEMON_PID" 2>/dev/null || true
+  after=$(homes)
+  printf '  with the daemon:    %s\n  without the daemon: %s\n' "$before" "$after"
+  [ "$before" = "$after" ] || wrong "somebody noticed"
+  start_daemon
+  wait_for "$API_PORT" /readyz
+  run_ctl status
 }
 
 show_what_next() {
-  local eu_1
-  # PIDS is the proxy and then the cells.
-  eu_1=$(printf '%s\n' "$PIDS" | awk '{ print $2 }')
   heading "Try next, in another terminal, in $PWD"
   if ! command -v curl >/dev/null 2>&1; then
-    echo "(these use curl, which is not installed here)"
+    echo "(some of these use curl, which is not installed here)"
   fi
   cat <<END
-  Edit $DEMO/table.yaml: move acme, pin globex, reject hooli. Then see where it goes:
-      curl -i -H 'x-tenant-id: acme' http://127.0.0.1:$PROXY_PORT/
-  Break that file. Requests go on as before, and the proxy says what is wrong and where:
+  export CELLCTL_SERVER=http://127.0.0.1:$API_PORT CELLCTL_TOKEN_FILE=$DEMO/control-state/token
+  Where does somebody live, and why?
+      $BIN/cellctl explain hooli
+      curl -i -H 'x-tenant-id: hooli' http://127.0.0.1:$PROXY_PORT/
+  Watch what happens while you change something:
+      $BIN/cellctl events --follow
+  Empty a cell. Its cells keep data, so nothing moves, and the answer says so:
+      $BIN/cellctl cell drain eu-1
+  Kill a cell's process; the daemon starts it anew, and only its own tenants notice:
+      kill \$(sed -n 's/.*"pid": *//p' $DEMO/control-state/cells/eu-2/process.json | tr -d ',')
+  Break the table by hand. Requests go on, the proxy says what is wrong, and the daemon does not write over it unasked:
+      echo broken >$DEMO/table.yaml
       $BIN/cellgate-proxy check --config $DEMO/proxy.yaml
-      curl http://127.0.0.1:$ADMIN_PORT/status
-  Give all slots of eu-1 to eu-2. It is refused: one edit may move 25 % of the slots, unless it says allow_move: true.
-  Ask where a tenant lives, and why:
-      $BIN/cellgate-proxy explain --table $DEMO/table.yaml globex
-  Stop cell eu-1. Its tenants get 502 and then 503; the tenants of the others notice nothing:
-      kill $eu_1
-  The proxy logs to $DEMO/proxy.log. conf/README.md describes both files.
+      $BIN/cellctl table show
+  Logs are in $DEMO/control.log and $DEMO/proxy.log. conf/README.md describes all files.
 
-Ctrl-C ends the demo.
+Ctrl-C ends the demo, its cells too.
 END
 }
 
@@ -331,9 +382,12 @@ trap 'stop_all || true' EXIT
 trap 'echo; echo "ending"; exit 0' INT
 trap 'exit 143' TERM
 start_all
-wait_until_ready
+wait_for "$API_PORT" /livez
+make_cells
+register_tenants
 show_requests
-show_move
+add_fourth_cell
+kill_daemon
 
 if [ "$ONCE" != 0 ]; then
   stop_all || true

@@ -27,11 +27,9 @@ use axum::{
     http::StatusCode,
     middleware,
     response::{IntoResponse as _, Response},
+    serve::Listener,
 };
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::watch,
-};
+use tokio::{net::UnixListener, sync::watch};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -173,27 +171,19 @@ async fn metrics(State(app): State<App>) -> Response {
         .into_response()
 }
 
-/// Serves on a TCP socket until `stop` is true and the requests then in flight are answered.
-pub async fn serve_tcp(
-    listener: TcpListener,
+/// Serves until `stop` is true and the requests then in flight are answered.
+pub async fn serve<L>(
+    listener: L,
     router: Router,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
-        .await
-}
-
-/// The same on a Unix socket.
-pub async fn serve_unix(
-    listener: UnixListener,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
+            // An error means that nobody can say stop any more.
             let _ = stop.wait_for(|stop| *stop).await;
         })
         .await
@@ -234,6 +224,12 @@ mod tests {
                 assert!(!summary.is_empty(), "{what}");
                 let needs_token = operation["security"].is_array();
                 assert_eq!(needs_token, method != "get", "{what}");
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap();
+                    let is_in_path = path.contains(&format!("{{{name}}}"));
+                    let place = if is_in_path { "path" } else { "query" };
+                    assert_eq!(parameter["in"], place, "{what}: {name}");
+                }
             }
         }
         assert!(count > 30, "{count}");

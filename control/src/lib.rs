@@ -14,6 +14,7 @@ pub mod change;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod ctl;
 pub mod daemon;
 pub mod events;
 pub mod metrics;

@@ -71,11 +71,11 @@ impl Seen {
             .all(|proxy| proxy.generation >= Some(generation))
     }
 
-    /// A proxy that may still send requests to a cell, because its table names it or was never seen to.
-    pub fn who_names(&self, cell: &CellId) -> Option<&str> {
+    /// Whether a proxy may still send requests to a cell: its table names it, as far as was seen, or nothing was seen yet.
+    pub fn may_name(&self, proxy: &str, cell: &CellId) -> bool {
         self.proxies
-            .iter()
-            .find(|(_, proxy)| proxy.cells.contains_key(cell.as_str()))
-            .map(|(name, _)| name.as_str())
+            .get(proxy)
+            .filter(|sight| sight.seen_ms.is_some())
+            .is_none_or(|sight| sight.cells.contains_key(cell.as_str()))
     }
 }

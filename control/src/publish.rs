@@ -122,21 +122,23 @@ impl Publisher {
         !self.lock.is_held()
     }
 
-    /// The operator's word that a table of somebody else may be written over.
-    ///
-    /// Returns the largest generation that its bytes name, so that the next one can be larger.
-    pub fn allow_overwrite(&self) -> u64 {
-        let mut inner = self.inner();
-        let found = file::find(&self.rules.path);
-        let FoundTable::Bytes(bytes) = found else {
-            return 0;
+    /// The digest of what stands in the table's file, and the generation that it names: 0 if it names none.
+    pub fn standing(&self) -> Option<(String, u64)> {
+        let FoundTable::Bytes(bytes) = file::find(&self.rules.path) else {
+            return None;
         };
-        inner.may_overwrite = Some(digest_of(&bytes));
-        inner.considered = 0;
         let table = table::parse(&bytes).ok();
-        table
-            .and_then(|table| table.generation())
-            .map_or(0, Generation::get)
+        let generation = table.and_then(|table| table.generation());
+        Some((digest_of(&bytes), generation.map_or(0, Generation::get)))
+    }
+
+    /// The operator's word that a table of somebody else may be written over: the one of this digest and no other.
+    ///
+    /// To be called outside of a change: a publish under way waits for the database while it holds what this needs.
+    pub fn allow_overwrite(&self, digest: String) {
+        let mut inner = self.inner();
+        inner.may_overwrite = Some(digest);
+        inner.considered = 0;
     }
 
     /// The bytes of the table in force, with its generation.
@@ -433,7 +435,12 @@ impl Publisher {
         }
         status.blocked = blocked;
         status.generation = inner.published.as_ref().map(|it| it.generation);
-        status.digest = inner.published.as_ref().map(|it| it.digest.clone());
+        let digest = inner.published.as_ref().map(|it| it.digest.clone());
+        if inner.has_reconciled && (status.cells.is_none() || status.digest != digest) {
+            let cells = inner.published.iter().flat_map(|it| it.table.cells());
+            status.cells = Some(Arc::new(cells.map(|cell| cell.id().clone()).collect()));
+        }
+        status.digest = digest;
         status.considered = inner.considered;
     }
 }

@@ -99,6 +99,8 @@ pub enum Refusal {
 #[derive(Debug)]
 pub enum StorageError {
     Sqlite(rusqlite::Error),
+    /// Its file cannot be made.
+    File(std::io::Error),
     /// The database holds what this version never writes.
     Corrupt(String),
 }
@@ -230,6 +232,7 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(error) => write!(f, "the database failed: {error}"),
+            Self::File(error) => write!(f, "the database cannot be made: {error}"),
             Self::Corrupt(what) => write!(f, "the database holds what it should not: {what}"),
         }
     }

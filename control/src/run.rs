@@ -71,8 +71,6 @@ fn start_log(format: LogFormat) {
 async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
-    fs::create_dir_all(&config.state_dir)
-        .map_err(|error| format!("state_dir {}: {error}", config.state_dir.display()))?;
     // Held until the process ends.
     let _state_lock = lock_state_dir(&config.state_dir).map_err(text)?;
     let database = database_path(&config.state_dir);
@@ -103,17 +101,16 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
     if let Some(unix) = unix {
         let socket = daemon.config.api.socket.clone().unwrap_or_default();
         info!(socket = %socket.display(), "listening");
-        serving.spawn(api::serve_unix(unix, router.clone(), stop.clone()));
+        serving.spawn(api::serve(unix, router.clone(), stop.clone()));
     }
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
-    serving.spawn(api::serve_tcp(tcp, router, stop.clone()));
+    serving.spawn(api::serve(tcp, router, stop.clone()));
     let mut tasks = tasks::start(&daemon, &stop);
+    let mut broken = None;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        ended = serving.join_next() => {
-            error!(?ended, "a listener ended by itself");
-        }
+        ended = serving.join_next() => broken = Some(format!("a listener ended by itself: {ended:?}")),
     }
     info!("stopping");
     stopping.send_replace(true);
@@ -129,11 +126,15 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
         warn!("time is up: what was under way is cut off");
     }
     info!("stopped");
-    Ok(())
+    broken.map_or(Ok(()), Err)
 }
 
-/// One daemon per state directory.
+/// Makes the state directory if it is missing, and locks it: one daemon at a time.
 pub fn lock_state_dir(state_dir: &Path) -> Result<Lock, LockError> {
+    fs::create_dir_all(state_dir).map_err(|error| LockError::Io {
+        path: state_dir.to_owned(),
+        error,
+    })?;
     Lock::take(&state_dir.join("lock"), &note())
 }
 

@@ -13,6 +13,9 @@ mod tables;
 mod tenants;
 
 use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -104,6 +107,7 @@ pub struct Write<'t> {
 impl Store {
     /// Opens the database, makes it if it is missing, and brings it up to this version's schema.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
+        make_private(path)?;
         let mut writer = connect(path)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         schema::migrate(&mut writer)?;
@@ -202,6 +206,20 @@ impl Store {
         let connection = lock(&self.readers[0]);
         connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
         Ok(())
+    }
+}
+
+/// A new database is nobody else's to read; SQLite gives its other files the same permissions.
+fn make_private(path: &Path) -> Result<(), StorageError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StorageError::File(error)),
     }
 }
 

@@ -3,8 +3,9 @@
 use axum::{
     body::{Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
+use cellgate_table::limits::GENERATION_MAX;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -68,20 +69,26 @@ impl<T: DeserializeOwned> Body for Json<T> {
         if !is_json {
             return Err(unsupported("application/json"));
         }
-        // A body that may be left out whole is as good as an empty object.
-        let bytes = if bytes.is_empty() {
+        // A body that may be left out whole is as good as an empty object, and so is none in JSON's own word.
+        let bytes = if bytes.is_empty() || &bytes[..] == b"null" {
             Bytes::from_static(b"{}")
         } else {
             bytes
         };
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "bad_input",
-                format!("the body cannot be read: {error}"),
-            )
-        })
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(unreadable("it is not an object"));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(unreadable)
     }
+}
+
+fn unreadable(why: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "bad_input",
+        format!("the body cannot be read: {why}"),
+    )
 }
 
 impl Body for Lines {
@@ -177,19 +184,31 @@ fn words(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     })
 }
 
-/// The query parameter `reason`.
+/// The query parameter `reason`. Others are an error, but for those of a removal, which it reads by itself: a word that
+/// belongs into the body must not be overlooked in the query.
 fn reason(parts: &Parts) -> Result<Option<String>, Problem> {
     #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Why {
         reason: Option<String>,
+        force: Option<String>,
+        allow_move: Option<String>,
     }
     let why = Query::<Why>::try_from_uri(&parts.uri)
         .map_err(|error| Problem::bad_request(error.body_text()))?;
+    let has_more = why.0.force.is_some() || why.0.allow_move.is_some();
+    if has_more && parts.method != Method::DELETE {
+        return Err(Problem::bad_request(
+            "`force` and `allow_move` are no query parameters here",
+        ));
+    }
     let reason = why.0.reason.map(|reason| reason.trim().to_owned());
     match reason {
-        Some(reason) if reason.len() > WORDS_BYTES_MAX => Err(Problem::bad_request(format!(
-            "the reason has more than {WORDS_BYTES_MAX} bytes"
-        ))),
+        Some(reason) if reason.len() > WORDS_BYTES_MAX || reason.contains(char::is_control) => {
+            Err(Problem::bad_request(format!(
+                "the reason has more than {WORDS_BYTES_MAX} bytes, or control characters"
+            )))
+        }
         reason => Ok(reason.filter(|reason| !reason.is_empty())),
     }
 }
@@ -211,6 +230,20 @@ fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         .parse()
         .map(Some)
         .map_err(|_| Problem::bad_request("the header if-match is not a generation such as \"42\""))
+}
+
+/// A generation or an id: a number that every JSON reader can hold exactly.
+pub(super) fn counted_or_none<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    use serde::Deserialize as _;
+    let number = Option::<u64>::deserialize(deserializer)?;
+    if number > Some(GENERATION_MAX) {
+        let message = format!("a number larger than {GENERATION_MAX}");
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(number)
 }
 
 fn fingerprint(parts: &Parts, body: &Bytes) -> Vec<u8> {

@@ -26,6 +26,7 @@ use crate::{
 /// Which cells to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Only those in this state. Removed ones are listed only if asked for.
     state: Option<CellState>,
@@ -48,6 +49,7 @@ pub(super) struct MoveBody {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RemoveQuery {
     /// Remove it whatever it owns: its slots and tenants go to the other cells, without their data. Needs a reason.
     #[serde(default)]
@@ -88,12 +90,12 @@ pub(super) async fn list(
 ) -> Result<Answer, Problem> {
     read(&app, move |daemon, read| {
         let slots = read.slots()?;
+        let cells = read.cells()?;
         let seen = daemon.observed.seen();
         let wanted = |cell: &Cell| match query.state {
             Some(state) => cell.state == state,
             None => cell.state != CellState::Removed,
         };
-        let cells = read.cells()?;
         let cells = cells
             .iter()
             .filter(|cell| wanted(cell))
@@ -143,7 +145,7 @@ pub(super) async fn show(State(app): State<App>, At(id): At<String>) -> Result<A
 }
 
 /// Change what an operator may set of a cell
-#[utoipa::path(patch, path = "/v1/cells/{id}", operation_id = "update_cell", tag = "cells", request_body = CellPatch,
+#[utoipa::path(patch, path = "/v1/cells/{id}", operation_id = "update_cell", tag = "cells", request_body = Option<CellPatch>,
     params(("id" = String, Path, description = "The cell"), ("reason" = Option<String>, Query, description = "Why, for the audit log")),
     security(("token" = [])),
     responses((status = 200, body = CellView), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -184,7 +186,7 @@ pub(super) async fn remove(
 }
 
 /// Let a cell have no more tenants, and move away what has no data in it
-#[utoipa::path(post, path = "/v1/cells/{id}/drain", operation_id = "drain_cell", tag = "cells", request_body = MoveBody,
+#[utoipa::path(post, path = "/v1/cells/{id}/drain", operation_id = "drain_cell", tag = "cells", request_body = Option<MoveBody>,
     params(("id" = String, Path, description = "The cell"), ("reason" = Option<String>, Query, description = "Why, for the audit log")),
     security(("token" = [])),
     responses((status = 200, body = Drained), (status = "default", body = Problem, content_type = "application/problem+json")))]

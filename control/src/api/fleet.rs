@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App,
     answer::{Answer, read},
-    caller::Params,
+    caller::{Params, counted_or_none},
     problem::Problem,
     stream,
     view::{AuditView, ProxyView},
@@ -70,8 +70,11 @@ pub(super) async fn proxies(State(app): State<App>) -> Result<Answer, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events behind this id. Without it the newest ones.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     after: Option<u64>,
     /// How many at most, 1 to 1,000. Default 100.
     #[param(minimum = 1, maximum = 1_000)]
@@ -116,10 +119,13 @@ pub(super) async fn events(
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Only lines about this cell or tenant, or one of the words `table`, `slots`, `tenants`.
     subject: Option<String>,
     /// Only lines older than this id: the smallest of the page before.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     before: Option<u64>,
     /// How many at most, 1 to 1,000. Default 100.
     #[param(minimum = 1, maximum = 1_000)]

@@ -126,7 +126,7 @@ fn read_ndjson(bytes: &Bytes) -> Result<Batch, Problem> {
                 batch.push(tenant);
                 lines.push(at + 1);
             }
-            Err(error) => wrong.push((at + 1, error.to_string())),
+            Err(error) => wrong.push((at + 1, fault_of_json(&error))),
         }
         check_count(batch.len())?;
     }
@@ -150,12 +150,34 @@ fn read_csv(bytes: &Bytes) -> Result<Batch, Problem> {
             Err(error) => {
                 let line = error.position().map_or(at as u64 + 2, csv::Position::line);
                 let line = usize::try_from(line).unwrap_or(at + 2);
-                wrong.push((line, error.to_string()));
+                wrong.push((line, fault_of_csv(&error)));
             }
         }
         check_count(batch.len())?;
     }
     finish(batch, lines, &wrong)
+}
+
+/// What is wrong with a line. The parser counts lines too, from where this one begins.
+fn fault_of_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let column = error.column();
+    match text.strip_suffix(&format!(" at line {} column {column}", error.line())) {
+        Some(fault) => format!("{fault}, at column {column}"),
+        None => text,
+    }
+}
+
+/// What is wrong with a line. The parser counts lines too, and records and bytes, and tells them all.
+fn fault_of_csv(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("it has {len} fields, and the first line {expected_len}"),
+        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn check_count(count: usize) -> Result<(), Problem> {
@@ -230,6 +252,7 @@ pub(super) enum ExportFormat {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
     #[serde(default)]
     #[param(inline)]
@@ -240,7 +263,7 @@ pub(super) struct ExportQuery {
 ///
 /// Read in pages, so that a change meanwhile may be in it or not; no tenant is missing that was there all the time.
 #[utoipa::path(get, path = "/v1/export/tenants", operation_id = "export_tenants", tag = "tenants", params(ExportQuery),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"),
+    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn export(
     State(app): State<App>,
@@ -361,9 +384,14 @@ mod tests {
         let problem = read_ndjson(&Bytes::from_static(text)).unwrap_err();
         let lines: Vec<_> = problem.problems.iter().map(|one| &one["line"]).collect();
         assert_eq!(lines, [2, 4]);
-        let text = b"key,pin\na,true\nb,perhaps\nc\n";
+        let first = problem.problems[0]["message"].as_str();
+        assert_eq!(first, Some("expected ident, at column 2"));
+        let text = b"key,pin\na,true\nb,perhaps\nc\n\xff,true\n";
         let problem = read_csv(&Bytes::from_static(text)).unwrap_err();
         let lines: Vec<_> = problem.problems.iter().map(|one| &one["line"]).collect();
-        assert_eq!(lines, [3, 4]);
+        assert_eq!(lines, [3, 4, 5]);
+        let faults: Vec<_> = problem.problems.iter().map(|one| &one["message"]).collect();
+        assert_eq!(faults[1], "it has 1 fields, and the first line 2");
+        assert_eq!(faults[2], "it is not UTF-8");
     }
 }

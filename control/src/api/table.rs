@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App,
     answer::{Answer, change, in_background, read},
-    caller::{Asked, At, Json, Nothing, Params},
+    caller::{Asked, At, Json, Nothing, Params, counted_or_none},
     cells::MoveBody,
     problem::Problem,
     view::KeptTableView,
@@ -25,7 +25,7 @@ use crate::{
     plan::{Plan, rebalance, targets},
     publish::Blocked,
     refusal::{Refusal, StorageError},
-    store::Read,
+    store::{KeptTable, Read, TableState},
 };
 
 /// Who owns the slots.
@@ -190,7 +190,7 @@ pub(super) async fn plan(State(app): State<App>) -> Result<Answer, Problem> {
 }
 
 /// Carry out what the plan would move
-#[utoipa::path(post, path = "/v1/plan/apply", operation_id = "apply_plan", tag = "table", request_body = MoveBody,
+#[utoipa::path(post, path = "/v1/plan/apply", operation_id = "apply_plan", tag = "table", request_body = Option<MoveBody>,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = Plan), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn apply_plan(
@@ -263,10 +263,15 @@ pub(super) async fn content(
 /// Two tables to compare.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DiffQuery {
     /// Generation of the older one. Default: the one published before `to`.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     from: Option<u64>,
     /// Generation of the newer one. Default: the one in force.
+    #[serde(default, deserialize_with = "counted_or_none")]
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     to: Option<u64>,
 }
 
@@ -278,11 +283,11 @@ pub(super) async fn diff(
     Params(query): Params<DiffQuery>,
 ) -> Result<Answer, Problem> {
     read(&app, move |_, read| -> Result<Value, Refusal> {
-        let kept: Vec<u64> = read
-            .tables()?
+        let tables = read.tables()?;
+        let published = tables
             .iter()
-            .map(|table| table.generation)
-            .collect();
+            .filter(|table| table.state == TableState::Published);
+        let kept: Vec<u64> = published.map(|table| table.generation).collect();
         let to = query.to.or_else(|| kept.first().copied()).unwrap_or(0);
         let before = kept.iter().copied().find(|generation| *generation < to);
         let from = query.from.or(before).unwrap_or(0);
@@ -299,7 +304,7 @@ fn kept_table(read: Read<'_>, generation: u64) -> Result<cellgate_table::Table, 
 }
 
 /// Publish what is blocked, with a word that lets it out
-#[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = PublishBody,
+#[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = Option<PublishBody>,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn publish(
@@ -307,14 +312,20 @@ pub(super) async fn publish(
     asked: Asked<Json<PublishBody>>,
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
-    change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+    if !body.allow_move && !body.overwrite {
+        let message = "neither `allow_move` nor `overwrite` is said";
+        let hint = "say one of them; without a word everything is published by itself";
+        return Err(Refusal::bad_input("", message, hint).into());
+    }
+    let standing = in_background(&app, |daemon| Ok(daemon.publisher.standing())).await?;
+    let found = standing.as_ref().map_or(0, |(_, generation)| *generation);
+    let answer = change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         write.touch_table();
         if body.allow_move {
             write.allow_move();
         }
         if body.overwrite {
             // Proxies count on by one from a table edited by hand, so theirs may be the largest.
-            let found = daemon.publisher.allow_overwrite();
             let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
             write.skip_to(found.max(theirs) + 1);
         }
@@ -322,7 +333,19 @@ pub(super) async fn publish(
         write.note("table.publish", "table", &words)?;
         Ok(json!({ "generation": write.generation() }))
     })
-    .await
+    .await?;
+    // Only now: a word that was refused must not let anything out.
+    if let Some((digest, _)) = standing
+        && body.overwrite
+    {
+        in_background(&app, move |daemon| {
+            daemon.publisher.allow_overwrite(digest);
+            daemon.wake.publish.notify_one();
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(answer)
 }
 
 /// Take up the map of an older table again, as a new generation
@@ -335,6 +358,13 @@ pub(super) async fn roll_back(
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
+        let tables = write.read().tables()?;
+        let is_wanted = |table: &KeptTable| {
+            table.generation == body.generation && table.state == TableState::Published
+        };
+        if !tables.iter().any(is_wanted) {
+            return Err(Refusal::NoSuchTable(body.generation));
+        }
         let table = kept_table(write.read(), body.generation)?;
         let word = MoveWord::of(body.allow_move);
         let restored = restore::roll_back(write, &table, word, &daemon.rules)?;

@@ -1,7 +1,7 @@
 //! `/v1/tenants`.
 
 use axum::{extract::State, http::StatusCode};
-use cellgate_table::CellId;
+use cellgate_table::{CellId, TenantKey};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -29,6 +29,7 @@ const PAGE_DEFAULT: usize = 100;
 /// Which tenants to list, and how many.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Only those that live in this cell.
     cell: Option<String>,
@@ -61,6 +62,17 @@ pub(super) struct PinBody {
     /// cannot be pinned elsewhere.
     #[serde(default)]
     without_data: bool,
+}
+
+/// In a path it stands before a key that is `.` or `..`. No key holds it.
+const ESCAPE: char = '\u{1b}';
+
+/// A key out of the path.
+///
+/// Libraries for URIs take the segments `.` and `..` out of a path, also where they are written `%2E`, so that no client
+/// could name a tenant of that key. With the escape character before it, `%1B.`, it comes through.
+fn key_in_path(name: &str, segment: &str) -> Result<TenantKey, Refusal> {
+    parse_key(name, segment.strip_prefix(ESCAPE).unwrap_or(segment))
 }
 
 pub(super) fn detail(read: Read<'_>, tenant: &Tenant) -> Result<TenantDetail, Refusal> {
@@ -128,11 +140,11 @@ pub(super) async fn register(
 
 /// Show a tenant
 #[utoipa::path(get, path = "/v1/tenants/{key}", operation_id = "show_tenant", tag = "tenants",
-    params(("key" = String, Path, description = "The tenant's key; `/` in it as `%2F`")),
+    params(("key" = String, Path, description = "The tenant's key; `/` in it as `%2F`; `.` and `..` as `%1B.` and `%1B..`, as no URI holds them")),
     responses((status = 200, body = TenantDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(State(app): State<App>, At(key): At<String>) -> Result<Answer, Problem> {
     read(&app, move |_, read| {
-        let tenant = read.tenant(&parse_key("key", &key)?)?;
+        let tenant = read.tenant(&key_in_path("key", &key)?)?;
         detail(read, &tenant)
     })
     .await
@@ -151,7 +163,7 @@ pub(super) async fn remove(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
-        let key = parse_key("key", &key)?;
+        let key = key_in_path("key", &key)?;
         let tenant = tenants::remove(write, &key, &daemon.rules)?;
         Ok(TenantView::of(&tenant))
     })
@@ -170,7 +182,7 @@ pub(super) async fn pin(
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let key = parse_key("key", &key)?;
+        let key = key_in_path("key", &key)?;
         let cell = parse_id(&body.cell)?;
         let tenant = tenants::pin(write, &key, &cell, body.without_data)?;
         detail(write.read(), &tenant)
@@ -189,7 +201,7 @@ pub(super) async fn unpin(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let tenant = tenants::unpin(write, &parse_key("key", &key)?)?;
+        let tenant = tenants::unpin(write, &key_in_path("key", &key)?)?;
         detail(write.read(), &tenant)
     })
     .await
@@ -206,7 +218,7 @@ pub(super) async fn reject(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let tenant = tenants::set_rejected(write, &parse_key("key", &key)?, true)?;
+        let tenant = tenants::set_rejected(write, &key_in_path("key", &key)?, true)?;
         detail(write.read(), &tenant)
     })
     .await
@@ -223,7 +235,7 @@ pub(super) async fn accept(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let tenant = tenants::set_rejected(write, &parse_key("key", &key)?, false)?;
+        let tenant = tenants::set_rejected(write, &key_in_path("key", &key)?, false)?;
         detail(write.read(), &tenant)
     })
     .await
@@ -241,8 +253,8 @@ pub(super) async fn add_alias(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let key = parse_key("key", &key)?;
-        let tenant = tenants::add_alias(write, &key, &parse_key("alias", &alias)?)?;
+        let key = key_in_path("key", &key)?;
+        let tenant = tenants::add_alias(write, &key, &key_in_path("alias", &alias)?)?;
         detail(write.read(), &tenant)
     })
     .await
@@ -260,8 +272,8 @@ pub(super) async fn remove_alias(
     asked: Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |_, write| {
-        let key = parse_key("key", &key)?;
-        let tenant = tenants::remove_alias(write, &key, &parse_key("alias", &alias)?)?;
+        let key = key_in_path("key", &key)?;
+        let tenant = tenants::remove_alias(write, &key, &key_in_path("alias", &alias)?)?;
         detail(write.read(), &tenant)
     })
     .await
@@ -269,6 +281,7 @@ pub(super) async fn remove_alias(
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExplainQuery {
     /// The key, as a request names it.
     key: String,
@@ -322,4 +335,23 @@ pub(super) async fn explain(
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_can_be_named_in_a_path() {
+        let check = |segment: &str, key: &str| {
+            let found = key_in_path("key", segment).unwrap();
+            assert_eq!(found.as_str(), key, "{segment:?}");
+        };
+        check("acme", "acme");
+        check("\u{1b}.", ".");
+        check("\u{1b}..", "..");
+        check("\u{1b}acme", "acme");
+        assert!(key_in_path("key", "\u{1b}\u{1b}.").is_err());
+        assert!(key_in_path("key", "\u{1b}").is_err());
+    }
 }

@@ -281,7 +281,10 @@ impl HealthView {
             proxies: answering()
                 .filter_map(|(name, proxy)| Some((name.clone(), *proxy.cells.get(id)?)))
                 .collect(),
-            requests_per_second: answering().map(|(_, proxy)| proxy.samples.rate(id)).sum(),
+            // The sum of no numbers is -0.0.
+            requests_per_second: answering()
+                .map(|(_, proxy)| proxy.samples.rate(id))
+                .fold(0.0, |all, one| all + one),
             error_share: errors.share(),
         }
     }

@@ -388,6 +388,10 @@ pub fn provisioned(
     };
     let mut cell = write.read().cell(&id)?;
     if cell.state != CellState::Provisioning {
+        // Nobody waits for it any more.
+        write.end_operation(operation, output, None)?;
+        let detail = json!({ "state": cell.state });
+        write.note("cell.provisioned", id.as_str(), &detail)?;
         return Ok(());
     }
     let mut spec = cell.settings.spec();
@@ -490,6 +494,10 @@ pub fn readdress(
     let mut spec = cell.settings.spec();
     if !cell.state.is_running() || spec.endpoints == endpoints {
         return Ok(());
+    }
+    if endpoints.is_empty() {
+        let hint = "the provider has to name at least one address of a cell that runs";
+        return Err(Refusal::bad_input("endpoints", "are empty", hint));
     }
     spec.endpoints = endpoints;
     cell.settings = spec.check().map_err(Refusal::BadInput)?;

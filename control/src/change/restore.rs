@@ -1,6 +1,6 @@
 //! A table becomes the intent: one of old in a rollback, or the published one where the database was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::{CellId, Table, TenantKey};
 use serde_json::json;
@@ -57,7 +57,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
         })?;
     }
     write.put_slots(&parts.slots)?;
-    let rejected: std::collections::BTreeSet<&TenantKey> = parts.rejects.iter().collect();
+    let rejected: BTreeSet<&TenantKey> = parts.rejects.iter().collect();
     let mut tenants: BTreeMap<&TenantKey, (&CellId, PlacedBy)> = parts
         .overrides
         .iter()
@@ -153,7 +153,7 @@ pub fn roll_back(
         word,
         rules,
     )?;
-    restore_aliases(write, &parts.aliases)?;
+    restore_aliases(write, parts.aliases, &later)?;
     write.touch_table();
     let detail = json!({
         "generation": generation, "moved_slots": restored.moved_slots,
@@ -250,15 +250,25 @@ fn restore_tenant(
     Ok(())
 }
 
+/// The aliases of then, and of the tenants that came later and stay.
 fn restore_aliases(
     write: &mut Write<'_>,
-    aliases: &BTreeMap<TenantKey, TenantKey>,
+    mut aliases: BTreeMap<TenantKey, TenantKey>,
+    later: &BTreeSet<TenantKey>,
 ) -> Result<(), Refusal> {
-    if write.read().aliases()? == *aliases {
+    let today = write.read().aliases()?;
+    for (alias, tenant) in today.iter().filter(|(_, tenant)| later.contains(*tenant)) {
+        let then = aliases.insert(alias.clone(), tenant.clone());
+        if then.is_some_and(|then| then != *tenant) {
+            let why = format!("`{alias}`, an alias there, belongs to tenant `{tenant}` today");
+            return Err(Refusal::CannotRestore(why));
+        }
+    }
+    if today == aliases {
         return Ok(());
     }
     write.remove_all_aliases()?;
-    for (alias, tenant) in aliases {
+    for (alias, tenant) in &aliases {
         let read = write.read();
         if read.find_tenant(alias)?.is_some() {
             let why = format!("`{alias}`, an alias there, is a tenant today");

@@ -140,8 +140,6 @@ fn back_up(config: &Config, file: &Path) -> Result<String, String> {
 }
 
 fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
-    fs::create_dir_all(&config.state_dir)
-        .map_err(|error| format!("{}: {error}", config.state_dir.display()))?;
     let _lock = lock_state_dir(&config.state_dir).map_err(text)?;
     let path = database_path(&config.state_dir);
     if path.exists() {

@@ -7,9 +7,6 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::proxies::innermost;
 
-/// How a cell without a check of its own is looked at: a connection is taken within this time.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-
 /// An endpoint and what came of a look at it.
 pub type Looked = (SocketAddr, Result<(), String>);
 
@@ -72,7 +69,8 @@ impl CellSight {
     }
 }
 
-/// Looks at an endpoint as its cell's health check says.
+/// Looks at an endpoint as its cell's health check says, for no longer than `limit`: one that hangs must not keep the
+/// others waiting. Without a check a connection has to be taken.
 ///
 /// # Errors
 /// It is not well: in words.
@@ -80,10 +78,10 @@ pub async fn look(
     client: &reqwest::Client,
     address: SocketAddr,
     check: Option<&HealthCheck>,
+    limit: Duration,
 ) -> Result<(), String> {
-    let time_limit = check.map_or(CONNECT_LIMIT, |check| {
-        Duration::from_millis(check.timeout_ms.into())
-    });
+    let own_limit = check.map(|check| Duration::from_millis(check.timeout_ms.into()));
+    let time_limit = own_limit.map_or(limit, |own| own.min(limit));
     match check.map(|check| &check.probe) {
         Some(Probe::Http { path }) => {
             let answer = client

@@ -96,19 +96,20 @@ impl ExecProvider {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
-        let group = child.id();
+        let mut group = Group(child.id());
         let question = json!({
             "operation": job.operation, "verb": verb, "cell": job.cell, "params": job.params,
             "labels": job.labels, "endpoints": job.endpoints,
         });
         let ended = timeout(self.config.timeout, talk(&mut child, question.to_string())).await;
         let Ok(ended) = ended else {
-            kill_group(group);
+            drop(group);
             let limit = self.config.timeout.as_millis();
             return Err(Failed::new(format!(
                 "`{verb}` took longer than {limit} ms and was killed"
             )));
         };
+        group.0 = None;
         let (answer, words, status) =
             ended.map_err(|error| Failed::new(format!("`{verb}`: {error}")))?;
         if !status.success() {
@@ -165,13 +166,19 @@ async fn read(from: Option<impl AsyncRead + Unpin>, kept_max: usize) -> std::io:
     }
 }
 
-fn kill_group(group: Option<u32>) {
-    let pid = group
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended in this very moment.
-        let _ = kill_process_group(pid, Signal::KILL);
+/// A call and all that it started, killed when it is given up: its time is over, or the daemon ends.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pid = self
+            .0
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended in this very moment.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
     }
 }
 

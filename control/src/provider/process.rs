@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::sleep};
 use tracing::{info, warn};
@@ -327,7 +327,7 @@ async fn stop(running: &Running) -> Result<(), Failed> {
             return Ok(());
         }
         // It may have ended in this very moment.
-        let _ = kill_process(pid, signal);
+        let _ = kill_process_group(pid, signal);
         let asked = Instant::now();
         while asked.elapsed() < STOP_WAIT {
             if !is_alive(running) {

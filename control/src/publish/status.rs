@@ -1,7 +1,8 @@
 //! What is known of the table in force, and why nothing newer is.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use cellgate_table::CellId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,11 +12,20 @@ pub struct PublishStatus {
     /// The generation of the table in the file.
     pub generation: Option<u64>,
     pub digest: Option<String>,
+    /// The cells that it names; `None` until the daemon has looked for the first time.
+    pub cells: Option<Arc<BTreeSet<CellId>>>,
     /// The last change that the table takes into account.
     pub considered: u64,
     pub blocked: Option<Blocked>,
     /// Since when it stands so, in milliseconds since 1970.
     pub since_ms: i64,
+}
+
+impl PublishStatus {
+    /// Whether the table in the file names a cell, as far as is known.
+    pub fn may_name(&self, cell: &CellId) -> bool {
+        self.cells.as_ref().is_none_or(|cells| cells.contains(cell))
+    }
 }
 
 /// Why nothing is published.
@@ -50,12 +60,13 @@ impl Blocked {
             Self::NoTable => "add cells; once they are active the slots are spread over them",
             Self::Overtaken => "look at the other daemon; this one can be stopped",
             Self::ForeignTable { .. } => {
-                "compare it with `cellctl table diff --file`; then write over it with `cellctl table publish --overwrite`, \
-                 or take it over into an empty database with `cellgate-control import-table`"
+                "compare it with what `cellctl table get GENERATION` gives of the last one, with `cellgate-proxy diff`; \
+                 then write over it with `cellctl table publish --overwrite`, or take it over into an empty database \
+                 with `cellgate-control import-table`"
             }
             Self::Unreadable(_) => "repair or remove the file",
             Self::MovesTooMuch(_) => {
-                "look at `cellctl table diff --next`; if it is meant, say `cellctl table publish --allow-move`"
+                "look for the change in `cellctl audit`; if it is meant, say `cellctl table publish --allow-move`"
             }
             Self::Refused(_) => "please report this",
             Self::Write(_) => {

@@ -322,8 +322,9 @@ fn a_table_of_somebody_else_needs_a_word() {
         assert_eq!(publisher.status().blocked, foreign);
         assert_eq!(home.bytes(), FOREIGN.as_bytes());
     }
-    let foreign_generation = publisher.allow_overwrite();
+    let (standing, foreign_generation) = publisher.standing().unwrap();
     assert_eq!(foreign_generation, 500);
+    publisher.allow_overwrite(standing);
     let next = home.change(|write| {
         write.skip_to(foreign_generation + 1);
         write.allow_move();
@@ -343,10 +344,12 @@ fn a_table_of_somebody_else_needs_a_word() {
 fn the_word_is_for_the_bytes_that_stood_there() {
     let home = Home::new();
     let publisher = home.publisher();
-    assert_eq!(publisher.allow_overwrite(), 0, "there is nothing");
+    assert_eq!(publisher.standing(), None);
     fs::write(home.table(), "no table at all").unwrap();
     assert_eq!(publisher.publish(), Outcome::Blocked);
-    assert_eq!(publisher.allow_overwrite(), 0);
+    let (standing, generation) = publisher.standing().unwrap();
+    assert_eq!(generation, 0);
+    publisher.allow_overwrite(standing);
     fs::write(home.table(), FOREIGN).unwrap();
     assert_eq!(publisher.publish(), Outcome::Blocked);
     assert_eq!(home.bytes(), FOREIGN.as_bytes());

@@ -136,15 +136,12 @@ impl Write<'_> {
 }
 
 impl Store {
-    /// Records that an operation begins.
-    pub fn begin_operation(&self, id: &str, now_ms: i64) -> Result<(), StorageError> {
+    /// Records that an operation begins; false if it has ended already.
+    pub fn begin_operation(&self, id: &str, now_ms: i64) -> Result<bool, StorageError> {
         let sql =
             "UPDATE operations SET state = 'running', started_ms = ?2, attempts = attempts + 1
-                   WHERE id = ?1";
-        self.record(|connection| {
-            connection.execute(sql, params![id, now_ms])?;
-            Ok(())
-        })
+                   WHERE id = ?1 AND state IN ('pending', 'running')";
+        self.record(|connection| Ok(connection.execute(sql, params![id, now_ms])? > 0))
     }
 }
 

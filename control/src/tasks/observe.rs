@@ -129,12 +129,13 @@ pub(super) async fn observing_cells(
 
 async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
     let mut looks = JoinSet::new();
+    let limit = daemon.config.observe.timeout;
     for cell in cells.iter().filter(|cell| cell.state.is_running()) {
         for endpoint in &cell.settings.endpoints {
             let (client, check) = (client.clone(), cell.settings.health_check.clone());
             let (id, address) = (cell.id.clone(), endpoint.address);
             looks.spawn(async move {
-                let outcome = look(&client, address, check.as_ref()).await;
+                let outcome = look(&client, address, check.as_ref(), limit).await;
                 (id, address, outcome)
             });
         }

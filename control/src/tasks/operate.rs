@@ -94,18 +94,20 @@ fn is_named(daemon: &Daemon, operation: &Operation) -> bool {
     if operation.verb != "remove" {
         return false;
     }
-    let published = daemon.publisher.published().is_some_and(|(_, bytes)| {
-        cellgate_table::parse(&bytes).is_ok_and(|table| table.index_of(&operation.cell).is_some())
-    });
-    if published {
-        debug!(cell = %operation.cell, "a cell waits to be taken down: the table names it");
+    let cell = &operation.cell;
+    if daemon.publisher.status().may_name(cell) {
+        debug!(%cell, "a cell waits to be taken down: the table may name it");
         return true;
     }
     let seen = daemon.observed.seen();
-    let Some(proxy) = seen.who_names(&operation.cell) else {
+    let proxies = daemon.config.proxies.iter();
+    let Some(proxy) = proxies
+        .map(|proxy| &proxy.name)
+        .find(|name| seen.may_name(name, cell))
+    else {
         return false;
     };
-    debug!(cell = %operation.cell, proxy, "a cell waits to be taken down: a proxy names it");
+    debug!(%cell, proxy, "a cell waits to be taken down: a proxy may name it");
     true
 }
 
@@ -115,9 +117,13 @@ async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
         daemon.store.begin_operation(&id, clock::now_ms())
     })
     .await;
-    if !matches!(begun, Some(Ok(()))) {
-        error!(operation = operation.id, "an operation cannot be begun");
-        return;
+    match begun {
+        Some(Ok(true)) => {}
+        Some(Ok(false)) => return,
+        Some(Err(_)) | None => {
+            error!(operation = operation.id, "an operation cannot be begun");
+            return;
+        }
     }
     info!(cell = %cell.id, operation = operation.id, verb = operation.verb, "asking the provider");
     let job = Job::new(&operation.id, cell);
@@ -180,15 +186,26 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
     }
     let (daemon, desk) = (Arc::clone(daemon), Arc::clone(desk));
     at_work.spawn(async move {
-        let described = describe(&daemon, &cell).await;
-        match described {
-            Ok(described) => note_description(&daemon, &cell, described).await,
-            Err(failed) => {
-                warn!(cell = %cell.id, error = failed.error, "a cell cannot be looked after");
+        if still_runs(&daemon, &cell.id).await {
+            match describe(&daemon, &cell).await {
+                Ok(described) => note_description(&daemon, &cell, described).await,
+                Err(failed) => {
+                    warn!(cell = %cell.id, error = failed.error, "a cell cannot be looked after");
+                }
             }
         }
         desk.put_back(&cell.id);
     });
+}
+
+/// Between the look at the list and its turn, the cell may have been taken down.
+async fn still_runs(daemon: &Arc<Daemon>, id: &CellId) -> bool {
+    let wanted = id.clone();
+    let cell = blocking(daemon, move |daemon| {
+        daemon.store.read(|read| read.cell(&wanted))
+    })
+    .await;
+    matches!(cell, Some(Ok(cell)) if cell.state.is_running())
 }
 
 async fn describe(daemon: &Daemon, cell: &Cell) -> Result<Described, Failed> {

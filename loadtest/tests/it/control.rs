@@ -2,10 +2,12 @@
 
 mod crash;
 mod faults;
+mod fuzz;
 mod home;
 mod locks;
 mod power;
 mod recovery;
+mod scale;
 mod stability;
 mod story;
 mod world;

@@ -14,7 +14,7 @@ use std::{
 use cellgate_table::{
     Problems,
     yaml::{
-        Fields, Findings, Value, parse_tree,
+        Fields, Findings, Value,
         settings::{self, milliseconds, number, section},
     },
 };
@@ -72,17 +72,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 
 /// Reads a configuration from bytes; paths in it are relative to `folder`.
 pub fn parse(bytes: &[u8], folder: &Path) -> Result<Config, Problems> {
-    let tree = parse_tree(bytes)?;
-    let mut findings = Findings::default();
-    let config = read(&Value::root(&tree), folder, &mut findings);
-    match config {
-        Some(config) if findings.is_empty() => Ok(config),
-        _ => {
-            let text =
-                std::str::from_utf8(bytes).expect("the tree was read from the same bytes as text");
-            Err(findings.into_problems(text))
-        }
-    }
+    settings::read_document(bytes, |root, findings| read(root, folder, findings))
 }
 
 fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Config> {

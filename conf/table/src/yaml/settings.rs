@@ -9,11 +9,31 @@ use std::{
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value as Json;
 
-use super::{Fields, Findings, Value};
-use crate::accept::MoveLimits;
+use super::{Fields, Findings, Value, parse_tree};
+use crate::{accept::MoveLimits, problem::Problems};
 
 /// The longest time that can be configured: a day.
 pub const MS_MAX: u32 = 86_400_000;
+
+/// Reads a whole file with `read`, which notes what is wrong and gives `None` where it cannot go on.
+///
+/// # Errors
+/// The file is no YAML, or everything that `read` noted, each with its place.
+pub fn read_document<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&Value<'_>, &mut Findings) -> Option<T>,
+) -> Result<T, Problems> {
+    let tree = parse_tree(bytes)?;
+    let mut findings = Findings::default();
+    match read(&Value::root(&tree), &mut findings) {
+        Some(value) if findings.is_empty() => Ok(value),
+        _ => {
+            let text =
+                std::str::from_utf8(bytes).expect("the tree was read from the same bytes as text");
+            Err(findings.into_problems(text))
+        }
+    }
+}
 
 /// Reads a mapping that may be left out whole: then every field has its default.
 pub fn section<T>(

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -12,9 +13,10 @@ use serde_json::json;
 
 use super::world::{World, tenants};
 use crate::support::{
+    PATIENCE,
     heavy::{alone, amount, figure, skip},
     process::Signal,
-    wrk,
+    wait_until, wrk,
 };
 
 /// One way of losing the control plane, and how it comes back.
@@ -42,8 +44,15 @@ const FAULTS: [Fault; 6] = [
     },
     Fault {
         name: "table directory read-only",
-        strike: |world| set_mode(world, 0o555),
-        mend: |world| set_mode(world, 0o755),
+        strike: |world| {
+            set_read_only(world, "+i");
+            let body = json!({ "key": "meanwhile", "cell": "cell-1", "pin": true });
+            world.control.change("POST", "/v1/tenants", &body);
+            wait_until("the daemon says that it cannot write", PATIENCE, || {
+                world.control.get("/v1/table")["blocked"]["code"] == "write"
+            });
+        },
+        mend: |world| set_read_only(world, "-i"),
     },
     Fault {
         name: "table file deleted, daemon killed",
@@ -139,9 +148,16 @@ fn import_and_restart(world: &mut World) {
     world.restart_control();
 }
 
-fn set_mode(world: &mut World, mode: u32) {
+/// Permissions do not stop root; an immutable folder stops everybody.
+fn set_read_only(world: &World, flag: &str) {
     let path = world.proxy.table_path();
     let folder = path.parent().expect("a file is in a directory");
+    if rustix::process::geteuid().is_root() {
+        let set = Command::new("chattr").arg(flag).arg(folder).status();
+        assert!(set.is_ok_and(|status| status.success()), "chattr {flag}");
+        return;
+    }
+    let mode = if flag == "+i" { 0o555 } else { 0o755 };
     fs::set_permissions(folder, fs::Permissions::from_mode(mode))
         .expect("the scratch directory is ours");
 }

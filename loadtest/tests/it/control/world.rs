@@ -18,7 +18,7 @@ pub(super) struct World {
     pub(super) control: Control,
     pub(super) proxy: Proxy,
     /// Cells that the test runs itself; those of the daemon's process provider are not here.
-    cells: Vec<DemoCell>,
+    _cells: Vec<DemoCell>,
     scratch: TempDir,
 }
 
@@ -44,7 +44,7 @@ impl World {
         Self {
             control,
             proxy,
-            cells,
+            _cells: cells,
             scratch,
         }
     }
@@ -59,16 +59,6 @@ impl World {
     pub(super) fn restart_control(&mut self) {
         self.control.kill();
         self.control = self.plan().start();
-    }
-
-    /// Starts one more cell and adds it.
-    #[track_caller]
-    pub(super) fn add_cell(&mut self) -> String {
-        let cell = DemoCell::start(&format!("cell-{}", self.cells.len() + 1));
-        self.control.add_static_cell(cell.name(), cell.address());
-        let name = cell.name().to_owned();
-        self.cells.push(cell);
-        name
     }
 
     /// Registers tenants; returns the cell of each.
