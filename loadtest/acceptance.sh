@@ -6,7 +6,8 @@
 #   loadtest/acceptance.sh mutants    only the lines that contain this word
 #
 # Set before: CELLGATE_LOAD_SECONDS (30), CELLGATE_MUTANTS (100000), CELLGATE_SEED (1), CELLGATE_FAULT_SECONDS (20),
-# CELLGATE_TENANTS (1000000), CELLGATE_CRASHES (100), CELLGATE_FUZZ_SECONDS (60).
+# CELLGATE_TENANTS (1000000), CELLGATE_CRASHES (100), CELLGATE_KILLS (1000), CELLGATE_POWER_CUTS (30),
+# CELLGATE_FUZZ_SECONDS (60).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -17,6 +18,8 @@ export CELLGATE_MUTANTS=${CELLGATE_MUTANTS:-100000}
 export CELLGATE_FAULT_SECONDS=${CELLGATE_FAULT_SECONDS:-20}
 export CELLGATE_TENANTS=${CELLGATE_TENANTS:-1000000}
 export CELLGATE_CRASHES=${CELLGATE_CRASHES:-100}
+export CELLGATE_KILLS=${CELLGATE_KILLS:-1000}
+export CELLGATE_POWER_CUTS=${CELLGATE_POWER_CUTS:-30}
 export CELLGATE_FUZZ_SECONDS=${CELLGATE_FUZZ_SECONDS:-60}
 
 only=${1:-}
@@ -67,7 +70,8 @@ show "control: a sixth cell under load takes new tenants and nobody else" contro
 show "control: tenants notice nothing of a lost control plane" control::stability
 show "control: one daemon per table, and one that slept does not publish" control::locks
 show "control: recovery needs nothing of what it recovers" control::recovery
-show "control: killed at every step, with a full disk, a failing disk and a power cut" control::crash control::power
+show "control: killed at every step, with a full disk, a failing disk and a power cut" control::crash \
+  control::faults control::power
 show "control: a million tenants" control::scale
 show "control: bad input changes nothing" control::fuzz
 

@@ -5,9 +5,9 @@
 #   loadtest/setup-tools.sh build    a C compiler and cmake, which some of the dependencies are built with. Installed as
 #                                    root or with a passwordless sudo by apt-get, on macOS by brew. Exits 1 if one is
 #                                    missing in the end, and says what to type.
-#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl and a C++ compiler, which some tests use.
-#                                    Installed by apt-get if this runs as root. Exits 0 whatever is missing: those tests
-#                                    skip, loudly.
+#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl and a C++ compiler, which some tests use, and
+#                                    on Linux strace and the tools of ext4 and XFS. Installed by apt-get if this runs as
+#                                    root. Exits 0 whatever is missing: those tests skip, loudly.
 #
 # SETUP_TOOLS=no only looks and installs nothing. Runs on bash 3.2.
 set -euo pipefail
@@ -18,7 +18,7 @@ have() {
   command -v "$1" >/dev/null 2>&1
 }
 
-# nginx and haproxy stand in folders that are not on everybody's path.
+# nginx, haproxy and what makes file systems stand in folders that are not on everybody's path.
 have_server() {
   have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/sbin/$1" ]
 }
@@ -127,8 +127,7 @@ setup_build() {
   return 1
 }
 
-# The programs that are missing for the tests, one a line. Debian's packages have the same names, but for node and
-# the C++ compiler.
+# The programs that are missing for the tests, one a line, by the names of Debian's packages.
 missing_for_tests() {
   local program
   for program in wrk curl npm; do
@@ -139,6 +138,10 @@ missing_for_tests() {
   for program in nginx haproxy; do
     have_server "$program" || echo "$program"
   done
+  [ "$(uname)" = Linux ] || return 0
+  have strace || echo strace
+  { have_server xfs_io && have_server mkfs.xfs; } || echo xfsprogs
+  have_server mkfs.ext4 || echo e2fsprogs
 }
 
 setup_tests() {

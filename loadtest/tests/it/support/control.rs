@@ -18,6 +18,9 @@ use super::{
     wire::{Answer, Connection, Request},
 };
 
+/// What a daemon says when it can be asked.
+const WHERE: &str = "where it listens";
+
 /// A running daemon that writes the table of a proxy. It listens on a free port, which changes when it is started again.
 pub(crate) struct Control {
     process: Process,
@@ -57,8 +60,11 @@ impl Plan {
     }
 
     /// Runs the program under another one, such as `strace …`.
-    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    pub(crate) fn under(mut self, wrapper: &[impl AsRef<str>]) -> Self {
+        self.wrapper = wrapper
+            .iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
         self
     }
 
@@ -89,7 +95,7 @@ impl Plan {
     pub(crate) fn start(self) -> Control {
         self.write_config();
         let process = Process::start("the daemon", &mut self.command());
-        let address = address(&process);
+        let address = process.wait_for_line(WHERE, PATIENCE, address_of);
         let token = token(&self.directory);
         Control {
             process,
@@ -97,6 +103,24 @@ impl Plan {
             address,
             token,
         }
+    }
+
+    /// Starts the daemon, which may end before it can be asked; then returns how, and what it said.
+    #[track_caller]
+    pub(crate) fn start_or_end(self) -> Result<Control, (ExitStatus, String)> {
+        self.write_config();
+        let mut process = Process::start("the daemon", &mut self.command());
+        let Some(address) = process.find_line(WHERE, PATIENCE, address_of) else {
+            let status = process.wait(PATIENCE);
+            return Err((status, process.output()));
+        };
+        let token = token(&self.directory);
+        Ok(Control {
+            process,
+            directory: self.directory,
+            address,
+            token,
+        })
     }
 
     /// Starts a daemon that ends by itself; returns how, and what it said.
@@ -145,6 +169,11 @@ impl Control {
 
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.directory.join("state")
+    }
+
+    /// Its process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn resident_bytes(&self) -> u64 {
@@ -263,12 +292,9 @@ pub(crate) fn program() -> &'static Path {
 }
 
 /// The daemon says where it listens once all else is ready.
-#[track_caller]
-fn address(process: &Process) -> SocketAddr {
-    process.wait_for_line("where it listens", PATIENCE, |line| {
-        let (_, address) = line.split_once("listening address=")?;
-        address.trim().parse().ok()
-    })
+fn address_of(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("listening address=")?;
+    address.trim().parse().ok()
 }
 
 fn token(directory: &Path) -> String {

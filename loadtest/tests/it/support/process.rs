@@ -64,6 +64,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory that it holds, in bytes. 0 where the system has no `/proc`.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
@@ -81,17 +85,25 @@ impl Process {
         &self,
         what: &str,
         limit: Duration,
-        mut pick: impl FnMut(&str) -> Option<T>,
+        pick: impl FnMut(&str) -> Option<T>,
     ) -> T {
+        self.find_line(what, limit, pick)
+            .unwrap_or_else(|| panic!("{} ended before {what}", self.name))
+    }
+
+    /// The same for a program that may end before.
+    #[track_caller]
+    pub(crate) fn find_line<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> Option<T> {
         wait_for(&format!("{}: {what}", self.name), limit, || {
             let output = lock(&self.output);
             let found = output.lines.iter().find_map(|line| pick(line));
-            assert!(
-                found.is_some() || output.open_streams > 0,
-                "{} ended before {what}",
-                self.name
-            );
-            found
+            let has_ended = output.open_streams == 0;
+            (found.is_some() || has_ended).then_some(found)
         })
     }
 

@@ -1,0 +1,435 @@
+//! A disk that fails or is full: nothing is acknowledged that is not on it, the table stays whole, and all goes on once
+//! the disk does.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::home::{Cells, Home, tenant, wait_until_current};
+use crate::support::{
+    PATIENCE,
+    control::Control,
+    heavy::{figure, skip},
+    mount::Mount,
+    strace::{self, Strace},
+    wait_for, wait_until,
+    wire::Request,
+};
+
+/// Changes until the disk has failed and works again; far more than are needed.
+const CHANGES_MAX: usize = 200;
+/// Changes in a row that show that it works again.
+const CHANGES_AFTER: usize = 10;
+/// Room for a database with a large table.
+const STATE_BYTES: u64 = 16 << 20;
+/// Room for a few large tables.
+const TABLE_BYTES: u64 = 1 << 20;
+
+/// The third sync of each thread: the start has two, for a new log and for its first change.
+const AFTER_START: &str = "when=3";
+
+/// A step of a publish that fails.
+struct Failure {
+    call: &'static str,
+    error: &'static str,
+    about: fn(&Home) -> PathBuf,
+    /// What the daemon says of it.
+    told: &'static str,
+    /// The table is the old one meanwhile.
+    is_old: bool,
+}
+
+const FAILURES: [Failure; 5] = [
+    Failure {
+        call: "openat",
+        error: "EACCES",
+        about: Home::temporary,
+        told: "could not be created: Permission denied",
+        is_old: true,
+    },
+    Failure {
+        call: "write",
+        error: "ENOSPC",
+        about: Home::temporary,
+        told: "could not be written: No space left",
+        is_old: true,
+    },
+    Failure {
+        call: "fsync",
+        error: "EIO",
+        about: Home::temporary,
+        told: "could not be made to last: Input/output error",
+        is_old: true,
+    },
+    Failure {
+        call: "/^rename",
+        error: "EROFS",
+        about: Home::temporary,
+        told: "could not be renamed: Read-only file system",
+        is_old: true,
+    },
+    Failure {
+        call: "fsync",
+        error: "EIO",
+        about: Home::table_folder,
+        told: "could not be made to last (its folder): Input/output error",
+        is_old: false,
+    },
+];
+
+/// Each thread of the daemon fails twice, so that it takes some tries until one succeeds.
+#[test]
+fn a_table_that_cannot_be_written_is_told_and_tried_anew() {
+    let Some(start) = Start::traced() else {
+        return;
+    };
+    for (number, failure) in FAILURES.iter().enumerate() {
+        let home = start.home(&number.to_string());
+        let before = home.bytes().expect("a table was published");
+        let calls = "openat,write,fsync,/^rename,/^unlink";
+        let strace = Strace::new(&home.strace_log(), calls)
+            .about(&(failure.about)(&home))
+            .inject(failure.call, &format!("error={}:when=1..2", failure.error));
+        let mut control = home.plan().under(&strace.words()).start();
+        control.change("POST", "/v1/tenants", &tenant("newest"));
+        let blocked = wait_for("publishing is blocked", PATIENCE, || {
+            let table = control.get("/v1/table");
+            (table["blocked"]["code"] == "write").then_some(table)
+        });
+        let standing = home.bytes().expect("it was never away");
+        assert_eq!(standing == before, failure.is_old, "{}", failure.told);
+        let because = blocked["blocked_because"].as_str().expect("it says why");
+        assert!(because.contains(failure.told), "{because}");
+        assert_eq!(blocked["current"], false, "{blocked}");
+        let ready = Request::get("/readyz").send(control.address());
+        assert_eq!(ready.status, 503, "{}", ready.text());
+
+        wait_until_current(&control).expect("the daemon runs");
+        control.kill();
+        let tries = check_tries(&strace, failure);
+        let standing = home.bytes();
+        home.recover(standing.as_deref(), &start.cells, &["newest".to_owned()]);
+        figure(format!(
+            "{} of {}: told as `write`, the {} table stood; {tries} failed tries, then published",
+            failure.error,
+            failure.call.trim_start_matches("/^"),
+            if failure.is_old { "old" } else { "new" },
+        ));
+    }
+}
+
+/// No file of a failed try is used again. Returns how many tries failed.
+#[track_caller]
+fn check_tries(strace: &Strace, failure: &Failure) -> usize {
+    let calls = strace.calls();
+    let failed = calls
+        .iter()
+        .filter(|call| call.rest.contains("(INJECTED)"))
+        .count();
+    assert!(failed > 1, "{}: {calls:?}", failure.told);
+    let count = |name: &str, words: &str| {
+        calls
+            .iter()
+            .filter(|call| call.name.starts_with(name) && call.rest.contains(words))
+            .count()
+    };
+    if failure.is_old {
+        // A failed call also removes its file, but for the one that made none.
+        assert_eq!(count("openat", "O_EXCL"), failed + 1, "{calls:?}");
+        assert_eq!(count("rename", " = 0"), 1, "{calls:?}");
+        let unlinked = if failure.call == "openat" { 0 } else { failed };
+        assert_eq!(count("unlink", " = 0"), unlinked, "{calls:?}");
+    }
+    failed
+}
+
+/// The third commit of each thread fails, and whoever asked for it is told. Nothing of it is left.
+#[test]
+fn a_change_that_cannot_be_synced_is_not_acknowledged() {
+    let Some(start) = Start::traced() else {
+        return;
+    };
+    let home = start.home("home");
+    let strace = failing_syncs(&home, AFTER_START);
+    let mut control = home.plan().under(&strace.words()).start();
+    let mut told = Told::default();
+    for _ in 0..CHANGES_MAX {
+        told.try_change(&control);
+        if !told.refused.is_empty() && told.in_a_row >= CHANGES_AFTER {
+            break;
+        }
+    }
+    assert!(
+        !told.refused.is_empty(),
+        "no sync failed: {:?}",
+        strace.calls()
+    );
+    assert_eq!(told.in_a_row, CHANGES_AFTER, "it did not recover");
+    for tenant in &told.refused {
+        let answer = control.try_change("GET", &format!("/v1/tenants/{tenant}"), &Value::Null);
+        assert_eq!(answer.status, 404, "{}", answer.text());
+    }
+    wait_until_current(&control).expect("the daemon runs");
+    control.kill();
+    let found = home.bytes();
+    let after = home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    for tenant in &told.refused {
+        assert!(!names(&after, tenant), "{tenant}");
+    }
+    figure(format!(
+        "EIO of the database's sync: {} changes refused and gone, {} acknowledged and there",
+        told.refused.len(),
+        told.acknowledged.len()
+    ));
+}
+
+/// The process ends right after a failed commit, before another one has written over what is left of it: nobody was
+/// told that it stands, and it may, but then all of it.
+#[test]
+fn a_kill_after_a_failed_sync_leaves_all_or_nothing() {
+    let Some(start) = Start::traced() else {
+        return;
+    };
+    let home = start.home("home");
+    let strace = failing_syncs(&home, AFTER_START);
+    let mut control = home.plan().under(&strace.words()).start();
+    let mut told = Told::default();
+    for _ in 0..CHANGES_MAX {
+        told.try_change(&control);
+        if !told.refused.is_empty() {
+            break;
+        }
+    }
+    control.kill();
+    assert_eq!(
+        told.refused.len(),
+        1,
+        "no sync failed: {:?}",
+        strace.calls()
+    );
+    let found = home.bytes();
+    let after = home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    let stands = names(&after, &told.refused[0]);
+    figure(format!(
+        "EIO of the database's sync, then kill -9: the refused change {}, {} acknowledged ones there",
+        if stands { "stands whole" } else { "is gone" },
+        told.acknowledged.len()
+    ));
+}
+
+/// A database that cannot be brought up to date is said at the start, and costs nothing.
+#[test]
+fn a_start_without_a_working_sync_is_refused() {
+    let Some(start) = Start::traced() else {
+        return;
+    };
+    let home = start.home("home");
+    let before = home.bytes();
+    let strace = failing_syncs(&home, "when=1+");
+    let (status, said) = home.plan().under(&strace.words()).run_to_end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("control.sqlite: ") && said.contains("disk I/O error"),
+        "{said}"
+    );
+    assert_eq!(home.bytes(), before);
+    home.recover(before.as_deref(), &start.cells, &[]);
+}
+
+#[test]
+fn a_full_state_disk_refuses_changes() {
+    let start = Start::new();
+    let folder = start.scratch.path().join("home");
+    let mount = match Mount::in_memory(&folder.join("state"), STATE_BYTES) {
+        Ok(mount) => mount,
+        Err(why) => return skip(why),
+    };
+    let home = start.home("home");
+    let mut control = home.plan().start();
+    let mut told = Told::default();
+    told.try_change(&control);
+    wait_until_current(&control).expect("the daemon runs");
+    let before = home.bytes();
+
+    let ballast = fill(mount.folder());
+    for _ in 0..CHANGES_MAX {
+        told.try_change(&control);
+        if !told.refused.is_empty() {
+            break;
+        }
+    }
+    assert!(told.last_refusal.contains("full"), "{}", told.last_refusal);
+    assert_eq!(
+        home.bytes(),
+        before,
+        "what cannot be recorded is not published"
+    );
+    for tenant in &told.acknowledged {
+        control.get(&format!("/v1/tenants/{tenant}"));
+    }
+    fs::remove_file(&ballast).expect("it is there");
+    told.try_change(&control);
+    assert_eq!(told.in_a_row, 1, "{}", told.last_refusal);
+    wait_until_current(&control).expect("the daemon runs");
+
+    // Neither does a start in a full disk harm anything, whether it succeeds or not.
+    control.kill();
+    let found = home.bytes();
+    let ballast = fill(mount.folder());
+    let started = match home.plan().start_or_end() {
+        Ok(_) => "succeeds",
+        Err((status, said)) => {
+            assert_eq!(status.code(), Some(1), "{said}");
+            assert!(
+                said.contains("full") || said.contains("No space left"),
+                "{said}"
+            );
+            "is refused"
+        }
+    };
+    assert_eq!(home.bytes(), found);
+    fs::remove_file(&ballast).expect("it is there");
+    home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    figure(format!(
+        "full state disk: {} changes refused (\"{}\"), {} acknowledged and there; a start there {started}",
+        told.refused.len(),
+        told.last_refusal,
+        told.acknowledged.len()
+    ));
+}
+
+#[test]
+fn a_full_table_disk_leaves_the_table_whole() {
+    let start = Start::new();
+    let folder = start.scratch.path().join("home");
+    let mount = match Mount::in_memory(&folder.join("table"), TABLE_BYTES) {
+        Ok(mount) => mount,
+        Err(why) => return skip(why),
+    };
+    let home = start.home("home");
+    let mut control = home.plan().start();
+    let before = home.bytes();
+    let ballast = fill(mount.folder());
+    let mut told = Told::default();
+    for _ in 0..3 {
+        told.try_change(&control);
+        wait_until("publishing is blocked", PATIENCE, || {
+            let table = control.get("/v1/table");
+            let because = table["blocked_because"].as_str().unwrap_or_default();
+            table["blocked"]["code"] == "write" && because.contains("No space left")
+        });
+        assert_eq!(home.bytes(), before);
+    }
+    assert_eq!(
+        told.acknowledged.len(),
+        3,
+        "changes are for the database: {}",
+        told.last_refusal
+    );
+    fs::remove_file(&ballast).expect("it is there");
+    wait_until_current(&control).expect("the daemon runs");
+    control.kill();
+    let found = home.bytes();
+    home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    figure(
+        "full table disk: told as `write`, the old table stood whole; published once there was room",
+    );
+}
+
+/// What each of these tests begins with.
+struct Start {
+    scratch: tempfile::TempDir,
+    cells: Cells,
+    furnished: Home,
+}
+
+impl Start {
+    #[track_caller]
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().expect("the temporary directory can be written to");
+        let cells = Cells::start();
+        let furnished = Home::furnished(&scratch.path().join("furnished"), &cells);
+        Self {
+            scratch,
+            cells,
+            furnished,
+        }
+    }
+
+    /// `None` where there is no strace; that has been said then.
+    #[track_caller]
+    fn traced() -> Option<Self> {
+        if let Some(why) = strace::is_missing() {
+            skip(why);
+            return None;
+        }
+        Some(Self::new())
+    }
+
+    fn home(&self, name: &str) -> Home {
+        self.furnished.copy_to(&self.scratch.path().join(name))
+    }
+}
+
+/// What the daemon said to a series of changes.
+#[derive(Default)]
+struct Told {
+    acknowledged: Vec<String>,
+    refused: Vec<String>,
+    /// Acknowledged since the last refusal.
+    in_a_row: usize,
+    last_refusal: String,
+}
+
+impl Told {
+    /// Registers one more tenant. Either that is done, or it is said that the storage failed.
+    #[track_caller]
+    fn try_change(&mut self, control: &Control) {
+        let key = format!("late-{:04}", self.acknowledged.len() + self.refused.len());
+        let answer = control.try_change("POST", "/v1/tenants", &tenant(&key));
+        if answer.status == 200 {
+            self.acknowledged.push(key);
+            self.in_a_row += 1;
+            return;
+        }
+        let problem = answer.json();
+        assert_eq!(answer.status, 503, "{problem}");
+        assert_eq!(problem["code"], "storage_failed", "{problem}");
+        self.last_refusal = problem["detail"].to_string();
+        self.refused.push(key);
+        self.in_a_row = 0;
+    }
+}
+
+/// The database's log fails to be synced, at these calls of each thread.
+fn failing_syncs(home: &Home, when: &str) -> Strace {
+    let calls = "/^f(data)?sync$";
+    Strace::new(&home.strace_log(), calls)
+        .about(&home.wal())
+        .inject(calls, &format!("error=EIO:{when}"))
+}
+
+fn names(table: &[u8], tenant: &str) -> bool {
+    String::from_utf8_lossy(table).contains(&format!("\n  {tenant}: "))
+}
+
+/// Fills a disk to the last byte; returns the file that does.
+fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("ballast");
+    let mut file = File::create(&path).expect("there is room for a name");
+    for block in [64 << 10, 4 << 10, 1] {
+        let block = vec![0; block];
+        loop {
+            match file.write(&block) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
+    }
+    path
+}
