@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cellgate_table::HashSpec;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     change::Rules,
@@ -19,6 +19,10 @@ use crate::{
     store::{AuditFilter, Done, Request, Store, Write},
 };
 
+/// Exports at once.
+const EXPORTS_MAX: usize = 4;
+/// Readers that follow the events, at once.
+const FOLLOWERS_MAX: usize = 64;
 /// Audit lines turned into events at once.
 const NOTES_MAX: usize = 1_000;
 
@@ -35,6 +39,10 @@ pub struct Daemon {
     pub metrics: Metrics,
     pub wake: Wake,
     pub started_ms: i64,
+    /// Exports under way; each takes a thread for as long as its reader likes.
+    pub exports: Semaphore,
+    /// Readers that follow the events.
+    pub followers: Arc<Semaphore>,
     /// The newest audit line that has become an event.
     told: std::sync::Mutex<u64>,
 }
@@ -74,6 +82,8 @@ impl Daemon {
             metrics: Metrics::new(),
             wake: Wake::default(),
             started_ms: clock::now_ms(),
+            exports: Semaphore::new(EXPORTS_MAX),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             told: std::sync::Mutex::new(told),
             config,
         })
@@ -98,7 +108,9 @@ impl Daemon {
             self.metrics.changes.inc();
             self.tell();
             self.wake.publish.notify_one();
-            self.wake.operate.notify_one();
+            if done.asks_provider {
+                self.wake.operate.notify_one();
+            }
         }
         Ok(done)
     }

@@ -21,7 +21,7 @@ pub use self::{
     cells::{CellSight, EndpointSight, Looked},
     proxies::{ProxySight, ProxyState},
     samples::{ErrorShare, Samples},
-    suspicion::{Evidence, Signal, suspicion},
+    suspicion::{Evidence, Signal, Usual, suspicion},
 };
 
 /// What was seen last.

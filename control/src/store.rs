@@ -89,6 +89,8 @@ pub struct Done {
     pub answer: Value,
     /// Something was changed by this very call.
     pub is_change: bool,
+    /// A provider was asked for something.
+    pub asks_provider: bool,
 }
 
 /// A transaction under way.
@@ -104,6 +106,7 @@ pub struct Write<'t> {
     rows_before: u64,
     touches_table: bool,
     allows_move: bool,
+    asks_provider: bool,
 }
 
 impl Store {
@@ -151,6 +154,7 @@ impl Store {
                 generation: current,
                 answer,
                 is_change: false,
+                asks_provider: false,
             });
         }
         if let Some(seen) = request.seen
@@ -168,10 +172,12 @@ impl Store {
             rows_before: transaction.total_changes(),
             touches_table: false,
             allows_move: false,
+            asks_provider: false,
         };
         let answer = work(&mut write)?;
         let answer = serde_json::to_value(answer).expect("an answer is plain data");
         let generation = write.finish()?;
+        let asks_provider = write.asks_provider;
         if let Some(idempotency) = &request.idempotency {
             remember(&transaction, idempotency, &answer, now_ms)?;
         }
@@ -180,6 +186,7 @@ impl Store {
             generation,
             answer,
             is_change: generation != current,
+            asks_provider,
         })
     }
 

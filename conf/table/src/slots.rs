@@ -5,7 +5,7 @@ use std::fmt;
 use crate::id::CellIndex;
 
 /// A run of slots, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotRange {
     first: u32,
     last: u32,

@@ -17,7 +17,9 @@ use super::{App, problem::Problem};
 #[derive(Clone)]
 pub(super) struct Gate {
     app: App,
-    limiter: Arc<DefaultDirectRateLimiter>,
+    /// For those who have the token: nobody else can use up what an operator needs.
+    known: Arc<DefaultDirectRateLimiter>,
+    others: Arc<DefaultDirectRateLimiter>,
     /// Of the token, so that comparing takes the same time wherever two differ.
     token_digest: [u8; 32],
 }
@@ -28,7 +30,8 @@ impl Gate {
         let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
         Self {
             app: App::clone(app),
-            limiter: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
+            known: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
+            others: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
             token_digest: Sha256::digest(token).into(),
         }
     }
@@ -47,14 +50,16 @@ impl Gate {
 }
 
 pub(super) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if gate.limiter.check().is_err() {
+    let is_known = gate.knows(request.headers());
+    let limiter = if is_known { &gate.known } else { &gate.others };
+    if limiter.check().is_err() {
         gate.app.metrics.requests_limited.inc();
         let detail = "there are too many requests at once";
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
             .into_response();
     }
     let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if !only_reads && !gate.knows(request.headers()) {
+    if !only_reads && !is_known {
         let detail = "changes need the bearer token";
         let hint = format!(
             "send `authorization: Bearer …` with what stands in {}",

@@ -269,9 +269,21 @@ pub(super) async fn export(
     State(app): State<App>,
     Params(query): Params<ExportQuery>,
 ) -> Result<Response, Problem> {
+    if app.exports.available_permits() == 0 {
+        let detail = "there are too many exports under way";
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            detail,
+        ));
+    }
     let (pages, receiver) = mpsc::channel(PAGES_WAITING);
     let is_csv = query.format == ExportFormat::Csv;
     tokio::task::spawn_blocking(move || {
+        // Between the look above and here another one may have come; then this one ends empty-handed.
+        let Ok(_turn) = app.exports.try_acquire() else {
+            return;
+        };
         let sent = write_pages(&app, is_csv, &pages);
         if let Err(error) = sent {
             tracing::error!(%error, "an export broke off");

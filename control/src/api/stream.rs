@@ -1,15 +1,18 @@
 //! Events as they happen (server-sent events).
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::response::{
-    IntoResponse as _, Response,
-    sse::{Event as SseEvent, KeepAlive, Sse},
+use axum::{
+    http::StatusCode,
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event as SseEvent, KeepAlive, Sse},
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::App;
+use super::{App, problem::Problem};
 
 /// Events that may wait for a slow reader; then the newest wait in the log.
 const WAITING_MAX: usize = 64;
@@ -21,8 +24,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Sends the events behind `after`, or those to come, until the reader goes.
 pub(super) fn follow(app: &App, after: Option<u64>) -> Response {
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(WAITING_MAX);
+    let Ok(turn) = Arc::clone(&app.followers).try_acquire_owned() else {
+        let detail = "there are too many readers of the events";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).into_response();
+    };
     let app = App::clone(app);
     tokio::spawn(async move {
+        let _turn = turn;
         let mut newest = app.events.follow();
         // A stream of another life of the daemon ended behind where this one is.
         let start = *newest.borrow();

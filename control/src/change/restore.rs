@@ -231,8 +231,12 @@ fn restore_tenant(
     if home.is_rejected != tenant.is_rejected {
         write.set_rejected(&tenant.key, home.is_rejected)?;
     }
+    let slot = table.hash().slot(tenant.key.as_bytes());
+    let is_at_home = table.slot_owners().get(slot.get() as usize) == Some(&home.cell);
     let placed_by = match (is_override, tenant.placed_by) {
         (true, PlacedBy::Pin) => PlacedBy::Pin,
+        // Named where its slot is: because all are named, and not for its own sake.
+        (true, _) if is_at_home => PlacedBy::Slot,
         (true, _) => PlacedBy::Override,
         (false, _) => PlacedBy::Slot,
     };

@@ -18,6 +18,10 @@ use crate::{
     store::{Read, Write},
 };
 
+/// What a line of the table takes besides the tenant's key, in bytes: a cell's id of usual length, quotes, a line end.
+const LINE_BYTES: u64 = 24;
+/// Bytes of names; the rest of the table's 128 MiB is for aliases, rejects, slots and cells.
+const NAMES_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// Aliases of one tenant.
 const ALIASES_PER_TENANT_MAX: usize = 100;
 
@@ -487,7 +491,10 @@ pub fn check_name_limits(read: Read<'_>) -> Result<(), Refusal> {
         "tenants that the table has to name",
         named,
         OVERRIDES_MAX,
-    )
+    )?;
+    let key_bytes: u64 = counts.values().map(|counts| counts.key_bytes).sum();
+    let bytes = key_bytes + named * LINE_BYTES;
+    check_limit("key", "bytes of names in the table", bytes, NAMES_BYTES_MAX)
 }
 
 /// The same for aliases.

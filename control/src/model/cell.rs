@@ -272,7 +272,40 @@ impl SettingsSpec {
     }
 }
 
+impl SettingsSpec {
+    /// The settings of a spec that was checked before, when it was stored; `None` if it was not.
+    pub fn settings(&self) -> Option<Settings> {
+        let endpoint = |it: &EndpointSpec| {
+            Some(Endpoint {
+                address: it.address.parse().ok()?,
+                weight: it.weight,
+            })
+        };
+        Some(Settings {
+            endpoints: self.endpoints.iter().map(endpoint).collect::<Option<_>>()?,
+            in_flight_max: self.max_in_flight,
+            health_check: self.health_check.as_ref().map(HealthCheckSpec::check),
+        })
+    }
+}
+
 impl HealthCheckSpec {
+    fn check(&self) -> HealthCheck {
+        let default_path = || "/healthz".into();
+        HealthCheck {
+            probe: match self.kind {
+                ProbeKind::Tcp => table::Probe::Tcp,
+                ProbeKind::Http => table::Probe::Http {
+                    path: self.path.as_deref().map_or_else(default_path, Into::into),
+                },
+            },
+            interval_ms: self.interval_ms,
+            timeout_ms: self.timeout_ms,
+            unhealthy_after: self.unhealthy_after,
+            healthy_after: self.healthy_after,
+        }
+    }
+
     fn file(&self) -> HealthCheckFile {
         HealthCheckFile {
             kind: match self.kind {
@@ -474,6 +507,7 @@ mod tests {
         let settings = spec(text).check().unwrap();
         assert_eq!(settings.spec(), spec(text));
         assert_eq!(settings.spec().check().unwrap(), settings);
+        assert_eq!(settings.spec().settings(), Some(settings));
     }
 
     #[test]

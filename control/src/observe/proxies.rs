@@ -104,7 +104,7 @@ async fn text(
     time_limit: Duration,
 ) -> Result<String, String> {
     let failed = |error: reqwest::Error| format!("{path}: {}", innermost(&error));
-    let answer = client
+    let mut answer = client
         .get(format!("http://{}{path}", proxy.admin))
         .timeout(time_limit)
         .send()
@@ -112,10 +112,14 @@ async fn text(
         .map_err(failed)?
         .error_for_status()
         .map_err(failed)?;
-    if answer.content_length() > Some(ANSWER_BYTES_MAX as u64) {
-        return Err(format!("{path}: more than {ANSWER_BYTES_MAX} bytes"));
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(failed)? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return Err(format!("{path}: more than {ANSWER_BYTES_MAX} bytes"));
+        }
     }
-    answer.text().await.map_err(failed)
+    String::from_utf8(bytes).map_err(|_| format!("{path}: not text"))
 }
 
 /// The cause at the bottom: the layers above it only say that a request failed.

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+/// Moments kept of a window, about.
+const SAMPLES_PER_WINDOW: i64 = 15;
+
 /// Requests to a cell and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ErrorShare {
@@ -41,6 +44,12 @@ impl Samples {
             && has_restarted(last, &counted)
         {
             self.taken.clear();
+        }
+        // The newest one moves on until it is far enough from the one before.
+        let is_close = self.taken.len() >= 2
+            && now_ms - self.taken[self.taken.len() - 2].0 < window_ms / SAMPLES_PER_WINDOW;
+        if is_close {
+            self.taken.pop_back();
         }
         self.taken.push_back((now_ms, counted));
         while self.taken.len() > 2 && self.taken[1].0 <= now_ms - window_ms {

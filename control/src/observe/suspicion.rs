@@ -37,8 +37,8 @@ pub struct Evidence {
     pub errors: ErrorShare,
 }
 
-/// The signals against a cell, if there are at least two; `siblings` are the shares of errors of the other cells.
-pub fn suspicion(evidence: &Evidence, siblings: &[ErrorShare]) -> Option<Vec<Signal>> {
+/// The signals against a cell, if there are at least two.
+pub fn suspicion(evidence: &Evidence, usual: &Usual) -> Option<Vec<Signal>> {
     let mut signals = Vec::new();
     if evidence.endpoints > 0 && evidence.failing * 2 >= evidence.endpoints {
         signals.push(Signal::Probe {
@@ -52,7 +52,7 @@ pub fn suspicion(evidence: &Evidence, siblings: &[ErrorShare]) -> Option<Vec<Sig
             of: evidence.proxies,
         });
     }
-    let usual = median(siblings);
+    let usual = usual.without(evidence.errors);
     if evidence.errors.requests >= REQUESTS_MIN {
         let share = evidence.errors.share();
         if share >= ERROR_SHARE_MIN && share >= usual * TIMES_SIBLINGS {
@@ -65,17 +65,40 @@ pub fn suspicion(evidence: &Evidence, siblings: &[ErrorShare]) -> Option<Vec<Sig
     (signals.len() >= 2).then_some(signals)
 }
 
-fn median(siblings: &[ErrorShare]) -> f64 {
-    let mut shares: Vec<f64> = siblings
-        .iter()
-        .filter(|sibling| sibling.requests >= REQUESTS_MIN)
-        .map(ErrorShare::share)
-        .collect();
-    shares.sort_by(f64::total_cmp);
-    shares.get(shares.len() / 2).copied().unwrap_or(0.0)
+/// The shares of errors of a fleet, in order, for the median of a cell's siblings.
+#[derive(Clone, Debug, Default)]
+pub struct Usual {
+    shares: Vec<f64>,
+}
+
+impl Usual {
+    /// Cells with too few requests say nothing.
+    pub fn of(errors: impl IntoIterator<Item = ErrorShare>) -> Self {
+        let mut shares: Vec<f64> = errors
+            .into_iter()
+            .filter(|errors| errors.requests >= REQUESTS_MIN)
+            .map(|errors| errors.share())
+            .collect();
+        shares.sort_by(f64::total_cmp);
+        Self { shares }
+    }
+
+    /// The median of all but one cell, which is in here itself if it had enough requests.
+    fn without(&self, errors: ErrorShare) -> f64 {
+        let is_in = errors.requests >= REQUESTS_MIN;
+        let own = self.shares.partition_point(|share| *share < errors.share());
+        let count = self.shares.len() - usize::from(is_in && !self.shares.is_empty());
+        let middle = count / 2;
+        let at = middle + usize::from(is_in && middle >= own);
+        self.shares.get(at).copied().unwrap_or(0.0)
+    }
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::float_cmp,
+    reason = "small whole numbers, which floats hold exactly"
+)]
 mod tests {
     use super::*;
 
@@ -87,7 +110,8 @@ mod tests {
     fn one_signal_alone_is_none() {
         let check = |evidence: &Evidence, expected: usize| {
             let siblings = [errors(1000.0, 1.0), errors(1000.0, 2.0), errors(3.0, 3.0)];
-            let found = suspicion(evidence, &siblings).map_or(0, |signals| signals.len());
+            let usual = Usual::of(siblings.into_iter().chain([evidence.errors]));
+            let found = suspicion(evidence, &usual).map_or(0, |signals| signals.len());
             assert_eq!(found, expected, "{evidence:?}");
         };
         let well = Evidence {
@@ -133,7 +157,18 @@ mod tests {
             proxies_unhealthy: 0,
             errors: errors(100.0, 20.0),
         };
-        assert!(suspicion(&evidence, &[errors(100.0, 20.0)]).is_none());
-        assert!(suspicion(&evidence, &[errors(100.0, 1.0)]).is_some());
+        let among = |sibling| suspicion(&evidence, &Usual::of([sibling, evidence.errors]));
+        assert!(among(errors(100.0, 20.0)).is_none());
+        assert!(among(errors(100.0, 1.0)).is_some());
+    }
+
+    #[test]
+    fn the_median_is_that_of_the_others() {
+        let fleet = [0.0, 10.0, 20.0, 30.0, 90.0].map(|failed| errors(100.0, failed));
+        let usual = Usual::of(fleet);
+        let medians = fleet.map(|own| (usual.without(own) * 100.0).round());
+        assert_eq!(medians, [30.0, 30.0, 30.0, 20.0, 20.0]);
+        assert_eq!((usual.without(errors(1.0, 1.0)) * 100.0).round(), 20.0);
+        assert_eq!(Usual::of([]).without(errors(100.0, 1.0)), 0.0);
     }
 }

@@ -6,7 +6,7 @@ use cellgate_table::CellId;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{
-    Write,
+    Store, Write,
     read::{Counts, Read, cell_id, text},
 };
 use crate::{
@@ -34,7 +34,7 @@ impl Read<'_> {
     /// # Errors
     /// There is no such cell, or the database failed.
     pub fn cell(self, id: &CellId) -> Result<Cell, Refusal> {
-        let counts = self.counts()?;
+        let counts = BTreeMap::from([(id.clone(), self.counts_of(id)?)]);
         let sql = format!("SELECT {COLUMNS} FROM cells WHERE id = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let found = statement
@@ -44,6 +44,17 @@ impl Read<'_> {
             Some(cell) => Ok(cell?),
             None => Err(Refusal::NoSuchCell(id.clone())),
         }
+    }
+}
+
+impl Store {
+    /// Takes in what a provider says a cell holds. That is seen, not intended: no generation, no line in the audit log.
+    pub fn record_usage(&self, id: &CellId, usage: &Amounts) -> Result<(), StorageError> {
+        let sql = "UPDATE cells SET usage = ?2 WHERE id = ?1";
+        self.record(|connection| {
+            connection.execute(sql, params![id.as_str(), json(usage)])?;
+            Ok(())
+        })
     }
 }
 
@@ -85,8 +96,8 @@ fn cell(row: &Row<'_>, counts: &BTreeMap<CellId, Counts>) -> Result<Cell, Storag
         provider: row.get("provider")?,
         params: parsed(row, "params")?,
         settings: settings
-            .check()
-            .map_err(|problems| corrupt(problems.summary()))?,
+            .settings()
+            .ok_or_else(|| corrupt("an address that is none".to_owned()))?,
         labels: parsed(row, "labels")?,
         is_stateless: row.get("is_stateless")?,
         capacity: amounts(row, "capacity")?,

@@ -102,7 +102,8 @@ impl Read<'_> {
 
 impl Write<'_> {
     /// Asks a provider to do something. An open operation on the same cell is overtaken by it.
-    pub fn ask(&self, cell: &CellId, verb: &str) -> Result<String, StorageError> {
+    pub fn ask(&mut self, cell: &CellId, verb: &str) -> Result<String, StorageError> {
+        self.asks_provider = true;
         let id = format!("{cell}-{verb}-{}", self.generation);
         let sql =
             "UPDATE operations SET state = 'failed', ended_ms = ?2, error = 'overtaken by another'

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cellgate_table::{CellId, HashSpec, TenantKey};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::from_sql;
 use crate::refusal::StorageError;
@@ -34,6 +34,8 @@ pub struct Counts {
     pub overrides: u64,
     /// Of these: put here by an operator.
     pub pins: u64,
+    /// Bytes of the keys of both.
+    pub key_bytes: u64,
 }
 
 impl<'c> Read<'c> {
@@ -64,9 +66,26 @@ impl<'c> Read<'c> {
         })
     }
 
+    /// How many tenants live in a cell.
+    pub fn counts_of(self, cell: &CellId) -> Result<Counts, StorageError> {
+        let sql = "SELECT tenants, overrides, pins, key_bytes FROM cell_tenants WHERE cell = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement
+            .query_row([cell.as_str()], |row| {
+                Ok(Counts {
+                    tenants: from_sql(row.get(0)?),
+                    overrides: from_sql(row.get(1)?),
+                    pins: from_sql(row.get(2)?),
+                    key_bytes: from_sql(row.get(3)?),
+                })
+            })
+            .optional()?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// How many tenants live in each cell that has or had some.
     pub fn counts(self) -> Result<BTreeMap<CellId, Counts>, StorageError> {
-        let sql = "SELECT cell, tenants, overrides, pins FROM cell_tenants";
+        let sql = "SELECT cell, tenants, overrides, pins, key_bytes FROM cell_tenants";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             Ok((
@@ -75,6 +94,7 @@ impl<'c> Read<'c> {
                     tenants: from_sql(row.get(1)?),
                     overrides: from_sql(row.get(2)?),
                     pins: from_sql(row.get(3)?),
+                    key_bytes: from_sql(row.get(4)?),
                 },
             ))
         })?;

@@ -41,7 +41,9 @@ CREATE TABLE cell_tenants (
     cell      TEXT PRIMARY KEY,
     tenants   INTEGER NOT NULL,
     overrides INTEGER NOT NULL,
-    pins      INTEGER NOT NULL
+    pins      INTEGER NOT NULL,
+    -- Of the keys that the table has to name.
+    key_bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE slots (
@@ -66,6 +68,8 @@ CREATE TABLE tenants (
 CREATE INDEX tenants_by_cell ON tenants (cell, key);
 CREATE INDEX tenants_by_slot ON tenants (slot) WHERE placed_by = 'slot';
 CREATE INDEX tenants_named ON tenants (key) WHERE placed_by <> 'slot';
+CREATE INDEX tenants_named_by_cell ON tenants (placed_by, cell, key) WHERE placed_by <> 'slot';
+CREATE INDEX tenants_placed ON tenants (cell, slot) WHERE placed_by = 'override';
 CREATE INDEX tenants_rejected ON tenants (key) WHERE is_rejected = 1;
 
 CREATE TABLE aliases (
@@ -76,22 +80,28 @@ CREATE TABLE aliases (
 CREATE INDEX aliases_by_tenant ON aliases (tenant);
 
 CREATE TRIGGER tenant_comes AFTER INSERT ON tenants BEGIN
-    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin')
+    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin',
+        (new.placed_by <> 'slot') * octet_length(new.key))
     ON CONFLICT (cell) DO UPDATE SET tenants = tenants + 1,
-        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin');
+        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin'),
+        key_bytes = key_bytes + (new.placed_by <> 'slot') * octet_length(new.key);
 END;
 CREATE TRIGGER tenant_goes AFTER DELETE ON tenants BEGIN
     UPDATE cell_tenants SET tenants = tenants - 1,
-        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin')
+        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin'),
+        key_bytes = key_bytes - (old.placed_by <> 'slot') * octet_length(old.key)
     WHERE cell = old.cell;
 END;
 CREATE TRIGGER tenant_moves AFTER UPDATE OF cell, placed_by ON tenants BEGIN
     UPDATE cell_tenants SET tenants = tenants - 1,
-        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin')
+        overrides = overrides - (old.placed_by = 'override'), pins = pins - (old.placed_by = 'pin'),
+        key_bytes = key_bytes - (old.placed_by <> 'slot') * octet_length(old.key)
     WHERE cell = old.cell;
-    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin')
+    INSERT INTO cell_tenants VALUES (new.cell, 1, new.placed_by = 'override', new.placed_by = 'pin',
+        (new.placed_by <> 'slot') * octet_length(new.key))
     ON CONFLICT (cell) DO UPDATE SET tenants = tenants + 1,
-        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin');
+        overrides = overrides + (new.placed_by = 'override'), pins = pins + (new.placed_by = 'pin'),
+        key_bytes = key_bytes + (new.placed_by <> 'slot') * octet_length(new.key);
 END;
 
 CREATE TABLE audit (
@@ -120,14 +130,17 @@ CREATE TABLE operations (
     error       TEXT
 ) STRICT;
 CREATE INDEX operations_by_cell ON operations (cell, asked_ms);
+CREATE INDEX operations_open ON operations (asked_ms) WHERE state IN ('pending', 'running');
 
 -- The newest tables that were published, or were about to be.
 CREATE TABLE tables (
     generation INTEGER PRIMARY KEY,
     digest     TEXT NOT NULL,
-    content    BLOB NOT NULL,
     state      TEXT NOT NULL CHECK (state IN ('writing', 'published')),
-    at_ms      INTEGER NOT NULL
+    at_ms      INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL,
+    -- Last, so that the others are found without walking over it.
+    content    BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE idempotency (

@@ -31,7 +31,7 @@ pub struct KeptTable {
 impl Read<'_> {
     /// The kept tables, newest first.
     pub fn tables(self) -> Result<Vec<KeptTable>, StorageError> {
-        let sql = "SELECT generation, digest, state, at_ms, length(content) FROM tables
+        let sql = "SELECT generation, digest, state, at_ms, bytes FROM tables
                    ORDER BY generation DESC";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], kept)?;
@@ -58,10 +58,19 @@ impl Store {
         content: &[u8],
         now_ms: i64,
     ) -> Result<(), StorageError> {
-        let sql = "INSERT OR REPLACE INTO tables (generation, digest, content, state, at_ms)
-                   VALUES (?1, ?2, ?3, 'writing', ?4)";
+        let sql = "INSERT OR REPLACE INTO tables (generation, digest, state, at_ms, bytes, content)
+                   VALUES (?1, ?2, 'writing', ?3, ?4, ?5)";
         self.record(|connection| {
-            connection.execute(sql, params![as_sql(generation), digest, content, now_ms])?;
+            connection.execute(
+                sql,
+                params![
+                    as_sql(generation),
+                    digest,
+                    now_ms,
+                    as_sql(content.len() as u64),
+                    content
+                ],
+            )?;
             Ok(())
         })
     }

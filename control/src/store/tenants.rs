@@ -1,8 +1,8 @@
 //! The rows of tenants and their aliases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use cellgate_table::{CellId, TenantKey, limits::TENANT_KEY_BYTES_MAX};
+use cellgate_table::{CellId, TenantKey, limits::TENANT_KEY_BYTES_MAX, slots::SlotRange};
 use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use super::{
@@ -69,7 +69,12 @@ impl Read<'_> {
             add("key < ?", Box::new(format!("{prefix}{beyond}")));
         }
         if let Some(placed_by) = filter.placed_by {
-            add("placed_by = ?", Box::new(placed_by.as_str()));
+            // The second half says nothing new, but lets the index be used that has only those.
+            let condition = match placed_by {
+                PlacedBy::Slot => "placed_by = ?",
+                PlacedBy::Override | PlacedBy::Pin => "placed_by = ? AND placed_by <> 'slot'",
+            };
+            add(condition, Box::new(placed_by.as_str()));
         }
         if let Some(is_rejected) = filter.is_rejected {
             add("is_rejected = ?", Box::new(is_rejected));
@@ -270,9 +275,10 @@ impl Write<'_> {
                    WHERE placed_by = 'slot' AND slot BETWEEN ?1 AND ?2 AND cell <> ?3";
         let mut statement = self.transaction.prepare_cached(sql)?;
         let mut gone = 0;
-        for (range, owner) in after.runs() {
-            let same = before.runs().contains(&(*range, owner.clone()));
-            if !same {
+        let known: HashSet<&(SlotRange, CellId)> = before.runs().iter().collect();
+        for run in after.runs() {
+            let (range, owner) = run;
+            if !known.contains(run) {
                 gone += statement.execute(params![
                     range.first(),
                     range.last(),
@@ -294,8 +300,10 @@ impl Write<'_> {
                    WHERE placed_by = 'override' AND cell = ?3 AND slot BETWEEN ?1 AND ?2";
         let mut statement = self.transaction.prepare_cached(sql)?;
         let mut settled = 0;
-        for (range, owner) in after.runs() {
-            if !before.runs().contains(&(*range, owner.clone())) {
+        let known: HashSet<&(SlotRange, CellId)> = before.runs().iter().collect();
+        for run in after.runs() {
+            let (range, owner) = run;
+            if !known.contains(run) {
                 settled +=
                     statement.execute(params![range.first(), range.last(), owner.as_str()])?;
             }

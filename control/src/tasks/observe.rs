@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use cellgate_table::CellId;
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use super::{blocking, pause};
 use crate::{
@@ -14,13 +17,15 @@ use crate::{
     metrics::as_gauge,
     model::{Cell, CellState},
     observe::{
-        CellSight, ErrorShare, Looked, ProxySight, ProxyState, Signal, cells::look, proxies::ask,
-        suspicion,
+        CellSight, ErrorShare, Looked, ProxySight, ProxyState, Signal, Usual, cells::look,
+        proxies::ask, suspicion,
     },
     refusal::Refusal,
     store::Request,
 };
 
+/// Endpoints looked at at once: each takes a file descriptor.
+const LOOKS_MAX: usize = 256;
 /// Failed looks in a row from which an endpoint counts as failing.
 const FAILING_LOOKS: u32 = 3;
 
@@ -68,7 +73,16 @@ fn take_in_proxy(
         sight.admin = admin.to_string();
         let before = (sight.state, sight.generation, sight.refusal.clone());
         sight.see(looked, published, now, window);
-        (before, sight.clone())
+        let after = ProxySight {
+            admin: sight.admin.clone(),
+            state: sight.state,
+            error: sight.error.clone(),
+            generation: sight.generation,
+            source: sight.source.clone(),
+            refusal: sight.refusal.clone(),
+            ..ProxySight::default()
+        };
+        (before, after)
     };
     let is_up = i64::from(after.state == ProxyState::Reachable);
     let metrics = &daemon.metrics;
@@ -131,11 +145,14 @@ pub(super) async fn observing_cells(
 async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
     let mut looks = JoinSet::new();
     let limit = daemon.config.observe.timeout;
+    let turns = Arc::new(Semaphore::new(LOOKS_MAX));
     for cell in cells.iter().filter(|cell| cell.state.is_running()) {
         for endpoint in &cell.settings.endpoints {
             let (client, check) = (client.clone(), cell.settings.health_check.clone());
             let (id, address) = (cell.id.clone(), endpoint.address);
+            let turn = Arc::clone(&turns);
             looks.spawn(async move {
+                let _turn = turn.acquire().await;
                 let outcome = look(&client, address, check.as_ref(), limit).await;
                 (id, address, outcome)
             });
@@ -249,6 +266,7 @@ fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal
         .filter(|cell| cell.state.is_in_table())
         .map(|cell| (&cell.id, errors(&cell.id)))
         .collect();
+    let usual = Usual::of(shares.iter().map(|(_, errors)| *errors));
     let mut suspects = BTreeMap::new();
     for (id, errors) in &shares {
         let sight = seen.cells.get(*id);
@@ -269,12 +287,7 @@ fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal
             proxies_unhealthy,
             errors: *errors,
         };
-        let siblings: Vec<ErrorShare> = shares
-            .iter()
-            .filter(|(other, _)| other != id)
-            .map(|(_, share)| *share)
-            .collect();
-        if let Some(signals) = suspicion(&evidence, &siblings) {
+        if let Some(signals) = suspicion(&evidence, &usual) {
             suspects.insert((*id).clone(), signals);
         }
     }

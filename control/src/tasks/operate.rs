@@ -15,7 +15,7 @@ use crate::{
     change::cells,
     clock,
     daemon::Daemon,
-    model::{Cell, CellState},
+    model::{Amounts, Cell, CellState},
     provider::{Described, Failed, Job, Provider},
     refusal::{Refusal, StorageError},
     store::{Operation, Request},
@@ -237,17 +237,19 @@ async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Describe
         return;
     }
     let id = cell.id.clone();
-    let noted = blocking(daemon, move |daemon| {
-        daemon.change(
-            &Request::of_daemon("operate"),
-            |write| -> Result<(), Refusal> {
-                cells::readdress(write, &id, described.endpoints)?;
-                if let Some(usage) = &usage {
-                    cells::report_usage(write, &id, usage)?;
-                }
-                Ok(())
-            },
-        )
+    let noted = blocking(daemon, move |daemon| -> Result<(), Refusal> {
+        if let Some(usage) = usage {
+            let usage = Amounts::new(usage).map_err(|objection| {
+                Refusal::bad_input("usage", objection, "the provider has to say it otherwise")
+            })?;
+            daemon.store.record_usage(&id, &usage)?;
+        }
+        if !is_same {
+            daemon.change(&Request::of_daemon("operate"), |write| {
+                cells::readdress(write, &id, described.endpoints)
+            })?;
+        }
+        Ok(())
     })
     .await;
     if let Some(Err(error)) = noted {

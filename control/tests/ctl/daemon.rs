@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cellgate_control::publish::digest_of;
 use tempfile::TempDir;
 
 /// How long anything may take that comes by itself.
@@ -66,6 +67,7 @@ impl Listener {
     /// The admin socket of a proxy that takes the table of this file, as long as there is one.
     pub(crate) fn proxy(table: Arc<Mutex<Option<PathBuf>>>) -> Self {
         let generation = AtomicU64::new(0);
+        let digest = Mutex::new(String::new());
         Self::new(move |mut stream| {
             let head = read_head(&mut stream);
             let path = table.lock().unwrap().clone();
@@ -76,11 +78,13 @@ impl Listener {
             });
             if let Some(newer) = line {
                 generation.store(newer.parse().unwrap(), Ordering::SeqCst);
+                *digest.lock().unwrap() = digest_of(text.as_deref().unwrap_or_default().as_bytes());
             }
             let body = if head.starts_with("GET /status") {
                 let generation = generation.load(Ordering::SeqCst);
                 format!(
-                    r#"{{"version":"0.1.0","ready":true,"generation":{generation},"source":"file"}}"#
+                    r#"{{"version":"0.1.0","ready":true,"generation":{generation},"digest":"{}","source":"file"}}"#,
+                    digest.lock().unwrap()
                 )
             } else {
                 String::new()

@@ -227,6 +227,9 @@ fn recounted(store: &Store) -> BTreeMap<CellId, Counts> {
     for tenant in page.unwrap().tenants {
         let count = counts.entry(tenant.cell).or_default();
         count.tenants += 1;
+        if tenant.placed_by != PlacedBy::Slot {
+            count.key_bytes += tenant.key.as_bytes().len() as u64;
+        }
         match tenant.placed_by {
             PlacedBy::Slot => {}
             PlacedBy::Override => count.overrides += 1,
