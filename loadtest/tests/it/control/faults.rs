@@ -399,7 +399,10 @@ impl Told {
         let problem = answer.json();
         assert_eq!(answer.status, 503, "{problem}");
         assert_eq!(problem["code"], "storage_failed", "{problem}");
-        self.last_refusal = problem["detail"].to_string();
+        let detail = problem["detail"].as_str();
+        detail
+            .expect("it says what")
+            .clone_into(&mut self.last_refusal);
         self.refused.push(key);
         self.in_a_row = 0;
     }
