@@ -69,7 +69,7 @@ fn many_tenants_cost_little() {
         "{count} tenants registered in {:.1} s ({:.0}/s); resident memory {} MiB idle, {} MiB after; a page {page:?}, \
          a page of a cell {of_cell:?}, a tenant {show:?}; from a pin to the table at the proxy {publish:?}",
         took.as_secs_f64(),
-        count as f64 / took.as_secs_f64(),
+        f64::from(u32::try_from(count).expect("a number of tenants")) / took.as_secs_f64(),
         idle >> 20,
         resident >> 20,
     ));
