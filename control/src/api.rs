@@ -19,7 +19,11 @@ mod tenants;
 mod token;
 mod view;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
     Router,
@@ -152,6 +156,10 @@ async fn method_not_allowed() -> Problem {
 
 /// Ready once it can store changes and publish them.
 async fn ready(State(app): State<App>) -> Response {
+    if app.is_storage_failing.load(Ordering::Relaxed) {
+        let text = "not ready: the last change could not be stored; look at the log and the disk\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
     let status = app.publisher.status();
     match status.blocked {
         None | Some(crate::publish::Blocked::NoTable) => "ok\n".into_response(),

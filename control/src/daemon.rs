@@ -1,6 +1,13 @@
 //! What the rooms of the daemon share, and the way of a change: into the database, then out to whoever waits for it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use cellgate_table::HashSpec;
 use serde::Serialize;
@@ -39,6 +46,8 @@ pub struct Daemon {
     pub metrics: Metrics,
     pub wake: Wake,
     pub started_ms: i64,
+    /// The last change could not be stored.
+    pub is_storage_failing: AtomicBool,
     /// Exports under way; each takes a thread for as long as its reader likes.
     pub exports: Semaphore,
     /// Readers that follow the events.
@@ -82,6 +91,7 @@ impl Daemon {
             metrics: Metrics::new(),
             wake: Wake::default(),
             started_ms: clock::now_ms(),
+            is_storage_failing: AtomicBool::new(false),
             exports: Semaphore::new(EXPORTS_MAX),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             told: std::sync::Mutex::new(told),
@@ -102,9 +112,11 @@ impl Daemon {
                 if let Refusal::Storage(error) = refusal {
                     tracing::error!(%error, "a change could not be stored");
                     self.metrics.storage_failures.inc();
+                    self.is_storage_failing.store(true, Ordering::Relaxed);
                 }
             })?;
         if done.is_change {
+            self.is_storage_failing.store(false, Ordering::Relaxed);
             self.metrics.changes.inc();
             self.tell();
             self.wake.publish.notify_one();

@@ -38,6 +38,8 @@ pub struct Seen {
     pub cells: BTreeMap<CellId, CellSight>,
     /// Why a cell looks sick, for those that do.
     pub suspects: BTreeMap<CellId, Vec<Signal>>,
+    /// What cells wait for that are to be taken down.
+    pub waiting: BTreeMap<CellId, String>,
 }
 
 impl Observed {

@@ -9,7 +9,8 @@ use crate::{
     plan::NoCapacity,
 };
 
-/// Why a request is not carried out. Nothing has changed then.
+/// Why a request is not carried out. Nothing has changed then; but for a failed sync, after which SQLite's log may still
+/// hold the change, whole, when the process ends before another one is stored.
 #[derive(Debug)]
 pub enum Refusal {
     /// What was sent is wrong in itself.

@@ -5,7 +5,7 @@ mod observe;
 mod operate;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -125,6 +125,9 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
 
 /// One look of the publisher, and what is to be told of it.
 fn publish_once(daemon: &Daemon) -> Outcome {
+    if daemon.is_storage_failing.load(Ordering::Relaxed) && daemon.store.probe().is_ok() {
+        daemon.is_storage_failing.store(false, Ordering::Relaxed);
+    }
     let sightings = daemon.observed.seen().sightings();
     let published = daemon.publisher.status().generation;
     if sightings.iter().any(|it| Some(it.generation) > published) {

@@ -227,7 +227,10 @@ impl CellView {
         Self {
             id: cell.id.to_string(),
             state: cell.state,
-            state_reason: cell.state_reason.clone(),
+            state_reason: match seen.waiting.get(&cell.id) {
+                Some(waits) if cell.state == CellState::Drained => Some(waits.clone()),
+                _ => cell.state_reason.clone(),
+            },
             state_since: rfc3339(cell.state_since_ms),
             may_become: cell.state.followers().to_vec(),
             provider: cell.provider.clone(),

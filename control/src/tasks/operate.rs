@@ -8,7 +8,7 @@ use std::{
 
 use cellgate_table::CellId;
 use tokio::{sync::watch, task::JoinSet};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{OPERATE_PERIOD, blocking, pause};
 use crate::{
@@ -85,7 +85,7 @@ fn begin(
     let Some(cell) = cells.iter().find(|cell| cell.id == operation.cell) else {
         return;
     };
-    if at_work.len() >= OPERATIONS_MAX || is_named(daemon, &operation) || !desk.take(&cell.id) {
+    if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation) || !desk.take(&cell.id) {
         return;
     }
     let (daemon, desk, cell) = (Arc::clone(daemon), Arc::clone(desk), cell.clone());
@@ -97,26 +97,33 @@ fn begin(
 }
 
 /// A cell is taken down only once nobody can send requests to it: no published table names it, and no proxy has one that
-/// does.
-fn is_named(daemon: &Daemon, operation: &Operation) -> bool {
+/// does. What it waits for, if it does.
+fn waits_for(daemon: &Daemon, operation: &Operation) -> Option<String> {
     if operation.verb != "remove" {
-        return false;
+        return None;
     }
     let cell = &operation.cell;
     if daemon.publisher.status().may_name(cell) {
-        debug!(%cell, "a cell waits to be taken down: the table may name it");
-        return true;
+        return Some("waits to be taken down until the table no longer names it".to_owned());
     }
     let seen = daemon.observed.seen();
-    let proxies = daemon.config.proxies.iter();
-    let Some(proxy) = proxies
-        .map(|proxy| &proxy.name)
-        .find(|name| seen.may_name(name, cell))
-    else {
-        return false;
+    let mut proxies = daemon.config.proxies.iter().map(|proxy| &proxy.name);
+    let proxy = proxies.find(|name| seen.may_name(name, cell))?;
+    Some(format!(
+        "waits to be taken down until proxy {proxy} is seen with a table that does not name it"
+    ))
+}
+
+/// Whether an operation has to wait; people can see why.
+fn has_to_wait(daemon: &Daemon, operation: &Operation) -> bool {
+    let reason = waits_for(daemon, operation);
+    let has_to_wait = reason.is_some();
+    let mut seen = daemon.observed.seen();
+    match reason {
+        Some(reason) => seen.waiting.insert(operation.cell.clone(), reason),
+        None => seen.waiting.remove(&operation.cell),
     };
-    debug!(%cell, proxy, "a cell waits to be taken down: a proxy may name it");
-    true
+    has_to_wait
 }
 
 async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {

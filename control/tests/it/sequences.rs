@@ -350,6 +350,9 @@ fn check_sound(world: &World, intent: &Intent) {
         count.tenants += 1;
         count.overrides += u64::from(tenant.placed_by == PlacedBy::Override);
         count.pins += u64::from(tenant.placed_by == PlacedBy::Pin);
+        if tenant.placed_by != PlacedBy::Slot {
+            count.key_bytes += key.as_bytes().len() as u64;
+        }
     }
     for (alias, tenant) in &intent.aliases {
         assert!(intent.tenants.contains_key(tenant), "{alias} of {tenant}");

@@ -47,6 +47,28 @@ fn bad_input_is_refused_and_changes_nothing() {
         world.control.get("/v1/audit")
     );
     // A list instead of an object, a word in the wrong place: what the fuzzer found once.
+    for (kind, lines) in [
+        (
+            "application/x-ndjson",
+            "{\"key\":\"good\"}\n{\"key\":\"\"}\n",
+        ),
+        ("application/x-ndjson", "{\"key\":\"good\"}\nnonsense\n"),
+        ("application/x-ndjson", "{\"key\":\"a\"}\n{\"key\":\"a\"}\n"),
+        (
+            "application/x-ndjson",
+            "{\"key\":\"a\",\"cell\":\"nowhere\"}\n",
+        ),
+        ("application/x-ndjson", "\u{0}\n[1]\n"),
+        ("application/x-ndjson", ""),
+        ("text/csv", "name\na\n"),
+        ("text/csv", "key,pin\na,perhaps\n"),
+        ("text/csv", "key\n\"a\nb\"\n"),
+        ("image/png", "key\na\n"),
+    ] {
+        let address = world.control.address();
+        let answer = world.control.import(kind, lines).send(address);
+        assert_eq!(answer.status / 100, 4, "{lines:?}: {}", answer.text());
+    }
     for (method, path, body) in [
         ("PATCH", "/v1/cells/cell-1", serde_json::json!([])),
         (
@@ -60,6 +82,8 @@ fn bad_input_is_refused_and_changes_nothing() {
         let answer = world.control.try_change(method, path, &body);
         assert_eq!(answer.status / 100, 4, "{path}: {}", answer.text());
     }
+    let last = world.control.get("/v1/table");
+    assert_eq!(last["intent_generation"], before);
 }
 
 fn run(program: &Path, world: &World, seconds: u64) -> Output {

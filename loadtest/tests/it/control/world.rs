@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
 
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -111,6 +112,26 @@ impl World {
                 .iter()
                 .all(|(tenant, cell)| self.proxy.explain(tenant)["cell"] == **cell)
         });
+    }
+}
+
+impl Drop for World {
+    /// Cells that the daemon made outlive it, as they should; a test must not leave them behind, even one that fails.
+    fn drop(&mut self) {
+        let cells = self.control.state_dir().join("cells");
+        for folder in fs::read_dir(cells).into_iter().flatten().flatten() {
+            let record = fs::read_to_string(folder.path().join("process.json"));
+            let record: Value =
+                serde_json::from_str(&record.unwrap_or_default()).unwrap_or_default();
+            let pid = record["process"]["pid"].as_i64();
+            if let Some(pid) = pid
+                .and_then(|pid| i32::try_from(pid).ok())
+                .and_then(Pid::from_raw)
+            {
+                // It may have ended already.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
 

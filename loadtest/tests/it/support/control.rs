@@ -187,6 +187,14 @@ impl Control {
             .header("content-type", "application/json")
     }
 
+    /// Lines of tenants to register, of this content type.
+    pub(crate) fn import(&self, kind: &str, lines: &str) -> Request {
+        Request::new("POST", "/v1/import/tenants")
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", kind)
+            .body(lines)
+    }
+
     /// Asks for something and wants an answer of 2xx.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {
