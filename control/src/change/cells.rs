@@ -1,9 +1,8 @@
 //! Cells: added, updated, drained, taken back, removed; and how far their providers have come.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+mod provided;
+
+use std::collections::BTreeMap;
 
 use cellgate_table::{
     CellId,
@@ -23,6 +22,8 @@ use crate::{
     refusal::Refusal,
     store::{Read, Write},
 };
+
+pub use self::provided::{provider_failed, provisioned, readdress, taken_down, warmed};
 
 /// The provider of cells that somebody else runs.
 pub const STATIC: &str = "static";
@@ -71,22 +72,26 @@ pub struct NewCell {
 #[serde(deny_unknown_fields)]
 pub struct CellPatch {
     /// In the place of those there are. Only where the provider is `static`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_items = 1, max_items = 256)]
     pub endpoints: Option<Vec<EndpointSpec>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_in_flight: Option<u32>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<HealthCheckSpec>)]
     pub health_check: Option<Option<HealthCheckSpec>>,
     /// In the place of those there are.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stateless: Option<bool>,
     /// In the place of those there are.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<BTreeMap<String, f64>>,
 }
 
@@ -376,174 +381,6 @@ fn take_down(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
         put_state(write, cell, CellState::Drained, reason)?;
     }
     write.ask(&cell.id, REMOVE)?;
-    Ok(())
-}
-
-/// Takes in that a provider has made a cell.
-pub fn provisioned(
-    write: &mut Write<'_>,
-    operation: &str,
-    endpoints: Vec<EndpointSpec>,
-    output: &str,
-) -> Result<(), Refusal> {
-    let Some(id) = open_operation(write, operation)? else {
-        return Ok(());
-    };
-    let mut cell = write.read().cell(&id)?;
-    if cell.state != CellState::Provisioning {
-        // Nobody waits for it any more.
-        write.end_operation(operation, output, None)?;
-        let detail = json!({ "state": cell.state });
-        write.note("cell.provisioned", id.as_str(), &detail)?;
-        return Ok(());
-    }
-    let mut spec = cell.settings.spec();
-    spec.endpoints = endpoints;
-    match spec.check() {
-        Ok(settings) if is_anothers(write, &id, &settings)? => {
-            let error = format!(
-                "the provider named an address that another cell has: {}",
-                shown(&settings)
-            );
-            write.end_operation(operation, output, Some(&error))?;
-            enter(write, &mut cell, CellState::Failed, Some(error))?;
-        }
-        Ok(settings) if !settings.endpoints.is_empty() => {
-            cell.settings = settings;
-            write.end_operation(operation, output, None)?;
-            enter(write, &mut cell, CellState::Warming, None)?;
-        }
-        Ok(_) => {
-            let error = "the provider named no endpoint";
-            write.end_operation(operation, output, Some(error))?;
-            enter(write, &mut cell, CellState::Failed, Some(error.to_owned()))?;
-        }
-        Err(problems) => {
-            let error = format!("the provider's answer: {}", problems.summary());
-            write.end_operation(operation, output, Some(&error))?;
-            enter(write, &mut cell, CellState::Failed, Some(error))?;
-        }
-    }
-    let detail = json!({ "state": cell.state, "reason": cell.state_reason });
-    write.note("cell.provisioned", id.as_str(), &detail)?;
-    Ok(())
-}
-
-/// Whether another cell is reached at one of these addresses: its tenants' requests would be answered by this one. Cells
-/// that people name themselves may share one, for whatever reason they have.
-fn is_anothers(write: &Write<'_>, id: &CellId, settings: &Settings) -> Result<bool, Refusal> {
-    let cells = write.read().cells()?;
-    let others = cells
-        .iter()
-        .filter(|other| other.id != *id && other.state != CellState::Removed);
-    let taken: BTreeSet<SocketAddr> = others
-        .flat_map(|other| other.settings.endpoints.iter().map(|it| it.address))
-        .collect();
-    Ok(settings
-        .endpoints
-        .iter()
-        .any(|endpoint| taken.contains(&endpoint.address)))
-}
-
-fn shown(settings: &Settings) -> String {
-    let addresses = settings.endpoints.iter().map(|it| it.address.to_string());
-    addresses.collect::<Vec<_>>().join(", ")
-}
-
-/// Takes in that a provider has taken a cell down.
-pub fn taken_down(write: &mut Write<'_>, operation: &str, output: &str) -> Result<(), Refusal> {
-    let Some(id) = open_operation(write, operation)? else {
-        return Ok(());
-    };
-    let mut cell = write.read().cell(&id)?;
-    write.end_operation(operation, output, None)?;
-    put_state(write, &mut cell, CellState::Removed, None)?;
-    write.note("cell.removed", id.as_str(), &json!({}))?;
-    Ok(())
-}
-
-/// Takes in that a provider failed.
-pub fn provider_failed(
-    write: &mut Write<'_>,
-    operation: &str,
-    output: &str,
-    error: &str,
-) -> Result<(), Refusal> {
-    let Some(id) = open_operation(write, operation)? else {
-        return Ok(());
-    };
-    let mut cell = write.read().cell(&id)?;
-    write.end_operation(operation, output, Some(error))?;
-    if cell.state == CellState::Provisioning {
-        enter(write, &mut cell, CellState::Failed, Some(error.to_owned()))?;
-    } else {
-        cell.state_reason = Some(format!("removal failed: {error}"));
-        write.put_cell(&cell)?;
-    }
-    write.note("cell.failed", id.as_str(), &json!({ "error": error }))?;
-    Ok(())
-}
-
-/// The cell of an operation that has not ended.
-fn open_operation(write: &Write<'_>, id: &str) -> Result<Option<CellId>, Refusal> {
-    use crate::store::OperationState::{Pending, Running};
-    let operation = write.read().operation(id)?;
-    Ok(operation
-        .filter(|operation| matches!(operation.state, Pending | Running))
-        .map(|operation| operation.cell))
-}
-
-/// Takes in that a warming cell has shown itself to be well, or has not in time.
-pub fn warmed(
-    write: &mut Write<'_>,
-    id: &CellId,
-    outcome: Result<(), String>,
-) -> Result<(), Refusal> {
-    let mut cell = write.read().cell(id)?;
-    if cell.state != CellState::Warming {
-        return Ok(());
-    }
-    match outcome {
-        Ok(()) => {
-            enter(write, &mut cell, CellState::Active, None)?;
-            write.note("cell.active", id.as_str(), &json!({}))?;
-        }
-        Err(reason) => {
-            enter(write, &mut cell, CellState::Failed, Some(reason.clone()))?;
-            write.note("cell.failed", id.as_str(), &json!({ "error": reason }))?;
-        }
-    }
-    Ok(())
-}
-
-/// Takes in that a running cell of a provider is reached elsewhere from now on.
-pub fn readdress(
-    write: &mut Write<'_>,
-    id: &CellId,
-    endpoints: Vec<EndpointSpec>,
-) -> Result<(), Refusal> {
-    let mut cell = write.read().cell(id)?;
-    let mut spec = cell.settings.spec();
-    if !cell.state.is_running() || spec.endpoints == endpoints {
-        return Ok(());
-    }
-    if endpoints.is_empty() {
-        let hint = "the provider has to name at least one address of a cell that runs";
-        return Err(Refusal::bad_input("endpoints", "are empty", hint));
-    }
-    spec.endpoints = endpoints;
-    cell.settings = spec.check().map_err(Refusal::BadInput)?;
-    if is_anothers(write, id, &cell.settings)? {
-        let hint = "the provider has to name addresses of this cell alone";
-        let message = format!("another cell has one of {}", shown(&cell.settings));
-        return Err(Refusal::bad_input("endpoints", message, hint));
-    }
-    write.put_cell(&cell)?;
-    if cell.state.is_in_table() {
-        write.touch_table();
-    }
-    let detail = json!({ "endpoints": cell.settings.spec().endpoints });
-    write.note("cell.readdressed", id.as_str(), &detail)?;
     Ok(())
 }
 
