@@ -208,7 +208,13 @@ impl Session {
     async fn table(&self, command: &TableCommand) -> Result<(), Failure> {
         match (task::of_table(command), command) {
             (Some(task), _) => self.perform(task).await,
-            (None, TableCommand::Get { generation }) => {
+            (
+                None,
+                TableCommand::Get { generation }
+                | TableCommand::Show {
+                    generation: Some(generation),
+                },
+            ) => {
                 let call = Call::get(&["table", &generation.to_string()]);
                 print_bytes(&self.client.bytes(&call).await?)
             }

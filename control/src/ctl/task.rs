@@ -286,8 +286,13 @@ pub fn of_plan(command: Option<&PlanCommand>) -> Task {
 /// What a command about tables asks for, but for `get`, whose answer is no JSON.
 pub fn of_table(command: &TableCommand) -> Option<Task> {
     Some(match command {
-        TableCommand::Get { .. } => return None,
-        TableCommand::Show => Task::new(Call::get(&["table"]), show::table::state),
+        TableCommand::Get { .. }
+        | TableCommand::Show {
+            generation: Some(_),
+        } => return None,
+        TableCommand::Show { generation: None } => {
+            Task::new(Call::get(&["table"]), show::table::state)
+        }
         TableCommand::List => Task::new(Call::get(&["table", "history"]), show::table::history),
         TableCommand::Diff { from, to } => {
             let call = Call::get(&["table", "diff"])

@@ -165,6 +165,7 @@ fn a_cell_is_emptied_and_taken_back() {
         "{diff}"
     );
     let kept = daemon.ok(&format!("table get {before}"));
+    assert_eq!(daemon.ok(&format!("table show {before}")), kept);
     assert!(
         kept.contains("eu-2") && kept.starts_with("format: 1"),
         "{kept}"

@@ -21,7 +21,10 @@ pub enum PlanCommand {
 #[derive(Debug, Subcommand)]
 pub enum TableCommand {
     /// Show the table in force, whether it says all that is intended, and if not, what is in the way.
-    Show,
+    Show {
+        /// Print the kept table of this generation instead, as `get` does.
+        generation: Option<u64>,
+    },
     /// List the tables that are kept, the newest first.
     List,
     /// Print a kept table as the file it was.
