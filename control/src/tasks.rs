@@ -33,7 +33,7 @@ const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
 const PUBLISH_GATHER: Duration = Duration::from_millis(20);
 /// After a failure; it doubles with each in a row. A change, or a word, is looked at at once all the same.
 const PUBLISH_RETRY: Duration = Duration::from_millis(500);
-const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(4);
+const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(1);
 /// The word that a table may move more stands at least so long, for proxies that the daemon does not know.
 const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
 const OPERATE_PERIOD: Duration = Duration::from_secs(1);
