@@ -127,7 +127,10 @@ impl Raw {
         self.aliases
             .retain(|alias, _| !overrides.contains_key(alias));
         let names: BTreeSet<TenantKey> = self.aliases.keys().cloned().collect();
-        self.aliases.retain(|_, tenant| !names.contains(tenant));
+        self.aliases.retain(|_, tenant| {
+            let has_outer_space = tenant.as_str().trim_matches(' ') != tenant.as_str();
+            !names.contains(tenant) && !has_outer_space
+        });
         self.rejects.retain(|key| !self.aliases.contains_key(key));
         let count = self.cells.len();
         let (seed, slots) = self.hash;
@@ -184,7 +187,8 @@ fn is_plain(address: &SocketAddr) -> bool {
 fn any_health_check() -> impl Strategy<Value = HealthCheck> {
     let probe = prop_oneof![
         Just(Probe::Tcp),
-        "/[!-\"$-~]{0,12}".prop_map(|path| Probe::Http { path: path.into() }),
+        "/([A-Za-z0-9/?:@._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){0,12}"
+            .prop_map(|path| Probe::Http { path: path.into() }),
     ];
     let streak = 1..=limits::HEALTH_STREAK_MAX;
     (

@@ -23,7 +23,7 @@ use crate::support::{
 const CLIENTS: usize = 50;
 /// Clients that read nothing of a large answer. Many, so that what the allocator keeps in hand for the whole process
 /// does not count as theirs.
-const SLOW_READERS: usize = 200;
+const SLOW_READERS: usize = 100;
 
 #[test]
 fn clients_that_leave_in_the_middle_leave_nothing_behind() {
