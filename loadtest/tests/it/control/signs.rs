@@ -33,6 +33,9 @@ fn a_sick_cell_is_told_and_left_where_it_is() {
     wait_until("the suspicion is gone", PATIENCE, || {
         suspicion() == Value::Array(Vec::new())
     });
+    wait_until("the proxy sees it well too", PATIENCE, || {
+        world.control.get("/v1/cells/cell-2")["health"]["proxies"]["proxy-0"]["healthy"] == 1
+    });
     let events = world.control.get("/v1/events?limit=1000");
     let kinds: Vec<&str> = events["events"]
         .as_array()
