@@ -25,7 +25,7 @@ const CHANGES_MAX: usize = 200;
 /// Changes in a row that show that it works again.
 const CHANGES_AFTER: usize = 10;
 /// Room for a database with a large table.
-const STATE_BYTES: u64 = 16 << 20;
+pub(super) const STATE_BYTES: u64 = 16 << 20;
 /// Room for a few large tables.
 const TABLE_BYTES: u64 = 1 << 20;
 
@@ -421,7 +421,7 @@ fn names(table: &[u8], tenant: &str) -> bool {
 }
 
 /// Fills a disk to the last byte; returns the file that does.
-fn fill(folder: &Path) -> PathBuf {
+pub(super) fn fill(folder: &Path) -> PathBuf {
     let path = folder.join("ballast");
     let mut file = File::create(&path).expect("there is room for a name");
     for block in [64 << 10, 4 << 10, 1] {

@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::json;
 
-use super::world::{World, tenants};
+use super::{
+    faults::{STATE_BYTES, fill},
+    world::{World, tenants},
+};
 use crate::support::{
     PATIENCE,
     heavy::{alone, amount, figure, skip},
@@ -108,6 +111,45 @@ fn tenants_notice_nothing_of_a_lost_control_plane() {
         (fault.mend)(&mut world);
         still_works(&world, at, &mut cells);
     }
+}
+
+/// The daemon's disk is full: nothing can be changed, and nobody notices.
+#[test]
+fn tenants_notice_nothing_of_a_full_disk() {
+    if !wrk::is_here() {
+        return skip("wrk is missing");
+    }
+    let _alone = alone();
+    let time = Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", 3));
+    let world = match World::start_on_small_disk(3, STATE_BYTES) {
+        Ok(world) => world,
+        Err(why) => return skip(why),
+    };
+    let mut cells = world.register(&tenants("tenant", 100));
+    world.wait_until_routed(&cells);
+    let load = world.load(&cells, time);
+    thread::sleep(time / 10);
+    let ballast = fill(world.disk());
+    let mut number = 0;
+    wait_until("a change is refused", PATIENCE, || {
+        number += 1;
+        let body = json!({ "key": format!("late-{number}"), "cell": "cell-1", "pin": true });
+        let answer = world.control.try_change("POST", "/v1/tenants", &body);
+        answer.status == 503 && answer.json()["code"] == "storage_failed"
+    });
+    let found = load.join().expect("wrk runs");
+    figure(format!(
+        "{:<42} {:>3} s survived, {:>7} answers right, {} failed, {} misrouted",
+        "disk of the daemon full",
+        time.as_secs(),
+        found.right,
+        found.failed,
+        found.wrong
+    ));
+    assert!(found.right > 0, "{found:?}");
+    assert_eq!((found.failed, found.wrong), (0, 0));
+    fs::remove_file(ballast).expect("it is there");
+    still_works(&world, 0, &mut cells);
 }
 
 /// After a fault everything can be changed again, and everybody is where they were.

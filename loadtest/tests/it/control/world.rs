@@ -1,6 +1,12 @@
 //! Demo cells made by the daemon, a proxy that routes by its table, and tenants under load.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -10,6 +16,7 @@ use crate::support::{
     PATIENCE, built_program,
     cell::DemoCell,
     control::{Control, Plan},
+    mount::Mount,
     proxy::Proxy,
     wait_until, wrk,
 };
@@ -20,6 +27,8 @@ pub(super) struct World {
     pub(super) proxy: Proxy,
     /// Cells that the test runs itself; those of the daemon's process provider are not here.
     _cells: Vec<DemoCell>,
+    /// What the daemon's state directory lies on, if it has a disk of its own.
+    state_disk: Option<Mount>,
     scratch: TempDir,
 }
 
@@ -29,6 +38,29 @@ impl World {
     #[track_caller]
     pub(super) fn start(cells: usize) -> Self {
         let scratch = TempDir::new().expect("the temporary directory can be written to");
+        Self::start_in(scratch, None, cells)
+    }
+
+    /// The same, with the daemon's state on a small disk of its own.
+    ///
+    /// # Errors
+    /// Why there can be none here.
+    pub(super) fn start_on_small_disk(cells: usize, bytes: u64) -> Result<Self, String> {
+        let scratch = TempDir::new().expect("the temporary directory can be written to");
+        let disk = Mount::in_memory(&scratch.path().join("state"), bytes)?;
+        Ok(Self::start_in(scratch, Some(disk), cells))
+    }
+
+    /// The folder of the small disk.
+    pub(super) fn disk(&self) -> &Path {
+        self.state_disk
+            .as_ref()
+            .expect("it was started on one")
+            .folder()
+    }
+
+    #[track_caller]
+    fn start_in(scratch: TempDir, state_disk: Option<Mount>, cells: usize) -> Self {
         let proxy = Proxy::plan().start_unready();
         let control = plan(&scratch, &proxy).start();
         let cells: Vec<DemoCell> = (1..=cells)
@@ -46,6 +78,7 @@ impl World {
             control,
             proxy,
             _cells: cells,
+            state_disk,
             scratch,
         }
     }
