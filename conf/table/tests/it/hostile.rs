@@ -210,7 +210,6 @@ fn aliases_take_little_memory() {
         .args([
             "--exact",
             "hostile::peak_of_unfolding_aliases",
-            "--ignored",
             "--nocapture",
         ])
         .output()
@@ -225,7 +224,6 @@ fn aliases_take_little_memory() {
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "a part of aliases_take_little_memory, which starts it"]
 fn peak_of_unfolding_aliases() {
     let text = lines(&format!("a: &a {}", "x".repeat(4 << 20)), "a@: *a", 10_000);
     check(&text, "aliases unfold");
