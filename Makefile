@@ -76,7 +76,7 @@ bench: tools ## Run the benchmarks
 	cargo bench $(LOCKED) -p cellgate-benches
 
 .PHONY: schemas
-schemas: build ## Write the JSON schemas of proxy.yaml and table.yaml
+schemas: build ## Write the JSON schemas of proxy.yaml, table.yaml and control.yaml
 	@bash .ci/schemas write
 
 .PHONY: clean

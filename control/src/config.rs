@@ -5,7 +5,7 @@ mod read;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use cellgate_table::HashSpec;
+use cellgate_table::{HashSpec, yaml::settings::LogFormat};
 
 use crate::publish::TableRules;
 
@@ -94,10 +94,4 @@ pub struct ObserveConfig {
     pub timeout: Duration,
     /// The time over which errors are counted.
     pub window: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }

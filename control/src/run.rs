@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use cellgate_table::yaml::settings::LogFormat;
 use tokio::{
     net::TcpListener,
     runtime,
@@ -23,7 +24,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     api, clock,
-    config::{Config, LogFormat},
+    config::Config,
     daemon::{Daemon, database_path, set_first_hash},
     publish::{
         Publisher,

@@ -7,7 +7,7 @@ mod read;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use cellgate_table::accept::MoveLimits;
+use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
     net::Networks,
@@ -108,10 +108,4 @@ pub struct AccessLogConfig {
     pub path: PathBuf,
     /// Lines that may wait to be written; more are dropped and counted.
     pub queue_lines_max: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }

@@ -7,9 +7,10 @@ use std::{
 
 use cellgate_proxy::{
     cli::{self, Cli},
-    config::{self, Config, LogFormat},
+    config::{self, Config},
     run,
 };
+use cellgate_table::yaml::settings::LogFormat;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::{EnvFilter, fmt};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cellgate_table::yaml::settings;
+use cellgate_table::yaml::settings::{self, LogSection};
 use schemars::{JsonSchema, Schema};
 
 use super::read::{PROVIDERS_MAX, PROXIES_MAX};
@@ -148,22 +148,6 @@ struct ObserveSection {
     /// The time over which errors are counted. Default 30,000.
     #[schemars(range(min = 1_000, max = 86_400_000))]
     window_ms: Option<u32>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
-struct LogSection {
-    /// Default `text`.
-    format: Option<LogFormatFile>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
-enum LogFormatFile {
-    Text,
-    Json,
 }
 
 /// The JSON schema of `control.yaml`.

@@ -17,8 +17,8 @@ use cellgate_table::{
 };
 
 use super::{
-    ApiConfig, CellRules, Config, ExecConfig, LogFormat, ObserveConfig, ProcessConfig,
-    ProviderConfig, ProxyConfig,
+    ApiConfig, CellRules, Config, ExecConfig, ObserveConfig, ProcessConfig, ProviderConfig,
+    ProxyConfig,
 };
 use crate::{change::cells::STATIC, publish::TableRules};
 
@@ -85,7 +85,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     };
     let cells = read_cells(&fields, findings);
     let observe = read_observe(&fields, findings);
-    let log_format = read_log_format(&fields, findings);
+    let log_format = settings::log_format(&fields, findings);
     let (table, hash) = table?;
     Some(Config {
         table,
@@ -407,16 +407,6 @@ fn read_observe(fields: &Fields<'_>, findings: &mut Findings) -> Option<ObserveC
             timeout: timeout?,
             window: window?.max(Duration::from_secs(1)),
         })
-    })
-}
-
-fn read_log_format(fields: &Fields<'_>, findings: &mut Findings) -> Option<LogFormat> {
-    section(fields, "log", &["format"], findings, |fields, findings| {
-        let Some(value) = fields.and_then(|fields| fields.optional("format")) else {
-            return Some(LogFormat::Text);
-        };
-        let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        value.choice(&choices, findings)
     })
 }
 

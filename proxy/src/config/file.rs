@@ -1,6 +1,6 @@
 //! The shape of `proxy.yaml`, for its JSON schema. [`read`](super::read) is what reads it; a test holds the two together.
 
-use cellgate_table::yaml::settings;
+use cellgate_table::yaml::settings::{self, LogSection};
 use schemars::{JsonSchema, Schema};
 
 /// The configuration of cellgate-proxy.
@@ -206,22 +206,6 @@ struct AccessLogSection {
     /// Lines that may wait to be written; more are dropped and counted. Default 65,536.
     #[schemars(range(min = 1, max = 10_000_000))]
     queue_lines_max: Option<u32>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
-struct LogSection {
-    /// `text` or `json`, on standard error. Default `text`.
-    format: Option<LogFormatFile>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
-enum LogFormatFile {
-    Text,
-    Json,
 }
 
 /// The JSON schema of `proxy.yaml`.

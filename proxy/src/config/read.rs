@@ -19,9 +19,7 @@ use cellgate_table::{
     },
 };
 
-use super::{
-    AccessLogConfig, Config, Ejection, Limits, Listener, LogFormat, TableConfig, Timeouts, Upstream,
-};
+use super::{AccessLogConfig, Config, Ejection, Limits, Listener, TableConfig, Timeouts, Upstream};
 use crate::{net::Networks, tenant_key::UnknownTenants};
 
 /// Size of `proxy.yaml`, in bytes.
@@ -109,7 +107,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         Some(value) => read_access_log(&value, folder, findings).map(Some),
         None => Some(None),
     };
-    let log_format = read_log_format(&fields, findings);
+    let log_format = settings::log_format(&fields, findings);
     Some(Config {
         listeners: listeners?,
         key_rules: key_rules?,
@@ -211,16 +209,6 @@ fn read_admin(fields: &Fields<'_>, findings: &mut Findings) -> Option<SocketAddr
             None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
         },
     )
-}
-
-fn read_log_format(fields: &Fields<'_>, findings: &mut Findings) -> Option<LogFormat> {
-    section(fields, "log", &["format"], findings, |fields, findings| {
-        let Some(value) = fields.and_then(|fields| fields.optional("format")) else {
-            return Some(LogFormat::Text);
-        };
-        let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        value.choice(&choices, findings)
-    })
 }
 
 fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<TableConfig> {

@@ -107,6 +107,34 @@ pub fn path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option
     Some(folder.join(text))
 }
 
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The program's own log, on standard error.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the section is wanted here")]
+pub struct LogSection {
+    /// `text` or `json`, on standard error. Default `text`.
+    format: Option<LogFormat>,
+}
+
+/// The format in the section `log`.
+pub fn log_format(fields: &Fields<'_>, findings: &mut Findings) -> Option<LogFormat> {
+    section(fields, "log", &["format"], findings, |fields, findings| {
+        let Some(value) = fields.and_then(|fields| fields.optional("format")) else {
+            return Some(LogFormat::Text);
+        };
+        let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        value.choice(&choices, findings)
+    })
+}
+
 /// `max_moved_percent` and `max_moved_overrides`: how much one table may move.
 pub fn move_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<MoveLimits> {
     let default = MoveLimits::default();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use cellgate_table::accept::MoveLimits;
+use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use super::*;
 use crate::{
