@@ -343,6 +343,7 @@ kill_daemon() {
   after=$(homes)
   printf '  with the daemon:    %s\n  without the daemon: %s\n' "$before" "$after"
   [ "$before" = "$after" ] || wrong "somebody noticed"
+  echo "  The daemon is started again, and goes on from its database:"
   start_daemon
   wait_for "$API_PORT" /readyz
   run_ctl status
