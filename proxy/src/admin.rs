@@ -4,14 +4,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Response, header};
-use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+use pingora::{
+    apps::{ServerApp as _, http_app::ServeHttp},
+    protocols::{Stream, http::ServerSession},
+    server::ShutdownWatch,
+};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     cell::EndpointState,
     clock,
+    exchange::Connection,
     explain::explain,
+    http::ServeConnection,
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
     snapshot::{CellRuntime, Current, Snapshot, Source},
@@ -95,6 +101,13 @@ impl ServeHttp for Admin {
             response.body_mut().clear();
         }
         response
+    }
+}
+
+#[async_trait]
+impl ServeConnection for Arc<Admin> {
+    async fn serve(&self, stream: Stream, _: Connection, shutdown: &ShutdownWatch) {
+        self.process_new(stream, shutdown).await;
     }
 }
 

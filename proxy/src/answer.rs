@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::json;
 
+use crate::gate::Refusal;
+
 /// Why the proxy answers by itself. The code stands in `x-cellgate-reason`, in metrics and in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -138,6 +140,22 @@ impl Reason {
             Self::UpstreamError => "the tenant's cell gave no usable answer",
             Self::UpstreamTimeout => "the tenant's cell did not answer in time",
             Self::InternalError => "the proxy failed",
+        }
+    }
+}
+
+/// What the gate's refusals are called outside.
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.status() {
+            405 => Self::MethodNotAllowed,
+            413 => Self::BodyTooLarge,
+            414 => Self::TargetTooLong,
+            417 => Self::ExpectationFailed,
+            431 => Self::HeadTooLarge,
+            501 => Self::NotImplemented,
+            505 => Self::VersionNotSupported,
+            _ => Self::BadRequest,
         }
     }
 }

@@ -34,8 +34,6 @@ pub struct CellState {
 #[derive(Debug)]
 pub struct EndpointState {
     pub address: SocketAddr,
-    /// Tells this endpoint's pooled connections from those of the same address in another cell.
-    pub pool_key: u64,
     in_flight: AtomicU32,
     pub health: Health,
 }
@@ -95,10 +93,9 @@ impl Drop for InFlight {
 }
 
 impl EndpointState {
-    pub fn new(address: SocketAddr, pool_key: u64) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            pool_key,
             in_flight: AtomicU32::new(0),
             health: Health::default(),
         }

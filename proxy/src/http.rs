@@ -1,17 +1,21 @@
 //! The HTTP/1 adapter: connects the pure rooms that decide to Pingora, which parses, forwards and pools.
 //!
-//! A connection runs through [`Edge`]: it reads a head within its deadline, lets the strict gate look at it, and hands it
-//! to Pingora behind a stream that never passes on a byte beyond the current request. [`Gateway`] then answers Pingora's
-//! hooks out of the snapshot.
+//! A connection runs through [`Edge`]: it reads a head within its deadline, lets the strict gate look at it, and lends the
+//! connection to Pingora for this one request. [`Gateway`] answers Pingora's hooks by what [`exchange`](crate::exchange)
+//! says.
 
+mod client;
 mod connection;
-mod exchange;
+mod failures;
 mod gateway;
 mod headers;
+mod ledger;
+mod lent;
 mod listen;
 mod respond;
-mod stream;
+mod turn;
+mod upstream;
 
 pub use connection::Edge;
 pub use gateway::Gateway;
-pub use listen::{BoundListener, ListenService, bind};
+pub use listen::{BoundListener, ListenService, ServeConnection, bind};

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod digest;
+pub mod exchange;
 pub mod explain;
 pub mod gate;
 pub mod health;

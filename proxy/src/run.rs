@@ -24,6 +24,7 @@ use crate::{
     access_log::{AccessLog, AccessLogWriter},
     admin::Admin,
     config::Config,
+    exchange::Policy,
     health::HealthChecks,
     http::{BoundListener, Edge, Gateway, ListenService, bind},
     lifecycle::{Lifecycle, Shutdown},
@@ -192,13 +193,17 @@ fn build_server(
     let (limits, timeouts) = (config.limits, config.timeouts);
     let gateway = Gateway {
         current: Arc::clone(&parts.current),
-        key_rules: config.key_rules,
-        unknown_tenants: config.unknown_tenants,
+        policy: Policy {
+            key_rules: config.key_rules,
+            unknown_tenants: config.unknown_tenants,
+            retries: config.upstream.retries,
+            ejection: config.upstream.ejection,
+            metrics: Arc::clone(&parts.metrics),
+        },
         trusted_proxies: config.trusted_proxies,
         timeouts,
         upstream: config.upstream,
         lifecycle: Arc::clone(&parts.lifecycle),
-        metrics: Arc::clone(&parts.metrics),
         access_log: parts.access_log.clone(),
     };
     let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
@@ -211,12 +216,12 @@ fn build_server(
         metrics: Arc::clone(&parts.metrics),
         access_log: parts.access_log.clone(),
     };
-    let admin_app = Admin {
+    let admin_app = Arc::new(Admin {
         current: Arc::clone(&parts.current),
         loader: Arc::clone(&parts.loader),
         lifecycle: parts.lifecycle,
         metrics: parts.metrics,
-    };
+    });
     server.add_service(ListenService::new("edge", edge, edge_app, threads));
     server.add_service(
         ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS)

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     net::SocketAddr,
+    ops::Deref,
     sync::Arc,
     time::SystemTime,
 };
@@ -51,10 +52,10 @@ pub struct Snapshot {
     pub loaded_at: SystemTime,
     pub table: Table,
     pub routes: Routes,
-    cells: Box<[CellRuntime]>,
+    cells: Box<[Arc<CellRuntime>]>,
 }
 
-/// A cell as one generation describes it.
+/// A cell as one generation describes it. A request under way holds this, not the snapshot with all of its names.
 #[derive(Debug)]
 pub struct CellRuntime {
     pub state: Arc<CellState>,
@@ -63,9 +64,13 @@ pub struct CellRuntime {
     pub endpoints: Box<[EndpointRuntime]>,
 }
 
+/// An endpoint as one generation describes it.
 #[derive(Debug)]
 pub struct EndpointRuntime {
     pub weight: u16,
+    /// Tells this endpoint's pooled connections from all others. It belongs to the generation and not to the state that
+    /// outlives it: a table that changes how the endpoint is reached must not meet connections made the old way.
+    pub pool_key: u64,
     pub state: Arc<EndpointState>,
 }
 
@@ -74,8 +79,14 @@ pub struct EndpointRuntime {
 pub struct Current(ArcSwapOption<Snapshot>);
 
 impl Current {
+    /// For whoever works with the snapshot for a while.
     pub fn load(&self) -> Option<Arc<Snapshot>> {
         self.0.load_full()
+    }
+
+    /// For a look that ends at once, such as a request's: no reference is counted.
+    pub fn peek(&self) -> impl Deref<Target = Option<Arc<Snapshot>>> + use<> {
+        self.0.load()
     }
 
     pub(crate) fn store(&self, snapshot: Arc<Snapshot>) {
@@ -91,7 +102,7 @@ impl Snapshot {
         let cells = table
             .cells()
             .iter()
-            .map(|cell| CellRuntime::new(cell, &known, metrics))
+            .map(|cell| Arc::new(CellRuntime::new(cell, &known, metrics)))
             .collect();
         Self {
             generation: accepted.generation,
@@ -105,11 +116,11 @@ impl Snapshot {
         }
     }
 
-    pub fn cells(&self) -> &[CellRuntime] {
+    pub fn cells(&self) -> &[Arc<CellRuntime>] {
         &self.cells
     }
 
-    pub fn cell(&self, index: CellIndex) -> &CellRuntime {
+    pub fn cell(&self, index: CellIndex) -> &Arc<CellRuntime> {
         &self.cells[index.get()]
     }
 }
@@ -123,19 +134,16 @@ impl CellRuntime {
         );
         let endpoints = cell.endpoints().iter().map(|endpoint| {
             let key = (id.as_str(), endpoint.address);
-            let new = || {
-                let pool_key = pool_key(id.as_str(), endpoint.address);
-                Arc::new(EndpointState::new(endpoint.address, pool_key))
-            };
-            let state = known
-                .endpoints
-                .get(&key)
-                .map_or_else(new, |state| Arc::clone(state));
+            let state = known.endpoints.get(&key).map_or_else(
+                || Arc::new(EndpointState::new(endpoint.address)),
+                |state| Arc::clone(state),
+            );
             if cell.health_check().is_none() {
                 state.health.forget_checks();
             }
             EndpointRuntime {
                 weight: endpoint.weight,
+                pool_key: pool_key(id.as_str(), endpoint.address),
                 state,
             }
         });
@@ -152,13 +160,13 @@ impl CellRuntime {
         self.state.admit(self.in_flight_max)
     }
 
-    /// An endpoint for a request that has tried `tried` already. Tried ones are left out while there are others.
+    /// The position of an endpoint for a request that has tried `tried` already, which are left out.
     pub fn choose_endpoint(
         &self,
         tried: &[SocketAddr],
         now_ms: u64,
-        dice: [u32; 2],
-    ) -> Option<&Arc<EndpointState>> {
+        random: [u32; 2],
+    ) -> Option<usize> {
         let candidate = |at: usize| {
             let endpoint = &self.endpoints[at];
             Candidate {
@@ -168,10 +176,10 @@ impl CellRuntime {
                     && !tried.contains(&endpoint.state.address),
             }
         };
-        choose(self.endpoints.len(), candidate, dice).map(|at| &self.endpoints[at].state)
+        choose(self.endpoints.len(), candidate, random)
     }
 
-    /// Takes in that a request failed on an endpoint, which may be left out for a while because of it.
+    /// Records that a request failed on an endpoint, which may be left out for a while because of it.
     pub fn endpoint_failed(
         &self,
         endpoint: &EndpointState,

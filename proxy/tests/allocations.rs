@@ -37,10 +37,10 @@ fn find_endpoint(snapshot: &Snapshot, rules: &KeyRules, request: &RequestView<'_
     let route = snapshot.routes.route(key.as_bytes());
     let cell = snapshot.cell(route.cell);
     let in_flight = cell.admit().expect("the cell has room");
-    let endpoint = cell
+    let at = cell
         .choose_endpoint(&[], 0, [7, u32::MAX])
         .expect("an endpoint is usable");
-    let used = endpoint.enter();
+    let used = cell.endpoints[at].state.enter();
     black_box((
         route.tenant,
         route.is_rejected,

@@ -11,7 +11,7 @@ fn cell() -> Arc<CellState> {
 }
 
 fn endpoint() -> Arc<EndpointState> {
-    Arc::new(EndpointState::new(SocketAddr::from(([127, 0, 0, 1], 1)), 0))
+    Arc::new(EndpointState::new(SocketAddr::from(([127, 0, 0, 1], 1))))
 }
 
 // ---- choice

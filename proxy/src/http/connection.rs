@@ -1,30 +1,29 @@
 //! The life of a client's connection: head, gate, Pingora, and again.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::{
-    apps::{HttpServerApp as _, ReusedHttpStream, ServerApp},
+    apps::HttpServerApp as _,
     protocols::{Stream, http::ServerSession},
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
 
 use super::{
-    exchange::Arrival,
+    client::{ClientStream, HeadWait, NextHead},
     gateway::Gateway,
-    stream::{GatedStream, HeadWait, NextHead},
+    lent::{End, LentStream, Returned},
+    listen::ServeConnection,
+    turn::{Arrival, Arrived, Turn},
 };
 use crate::{
     access_log::{AccessLog, Entry},
     answer::{Reason, closing_response},
     config::{Limits, Timeouts},
-    gate::{BodyTracker, GateLimits, Head, Refusal, inspect_head},
+    exchange::Connection,
+    gate::{BodyTracker, GateLimits, Refusal, inspect_head},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
 };
@@ -51,45 +50,31 @@ impl std::fmt::Debug for Edge {
 }
 
 #[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        self.serve(stream, shutdown).await;
-        None
+impl ServeConnection for Edge {
+    async fn serve(&self, stream: Stream, connection: Connection, shutdown: &ShutdownWatch) {
+        let client = ClientStream::new(stream);
+        let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
+            self.metrics.connections_refused.inc();
+            self.metrics.rejected_without_cell(Reason::Overloaded);
+            return client
+                .cut_with(&closing_response(Reason::Overloaded, None))
+                .await;
+        };
+        self.serve_requests(client, Arc::new(connection), shutdown)
+            .await;
     }
 
-    /// Called once the listeners are closed.
-    async fn cleanup(&self) {
+    async fn listeners_closed(&self) {
         self.lifecycle.enter(Phase::ListenersClosed);
     }
 }
 
 impl Edge {
-    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let client = client_address(&stream);
-        let (stream, mut leftover) = GatedStream::new(stream);
-        let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
-            self.metrics.connections_refused.inc();
-            self.metrics.rejected_without_cell(Reason::Overloaded);
-            stream
-                .cut_with(&closing_response(Reason::Overloaded, None))
-                .await;
-            return;
-        };
-        self.serve_requests(stream, client, shutdown).await;
-        if let Ok(leftover) = leftover.try_recv() {
-            leftover.linger().await;
-        }
-    }
-
     /// One request after the other, until the connection is done.
     async fn serve_requests(
         &self,
-        mut stream: GatedStream,
-        client: IpAddr,
+        mut client: ClientStream,
+        connection: Arc<Connection>,
         shutdown: &ShutdownWatch,
     ) {
         let limits = self.gate_limits();
@@ -99,58 +84,67 @@ impl Edge {
             head: self.timeouts.head,
         };
         loop {
-            let head = match stream.next_head(&limits, wait, &mut shutdown_seen).await {
+            let head = match client.next_head(&limits, wait, &mut shutdown_seen).await {
                 NextHead::Head(head) => head,
                 NextHead::Done => return,
                 NextHead::TimedOut => {
                     return self
-                        .refuse(stream, client, Reason::RequestTimeout, None)
+                        .refuse(client, &connection, Reason::RequestTimeout, None)
                         .await;
                 }
                 NextHead::Refused(refusal) => {
-                    return self.refuse_malformed(stream, client, refusal).await;
+                    return self.refuse_malformed(client, &connection, refusal).await;
                 }
             };
             // In flight from the last byte of the head until the answer is written.
             let busy = self.lifecycle.request();
-            let arrival = match self.admit(&head, &limits, &mut stream, client) {
-                Ok(arrival) => arrival,
+            let (arrival, body) = match self.inspect(&head, &limits, &client) {
+                Ok(request) => request,
                 Err(refusal) => {
                     drop(busy);
-                    return self.refuse_malformed(stream, client, refusal).await;
+                    return self.refuse_malformed(client, &connection, refusal).await;
                 }
             };
-            let session = self.session(stream, head, arrival);
-            match self
-                .proxy
-                .process_new_http(session, shutdown)
-                .await
-                .and_then(reclaim)
-            {
-                Some(next) => stream = next,
-                None => return,
+            let turn = Arc::new(Turn::default());
+            let session = self.session(client, head, body, &arrival, &turn);
+            let arrived = Arrived {
+                connection: Arc::clone(&connection),
+                arrival,
+                turn: Arc::clone(&turn),
+            };
+            let processing = self.proxy.process_new_http(session, shutdown);
+            let is_kept = arrived.scope(processing).await.map(drop).is_some();
+            let Some(Returned { client: next, end }) = turn.take_client() else {
+                return;
+            };
+            match end {
+                End::RequestComplete if is_kept => client = next,
+                End::RequestComplete if next.ahead.is_empty() => return,
+                End::RequestComplete | End::StillSending => return next.linger().await,
+                End::Cut => return,
             }
             wait.idle = Some(self.timeouts.keepalive);
         }
     }
 
-    /// Shows the head to the gate and sets the stream up for its body.
-    fn admit(
+    /// Shows the head to the gate.
+    fn inspect(
         &self,
         head: &BytesMut,
         limits: &GateLimits,
-        stream: &mut GatedStream,
-        client: IpAddr,
-    ) -> Result<Arrival, Refusal> {
+        client: &ClientStream,
+    ) -> Result<(Arrival, BodyTracker), Refusal> {
         let seen = inspect_head(head, limits)?;
         if seen.host.is_none() {
             // HTTP/1.0 may do without, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
         }
         let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
-        let arrival = arrival_of(&seen, client);
-        stream.begin(body, arrival.asks_for_switch(), self.idle_limit(&arrival))?;
-        Ok(arrival)
+        let arrival = Arrival::of(&seen);
+        if arrival.asks_for_switch() && !client.ahead.is_empty() {
+            return Err(Refusal::BytesBeforeSwitch);
+        }
+        Ok((arrival, body))
     }
 
     fn idle_limit(&self, arrival: &Arrival) -> Duration {
@@ -162,34 +156,47 @@ impl Edge {
     }
 
     /// Whether the connection may be kept is not said here: Pingora decides that anew once it has parsed the head.
-    fn session(&self, stream: GatedStream, head: BytesMut, arrival: Arrival) -> ServerSession {
+    fn session(
+        &self,
+        client: ClientStream,
+        head: BytesMut,
+        body: BodyTracker,
+        arrival: &Arrival,
+        turn: &Arc<Turn>,
+    ) -> ServerSession {
+        let idle = self.idle_limit(arrival);
+        let turn = Arc::clone(turn);
+        let stream = LentStream::new(client, body, arrival.asks_for_switch(), idle, turn);
         let mut session = ServerSession::new_http1(Box::new(stream));
-        let idle = self.idle_limit(&arrival);
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
         session.set_total_drain_timeout(Some(self.timeouts.client_idle));
-        session.set_connection_user_context(Some(Box::new(arrival)));
         session.set_pipelined_prefix(head);
         session
     }
 
-    async fn refuse_malformed(&self, stream: GatedStream, client: IpAddr, refusal: Refusal) {
-        let reason = reason_for(refusal);
-        self.refuse(stream, client, reason, Some(&refusal.to_string()))
+    async fn refuse_malformed(
+        &self,
+        client: ClientStream,
+        connection: &Connection,
+        refusal: Refusal,
+    ) {
+        let detail = refusal.to_string();
+        self.refuse(client, connection, refusal.into(), Some(&detail))
             .await;
     }
 
     async fn refuse(
         &self,
-        stream: GatedStream,
-        client: IpAddr,
+        client: ClientStream,
+        connection: &Connection,
         reason: Reason,
         detail: Option<&str>,
     ) {
         self.metrics.rejected_without_cell(reason);
         self.access_log
-            .write(|| Entry::refused_unread(client, reason));
-        stream.close_with(&closing_response(reason, detail)).await;
+            .write(|| Entry::refused_unread(connection.peer, reason));
+        client.close_with(&closing_response(reason, detail)).await;
     }
 
     fn gate_limits(&self) -> GateLimits {
@@ -198,51 +205,5 @@ impl Edge {
             headers_max: self.limits.headers_max,
             target_bytes_max: TARGET_BYTES_MAX.min(self.limits.head_bytes_max),
         }
-    }
-}
-
-fn arrival_of(head: &Head<'_>, client: IpAddr) -> Arrival {
-    Arrival {
-        at: Instant::now(),
-        client,
-        body: head.body,
-        expects_continue: head.expects_continue,
-        upgrade: head.upgrade,
-        extra_codings: head.extra_codings,
-        // What follows a body that some servers do not read must not share its connection.
-        spoils_upstream: head.has_undefined_body() || head.extra_codings,
-    }
-}
-
-/// The connection back from Pingora, if the next request may follow on it.
-fn reclaim(reused: ReusedHttpStream) -> Option<GatedStream> {
-    let (stream, _) = reused.consume();
-    let stream = stream.into_any().downcast::<GatedStream>().ok()?;
-    stream.is_at_request_end().then_some(*stream)
-}
-
-fn client_address(stream: &Stream) -> IpAddr {
-    let digest = stream.get_socket_digest();
-    let address = digest
-        .as_ref()
-        .and_then(|digest| digest.peer_addr())
-        .and_then(|addr| addr.as_inet());
-    // A connection without an address cannot be told from any other; no network contains the unspecified one.
-    address.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |address| {
-        address.ip().to_canonical()
-    })
-}
-
-/// What the gate's refusals are called outside.
-pub(super) fn reason_for(refusal: Refusal) -> Reason {
-    match refusal.status() {
-        405 => Reason::MethodNotAllowed,
-        413 => Reason::BodyTooLarge,
-        414 => Reason::TargetTooLong,
-        417 => Reason::ExpectationFailed,
-        431 => Reason::HeadTooLarge,
-        501 => Reason::NotImplemented,
-        505 => Reason::VersionNotSupported,
-        _ => Reason::BadRequest,
     }
 }

@@ -5,14 +5,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{
     Result,
     http::{RequestHeader, ResponseHeader},
 };
 
-use super::exchange::Destination;
-use crate::net::Networks;
+use crate::{exchange::Destination, net::Networks, tenant_key::RequestView};
 
 const TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant");
 const CELL: HeaderName = HeaderName::from_static("x-cellgate-cell");
@@ -93,6 +92,19 @@ pub(super) fn host_name(request: &RequestHeader) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
 
+/// The parts of a parsed request that can name a tenant.
+pub(super) fn view(request: &RequestHeader, client: IpAddr) -> RequestView<'_> {
+    let target = origin_form(request.raw_path());
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    RequestView {
+        headers: &request.headers,
+        path: parts.next().unwrap_or_default(),
+        query: parts.next(),
+        host: host_name(request),
+        client,
+    }
+}
+
 /// The client's address: the nearest one in `x-forwarded-for` that is no proxy of our own, if our own proxies say so.
 pub(super) fn client_behind(request: &RequestHeader, peer: IpAddr, trusted: &Networks) -> IpAddr {
     let mut client = peer;
@@ -162,7 +174,7 @@ pub(super) fn identify(
 ) -> Result<()> {
     request.insert_header(TENANT, tenant)?;
     request.insert_header(CELL, &destination.cell().id_header)?;
-    request.insert_header(GENERATION, &destination.snapshot.generation_header)
+    request.insert_header(GENERATION, destination.generation_header())
 }
 
 /// Why an answer is not passed on, if it is not: what one program takes for its end, another does not.
@@ -209,6 +221,14 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
         // The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
         response.set_version(Version::HTTP_11);
     }
+}
+
+/// Whether an answer ends with its head (RFC 9112, section 6.3).
+pub(super) fn has_no_body(response: &ResponseHeader, request: &RequestHeader) -> bool {
+    let length = response.headers.get(header::CONTENT_LENGTH);
+    request.method == Method::HEAD
+        || matches!(response.status.as_u16(), 204 | 304)
+        || length.is_some_and(|length| length == "0")
 }
 
 /// The fields that an answer's `Connection` names, lower-cased. What frames the message is not among them: nobody may

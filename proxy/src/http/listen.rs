@@ -9,13 +9,14 @@ use std::{
 
 use async_trait::async_trait;
 use pingora::{
-    apps::ServerApp,
     protocols::{GetSocketDigest as _, SocketDigest, Stream, l4},
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, error};
+
+use crate::exchange::{Connection, Scheme};
 
 /// Connections that the kernel may hold ready.
 const BACKLOG: i32 = 4_096;
@@ -52,6 +53,15 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
     })
 }
 
+/// What serves the connections of a listener.
+#[async_trait]
+pub trait ServeConnection: Send + Sync + 'static {
+    async fn serve(&self, stream: Stream, connection: Connection, shutdown: &ShutdownWatch);
+
+    /// Called once the listeners are closed.
+    async fn listeners_closed(&self) {}
+}
+
 /// A Pingora service that accepts on bound listeners.
 #[derive(Debug)]
 pub struct ListenService<A> {
@@ -82,7 +92,7 @@ impl<A> ListenService<A> {
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
+impl<A: ServeConnection> Service for ListenService<A> {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
@@ -100,7 +110,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
         accepting.join_all().await;
         // Let those that were accepted last be counted before anybody looks whether connections are open.
         tokio::time::sleep(SETTLING).await;
-        self.app.cleanup().await;
+        self.app.listeners_closed().await;
     }
 
     fn name(&self) -> &str {
@@ -122,10 +132,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for ListenService<A> {
 }
 
 /// Accepts for ever. Dropping the future closes the socket.
-async fn accept<A>(listener: BoundListener, app: Arc<A>, shutdown: ShutdownWatch)
-where
-    A: ServerApp + Send + Sync + 'static,
-{
+async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdown: ShutdownWatch) {
     let BoundListener {
         name,
         address,
@@ -138,12 +145,18 @@ where
             return;
         }
     };
+    let listener_name: Arc<str> = name.as_str().into();
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
+                let connection = Connection {
+                    peer: peer.ip().to_canonical(),
+                    listener: Arc::clone(&listener_name),
+                    scheme: Scheme::Http,
+                };
                 let stream = client_stream(socket, peer);
-                tokio::spawn(async move { app.process_new(stream, &shutdown).await });
+                tokio::spawn(async move { app.serve(stream, connection, &shutdown).await });
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(listener = name, %error, "a connection ended before it was accepted");

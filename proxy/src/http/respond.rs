@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{connection, exchange::Arrival};
+use super::turn::Arrival;
 use crate::{
     answer::{Reason, problem_body},
-    gate::{BodyFraming, Refusal},
+    exchange::Refused,
+    gate::BodyFraming,
 };
 
 /// A body up to this size is read to its end, so that its connection can go on; after a larger one it is closed.
@@ -16,19 +17,17 @@ const DRAINED_BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Answers a request that goes to no cell. The connection goes on if the rest of the request is cheap to read.
 pub(super) async fn refuse(
     session: &mut Session,
-    arrival: Option<&Arrival>,
+    arrival: &Arrival,
     reason: Reason,
     detail: Option<&str>,
 ) -> Result<()> {
-    let goes_on = arrival.is_some_and(|arrival| {
-        let cheap = match arrival.body {
-            BodyFraming::None => true,
-            BodyFraming::Length(length) => length <= DRAINED_BODY_BYTES_MAX,
-            BodyFraming::Chunked => false,
-        };
-        // Who waits for a 100 may send the body or not: where the next request begins is not known.
-        cheap && !arrival.expects_continue && !arrival.asks_for_switch()
-    });
+    let is_cheap = match arrival.body {
+        BodyFraming::None => true,
+        BodyFraming::Length(length) => length <= DRAINED_BODY_BYTES_MAX,
+        BodyFraming::Chunked => false,
+    };
+    // A client that waits for a 100 may never send the body: where the next request begins is not known.
+    let goes_on = is_cheap && !arrival.expects_continue && !arrival.asks_for_switch();
     if goes_on {
         // The body is read after the answer, see `DRAINED_BODY_BYTES_MAX`; Pingora would close instead.
         session
@@ -72,85 +71,8 @@ async fn write(session: &mut Session, reason: Reason, detail: Option<&str>) -> R
     }
 }
 
-/// How a request ended that could not be proxied.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nobody is there to be answered.
-    ClientGone,
-    Answer {
-        reason: Reason,
-        detail: Option<String>,
-    },
-}
-
-impl Failure {
-    /// `known` is the reason that a hook has given already.
-    pub(super) fn of(
-        error: &Error,
-        known: Option<Reason>,
-        upstream_reason: impl FnOnce(&Error) -> Reason,
-    ) -> Self {
-        let answer = |reason| Self::Answer {
-            reason,
-            detail: None,
-        };
-        if let (Some(reason), ErrorType::HTTPStatus(_)) = (known, error.etype()) {
-            return answer(reason);
-        }
-        match error.esource() {
-            ErrorSource::Upstream => answer(upstream_reason(error)),
-            ErrorSource::Downstream => Self::by_client(error),
-            ErrorSource::Internal | ErrorSource::Unset => answer(Reason::InternalError),
-        }
-    }
-
-    fn by_client(error: &Error) -> Self {
-        if let Some(refusal) = gate_refusal(error) {
-            let detail = Some(refusal.to_string());
-            return Self::Answer {
-                reason: connection::reason_for(refusal),
-                detail,
-            };
-        }
-        match error.etype() {
-            ErrorType::ReadTimedout => Self::Answer {
-                reason: Reason::RequestTimeout,
-                detail: None,
-            },
-            ErrorType::WriteError
-            | ErrorType::WriteTimedout
-            | ErrorType::ReadError
-            | ErrorType::ConnectionClosed => Self::ClientGone,
-            _ => Self::Answer {
-                reason: Reason::BadRequest,
-                detail: None,
-            },
-        }
-    }
-
-    pub(super) fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::ClientGone => None,
-            Self::Answer { reason, .. } => Some(*reason),
-        }
-    }
-
-    pub(super) fn is_client_gone(&self) -> bool {
-        matches!(self, Self::ClientGone)
-    }
-}
-
-/// What the gate said of a body byte, if that is what ended the request.
-fn gate_refusal(error: &Error) -> Option<Refusal> {
-    let io = error.root_cause().downcast_ref::<std::io::Error>()?;
-    io.get_ref()?.downcast_ref::<Refusal>().copied()
-}
-
 /// Answers a failed request if its answer has not begun; the status, or 0 when nobody was answered.
-pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
-    let Failure::Answer { reason, detail } = failure else {
-        return 0;
-    };
+pub(super) async fn fail(session: &mut Session, refused: &Refused) -> u16 {
     // After this the connection closes: how much of the request was read is not known.
     session.set_keepalive(None);
     if has_begun(session) {
@@ -158,6 +80,7 @@ pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
         session.as_downstream_mut().shutdown().await;
         return 0;
     }
+    let Refused { reason, detail } = refused;
     match write(session, *reason, detail.as_deref()).await {
         Ok(()) => reason.status(),
         Err(error) => {

@@ -46,7 +46,7 @@ impl Scene {
     }
 }
 
-fn cell<'s>(snapshot: &'s Snapshot, id: &str) -> &'s CellRuntime {
+fn cell<'s>(snapshot: &'s Snapshot, id: &str) -> &'s Arc<CellRuntime> {
     snapshot
         .cells()
         .iter()
@@ -129,11 +129,7 @@ fn cells_share_no_pooled_connection() {
     let mut keys: Vec<u64> = snapshot
         .cells()
         .iter()
-        .flat_map(|cell| {
-            cell.endpoints
-                .iter()
-                .map(|endpoint| endpoint.state.pool_key)
-        })
+        .flat_map(|cell| cell.endpoints.iter().map(|endpoint| endpoint.pool_key))
         .collect();
     keys.sort_unstable();
     keys.dedup();
@@ -151,7 +147,7 @@ fn an_endpoint_is_chosen_among_the_untried() {
             .filter_map(|step| {
                 a.choose_endpoint(tried, 0, [step * 42_949_672, step.wrapping_mul(99_999_989)])
             })
-            .map(|endpoint| endpoint.address)
+            .map(address)
             .collect();
         chosen.sort_unstable();
         chosen.dedup();
@@ -213,6 +209,19 @@ fn an_unhealthy_endpoint_is_not_ejected_as_well() {
         Some(Change::EjectionHeldBack),
         "the other one is all that is left"
     );
+}
+
+/// A stream that stays open over many changes of the table keeps its cell alive, not each table that it has seen.
+#[test]
+fn a_request_under_way_does_not_hold_its_snapshot() {
+    let mut scene = Scene::new();
+    scene.take(&[("a", "", &[1])]);
+    let snapshot = Arc::new(scene.current.take().unwrap());
+    let under_way = Arc::clone(cell(&snapshot, "a"));
+    let gone = Arc::downgrade(&snapshot);
+    drop(snapshot);
+    assert!(gone.upgrade().is_none());
+    assert_eq!(under_way.endpoints.len(), 1);
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! What happens to one request, from its arrival to its record: the policy that every protocol and every way shares.
+//!
+//! An adapter makes one [`Connection`] when a client connects and one [`Exchange`] per request. It asks
+//! [`Exchange::admit`] where the request goes, [`Exchange::next_endpoint`] before each attempt, [`Exchange::failed`] what
+//! a failure means, and [`Exchange::finish`] at the end. Adapters move bytes; this room decides.
+//!
+//! It must not do I/O, read a clock, draw random numbers, log, be asynchronous, or know a type of Pingora. Dropping an
+//! exchange ends everything that it counts.
+
+mod admission;
+mod connection;
+mod destination;
+mod failure;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+pub use admission::{Policy, Refused};
+pub use connection::{Connection, Scheme};
+pub use destination::Destination;
+pub use failure::{ClientFault, Failure, Judgement, UpstreamFault, Verdict};
+
+use crate::{answer::Reason, snapshot::EndpointRuntime, tenant_key::RequestKey};
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    started: Instant,
+    /// The client's address, behind trusted proxies.
+    client: IpAddr,
+    key: Option<RequestKey>,
+    destination: Option<Destination>,
+    /// Why the proxy answers by itself, if it does.
+    reason: Option<Reason>,
+}
+
+impl Exchange {
+    /// A request that arrived at `started`, when its head was whole.
+    pub fn new(started: Instant, client: IpAddr) -> Self {
+        Self {
+            started,
+            client,
+            key: None,
+            destination: None,
+            reason: None,
+        }
+    }
+
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// Where the request goes, once it is admitted.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.destination.as_ref()
+    }
+
+    /// The tenant's bytes, as far as they are known.
+    pub fn tenant(&self) -> Option<&[u8]> {
+        let alias_target = self
+            .destination
+            .as_ref()
+            .and_then(Destination::alias_target);
+        alias_target.or_else(|| self.key.as_ref().map(RequestKey::as_bytes))
+    }
+
+    /// Chooses the endpoint for the next attempt. `None` when the cell has none that may be chosen, or the request was
+    /// not admitted. `random` are two independent random numbers.
+    pub fn next_endpoint(&mut self, now_ms: u64, random: [u32; 2]) -> Option<&EndpointRuntime> {
+        let destination = self.destination.as_mut()?;
+        let found = destination.choose_endpoint(now_ms, random);
+        if found.is_none() {
+            let cell = &destination.cell().state;
+            cell.metrics.rejected(Reason::NoHealthyEndpoint);
+            self.reason = Some(Reason::NoHealthyEndpoint);
+        }
+        self.destination.as_ref()?.endpoint()
+    }
+
+    /// A final answer's head came from the cell, and it can be used.
+    pub fn answered(&mut self) {
+        // A failed attempt before this one is history.
+        self.reason = None;
+        if let Some(endpoint) = self.destination.as_ref().and_then(Destination::endpoint) {
+            endpoint.state.health.succeeded();
+        }
+    }
+
+    /// Records how it ended: the status that the client was given, if any, and how long it took.
+    pub fn finish(&self, status: Option<u16>, now: Instant) -> Duration {
+        let took = now.saturating_duration_since(self.started);
+        if let Some(destination) = &self.destination {
+            let metrics = &destination.cell().state.metrics;
+            metrics.duration.observe(took.as_secs_f64());
+            if let Some(status) = status {
+                metrics.response(status);
+            }
+        }
+        took
+    }
+
+    /// The endpoint of the current attempt.
+    pub fn endpoint_address(&self) -> Option<SocketAddr> {
+        let endpoint = self.destination.as_ref()?.endpoint()?;
+        Some(endpoint.state.address)
+    }
+}

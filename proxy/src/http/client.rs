@@ -1,0 +1,152 @@
+//! A client's connection between requests: reading heads, refusing, and ending in a way that lets the client read its
+//! answer.
+
+use std::{io, time::Duration};
+
+use bytes::{Buf as _, BytesMut};
+use pingora::protocols::Stream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter},
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::gate::{GateLimits, HeadScan, HeadScanner, Refusal};
+
+/// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
+pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// First size of the read buffer; most heads fit.
+pub(super) const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Answers are written in pieces of up to this size.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// How long, and how many bytes, a client may go on sending after its answer before the connection is cut. Closing at
+/// once would reset the connection and could destroy the answer on its way (RFC 9112, section 9.6).
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    pub(super) inner: BufWriter<Stream>,
+    /// Read from the client, and not yet a part of any request that was handed on.
+    pub(super) ahead: BytesMut,
+}
+
+/// How long to wait for a head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadWait {
+    /// Until the first byte. `None` on a new connection: there the head's time runs from the start.
+    pub(super) idle: Option<Duration>,
+    pub(super) head: Duration,
+}
+
+/// What came instead of a request or as one.
+#[derive(Debug)]
+pub(super) enum NextHead {
+    /// A whole head that the scanner let through.
+    Head(BytesMut),
+    /// The client is done, or was idle for too long, or the proxy is shutting down.
+    Done,
+    /// It began a head and did not finish it in time.
+    TimedOut,
+    Refused(Refusal),
+}
+
+impl ClientStream {
+    pub(super) fn new(inner: Stream) -> Self {
+        Self {
+            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, inner),
+            ahead: BytesMut::new(),
+        }
+    }
+
+    /// Waits for the next head. While nothing of it has come, a shutdown ends the wait.
+    pub(super) async fn next_head(
+        &mut self,
+        limits: &GateLimits,
+        wait: HeadWait,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> NextHead {
+        if self.ahead.is_empty() {
+            // What a large body needed is not kept while the connection idles.
+            self.ahead = BytesMut::new();
+        }
+        let mut scanner = HeadScanner::new();
+        let mut deadline = None;
+        loop {
+            if !self.ahead.is_empty() {
+                match scanner.scan(&self.ahead, limits) {
+                    HeadScan::Complete { skip, end } => {
+                        let mut head = self.ahead.split_to(end);
+                        head.advance(skip);
+                        return NextHead::Head(head);
+                    }
+                    HeadScan::Refused(refusal) => return NextHead::Refused(refusal),
+                    HeadScan::Partial { .. } => {}
+                }
+                deadline.get_or_insert_with(|| Instant::now() + wait.head);
+            }
+            let idle_until = || Instant::now() + wait.idle.unwrap_or(wait.head);
+            let until = deadline.unwrap_or_else(idle_until);
+            if wait.idle.is_none() {
+                deadline = Some(until);
+            }
+            self.ahead.reserve(READ_BUFFER_BYTES);
+            let nothing_came = self.ahead.is_empty();
+            let Self { inner, ahead } = self;
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(until, inner.read_buf(ahead)) => read,
+                _ = shutdown.wait_for(|stop| *stop), if nothing_came => return NextHead::Done,
+            };
+            match read {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return NextHead::Done,
+                Err(_) if nothing_came => return NextHead::Done,
+                Err(_) => return NextHead::TimedOut,
+            }
+        }
+    }
+
+    /// Answers and ends the connection, giving the client time to read the answer.
+    pub(super) async fn close_with(mut self, response: &[u8]) {
+        let written = timeout(LINGER, self.inner.write_all(response)).await;
+        if matches!(written, Ok(Ok(()))) {
+            self.linger().await;
+        }
+    }
+
+    /// Answers and ends the connection without waiting. What the client sent already is read, so that the answer has a
+    /// chance.
+    pub(super) async fn cut_with(mut self, response: &[u8]) {
+        let inner = &mut self.inner;
+        let mut scratch = [0; READ_BUFFER_BYTES];
+        // Neither waits: the proxy has too many connections already.
+        let _ = timeout(Duration::ZERO, inner.read(&mut scratch)).await;
+        let _ = timeout(Duration::ZERO, async {
+            inner.write_all(response).await?;
+            inner.shutdown().await
+        })
+        .await;
+    }
+
+    /// Ends the connection in a way that lets the client read its answer: no more is sent, and what the client goes on
+    /// sending is thrown away for a while.
+    pub(super) async fn linger(mut self) {
+        let inner = &mut self.inner;
+        let drained = timeout(LINGER, async {
+            inner.shutdown().await?;
+            let mut left = LINGER_BYTES_MAX;
+            let mut scratch = [0; READ_BUFFER_BYTES];
+            while left > 0 {
+                match inner.read(&mut scratch).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
+            }
+            io::Result::Ok(())
+        });
+        // Either way the connection is over.
+        let _ = drained.await;
+    }
+}

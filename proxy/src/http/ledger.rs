@@ -1,0 +1,41 @@
+//! What the access log says of a request that had a head.
+
+use std::time::{Duration, SystemTime};
+
+use http::header;
+use pingora::proxy::Session;
+
+use crate::{access_log::Entry, exchange::Exchange};
+
+pub(super) fn entry(
+    session: &Session,
+    exchange: &Exchange,
+    status: Option<u16>,
+    took: Duration,
+) -> Entry {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let request = session.req_header();
+    let destination = exchange.destination();
+    Entry {
+        time: SystemTime::now(),
+        client: exchange.client(),
+        method: Some(request.method.to_string()),
+        host: request
+            .headers
+            .get(header::HOST)
+            .map(|host| text(host.as_bytes())),
+        target: Some(text(request.raw_path())),
+        status: status.unwrap_or(0),
+        reason: exchange.reason(),
+        took,
+        request_body_bytes: session.as_downstream().body_bytes_read() as u64,
+        response_body_bytes: session.as_downstream().body_bytes_sent() as u64,
+        tenant: exchange.tenant().map(text),
+        cell: destination.map(|to| to.cell().state.id.to_string()),
+        endpoint: exchange
+            .endpoint_address()
+            .map(|address| address.to_string()),
+        generation: destination.map(|to| to.generation().get()),
+        tries: destination.map(|to| to.attempts()),
+    }
+}

@@ -1,0 +1,116 @@
+//! One request's turn on its connection: what the connection loop, the hooks and the client's stream share of it.
+//!
+//! Pingora offers no typed way from whoever hands it a request to its hooks: what it carries for us is `dyn Any`, and
+//! over HTTP/2 nothing at all. But hooks and connection loop run in one task, so the request travels as a value of the
+//! task, and the hooks' context takes it when Pingora makes that context.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::task_local;
+
+use super::lent::Returned;
+use crate::{
+    exchange::Connection,
+    gate::{BodyFraming, Head, Upgrade},
+};
+
+task_local! {
+    static ARRIVED: RefCell<Option<Arrived>>;
+}
+
+/// A request on its way into Pingora.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) connection: Arc<Connection>,
+    pub(super) arrival: Arrival,
+    pub(super) turn: Arc<Turn>,
+}
+
+/// What the gate learned of a request before Pingora parses it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    pub(super) body: BodyFraming,
+    pub(super) expects_continue: bool,
+    pub(super) upgrade: Upgrade,
+    /// Its body went through another coding before `chunked`.
+    pub(super) extra_codings: bool,
+    /// The connection to the cell is not to be used again after this request.
+    pub(super) spoils_upstream: bool,
+}
+
+/// Shared by those who work on the request at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Set once nothing more of the answer will come for the client.
+    answer_is_over: AtomicBool,
+    /// The client's connection, when Pingora is done with it.
+    returned: Mutex<Option<Returned>>,
+}
+
+impl Arrived {
+    /// Runs Pingora on this request, whose hooks find it by [`Arrived::take`].
+    pub(super) async fn scope<F: Future>(self, processing: F) -> F::Output {
+        ARRIVED.scope(RefCell::new(Some(self)), processing).await
+    }
+
+    /// The request that this task works on.
+    pub(super) fn take() -> Self {
+        ARRIVED
+            .with(RefCell::take)
+            .expect("the connection loop hands over one request at a time, and Pingora makes one context for each")
+    }
+}
+
+impl Arrival {
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        Self {
+            at: Instant::now(),
+            body: head.body,
+            expects_continue: head.expects_continue,
+            upgrade: head.upgrade,
+            extra_codings: head.extra_codings,
+            // What follows a body that some servers do not read must not share its connection.
+            spoils_upstream: head.has_undefined_body() || head.extra_codings,
+        }
+    }
+
+    /// It asks for another protocol on this connection.
+    pub(super) fn asks_for_switch(&self) -> bool {
+        self.upgrade.is_asked()
+    }
+
+    /// It offers another protocol in a way that is not to be acted upon.
+    pub(super) fn drops_upgrade(&self) -> bool {
+        matches!(self.upgrade, Upgrade::Stray | Upgrade::H2c)
+    }
+}
+
+impl Turn {
+    pub(super) fn note_answer_over(&self) {
+        self.answer_is_over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn answer_is_over(&self) -> bool {
+        self.answer_is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn give_back(&self, returned: Returned) {
+        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(returned);
+    }
+
+    /// The client's connection, once Pingora has dropped its stream.
+    pub(super) fn take_client(&self) -> Option<Returned> {
+        self.returned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
