@@ -75,9 +75,26 @@ pub struct CellFile {
     /// Requests in flight to this cell from one proxy; more are refused at once with `cell_overloaded`. Default 1,024.
     #[schemars(range(min = 1, max = limits::IN_FLIGHT_MAX), default = "in_flight_default")]
     pub max_in_flight: u32,
+    /// Upgraded connections, such as WebSockets, to this cell from one proxy; more are refused at once with
+    /// `cell_overloaded`. Default 10,000.
+    #[serde(skip_serializing_if = "is_tunnels_default")]
+    #[schemars(range(min = 0, max = limits::TUNNELS_MAX), default = "tunnels_default")]
+    pub tunnels_max: u32,
+    /// Whose requests may follow each other on a kept connection: those of the whole cell, or of one tenant only.
+    /// Without it, `upstream.share` in `proxy.yaml` decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<ShareFile>,
     /// Without it, endpoints are judged by the requests sent to them only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckFile>,
+}
+
+/// Whose requests may follow each other on a kept connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareFile {
+    Cell,
+    Tenant,
 }
 
 /// One address of a cell.
@@ -181,6 +198,18 @@ fn is_false(value: &bool) -> bool {
 
 pub(crate) fn in_flight_default() -> u32 {
     limits::IN_FLIGHT_DEFAULT
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_tunnels_default(value: &u32) -> bool {
+    *value == limits::TUNNELS_DEFAULT
+}
+
+pub(crate) fn tunnels_default() -> u32 {
+    limits::TUNNELS_DEFAULT
 }
 
 pub(crate) fn weight_default() -> u16 {

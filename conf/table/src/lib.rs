@@ -45,5 +45,5 @@ pub use crate::{
     problem::{Problem, Problems},
     read::parse,
     render::render,
-    table::{Cell, Endpoint, HealthCheck, Home, Owner, Probe, Table},
+    table::{Cell, Endpoint, HealthCheck, Home, Owner, Probe, Share, Table},
 };

@@ -31,6 +31,12 @@ pub const IN_FLIGHT_MAX: u32 = 1_000_000;
 /// Requests in flight to one cell from one proxy where the table says nothing.
 pub const IN_FLIGHT_DEFAULT: u32 = 1_024;
 
+/// Open tunnels (upgraded connections, such as WebSockets) to one cell from one proxy.
+pub const TUNNELS_MAX: u32 = 1_000_000;
+
+/// Open tunnels to one cell from one proxy where the table says nothing.
+pub const TUNNELS_DEFAULT: u32 = 10_000;
+
 /// Number of slots of a table.
 pub const SLOTS_MAX: u32 = 1_048_576;
 

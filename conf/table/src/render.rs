@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     file::{
-        self, CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, SlotRangeFile,
-        TableFile,
+        self, CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
+        SlotRangeFile, TableFile,
     },
     id::CellIndex,
-    table::{Cell, HealthCheck, Probe, Table},
+    table::{Cell, HealthCheck, Probe, Share, Table},
 };
 
 /// The canonical text of a table: mappings sorted by key, slots as the longest runs, defaults written out, one line per
@@ -67,7 +67,16 @@ fn cell_file(cell: &Cell) -> CellFile {
             })
             .collect(),
         max_in_flight: cell.in_flight_max(),
+        tunnels_max: cell.tunnels_max(),
+        share: cell.share().map(share_file),
         health_check: cell.health_check().map(health_check_file),
+    }
+}
+
+fn share_file(share: Share) -> ShareFile {
+    match share {
+        Share::Cell => ShareFile::Cell,
+        Share::Tenant => ShareFile::Tenant,
     }
 }
 

@@ -30,7 +30,18 @@ pub struct Cell {
     pub(crate) id: CellId,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) in_flight_max: u32,
+    pub(crate) tunnels_max: u32,
+    pub(crate) share: Option<Share>,
     pub(crate) health_check: Option<HealthCheck>,
+}
+
+/// Whose requests may follow each other on a kept connection to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// Those of all tenants of the cell.
+    Cell,
+    /// Those of one tenant only.
+    Tenant,
 }
 
 /// One address of a cell.
@@ -229,6 +240,17 @@ impl Cell {
     /// The bulkhead, 1 to 1,000,000: requests in flight from one proxy; more are refused at once, for this cell only.
     pub fn in_flight_max(&self) -> u32 {
         self.in_flight_max
+    }
+
+    /// 0 to 1,000,000: upgraded connections, such as WebSockets, open at once from one proxy; more are refused. They do
+    /// not count as requests in flight.
+    pub fn tunnels_max(&self) -> u32 {
+        self.tunnels_max
+    }
+
+    /// `None` when the proxy's own configuration decides.
+    pub fn share(&self) -> Option<Share> {
+        self.share
     }
 
     /// `None` when endpoints are judged by the requests sent to them only.

@@ -11,7 +11,7 @@ use crate::{
     hash::HashSpec,
     id::{CellId, CellIndex, Generation, TenantKey},
     limits,
-    table::{Cell, Endpoint, HealthCheck, Probe, Table},
+    table::{Cell, Endpoint, HealthCheck, Probe, Share, Table},
 };
 
 /// Any table, with all kinds of names and numbers.
@@ -166,16 +166,22 @@ fn any_cell() -> impl Strategy<Value = Cell> {
     (
         endpoints,
         1..=limits::IN_FLIGHT_MAX,
+        0..=limits::TUNNELS_MAX,
+        proptest::option::of(prop_oneof![Just(Share::Cell), Just(Share::Tenant)]),
         proptest::option::of(any_health_check()),
     )
-        .prop_map(|(endpoints, in_flight_max, health_check)| Cell {
-            id: CellId::new("unnamed").unwrap(),
-            endpoints: (endpoints.into_iter())
-                .map(|(address, weight)| Endpoint { address, weight })
-                .collect(),
-            in_flight_max,
-            health_check,
-        })
+        .prop_map(
+            |(endpoints, in_flight_max, tunnels_max, share, health_check)| Cell {
+                id: CellId::new("unnamed").unwrap(),
+                endpoints: (endpoints.into_iter())
+                    .map(|(address, weight)| Endpoint { address, weight })
+                    .collect(),
+                in_flight_max,
+                tunnels_max,
+                share,
+                health_check,
+            },
+        )
 }
 
 /// A flow label has no place in an address's text, and port 0 is refused.

@@ -10,7 +10,7 @@ use crate::{
     clock::rfc3339,
     model::{
         Cell, CellState, PlacedBy, Tenant,
-        cell::{EndpointSpec, HealthCheckSpec},
+        cell::{EndpointSpec, HealthCheckSpec, ShareSpec},
         tightest,
     },
     observe::{ProxySight, ProxyState, Seen, Signal, proxies::ProxyCell},
@@ -33,6 +33,9 @@ pub(super) struct CellView {
     pub params: Value,
     pub endpoints: Vec<EndpointSpec>,
     pub max_in_flight: u32,
+    pub tunnels_max: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<ShareSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
     pub labels: BTreeMap<String, String>,
@@ -237,6 +240,8 @@ impl CellView {
             params: cell.params.clone(),
             endpoints: spec.endpoints,
             max_in_flight: spec.max_in_flight,
+            tunnels_max: spec.tunnels_max,
+            share: spec.share,
             health_check: spec.health_check,
             labels: cell.labels.clone(),
             stateless: cell.is_stateless,

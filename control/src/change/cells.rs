@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use cellgate_table::{
     CellId,
-    limits::{CELLS_MAX, IN_FLIGHT_DEFAULT},
+    limits::{CELLS_MAX, IN_FLIGHT_DEFAULT, TUNNELS_DEFAULT},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use super::{Fleet, MoveWord, Rules, moves, settle_draining};
 use crate::{
     model::{
         Amounts, Cell, CellState, Settings,
-        cell::{EndpointSpec, HealthCheckSpec, SettingsSpec, objection_to_labels},
+        cell::{EndpointSpec, HealthCheckSpec, SettingsSpec, ShareSpec, objection_to_labels},
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
@@ -54,6 +54,14 @@ pub struct NewCell {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_in_flight: Option<u32>,
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once. Default 10,000.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    pub tunnels_max: Option<u32>,
+    /// Whose requests may follow each other on a kept connection. Where it is missing, each proxy's own configuration
+    /// decides.
+    #[serde(default)]
+    pub share: Option<ShareSpec>,
     #[serde(default)]
     pub health_check: Option<HealthCheckSpec>,
     /// Such as zone and version.
@@ -67,7 +75,7 @@ pub struct NewCell {
     pub capacity: BTreeMap<String, f64>,
 }
 
-/// What to change of a cell; what is missing stays. `null` takes `health_check` away.
+/// What to change of a cell; what is missing stays. `null` takes `health_check` or `share` away.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellPatch {
@@ -78,6 +86,16 @@ pub struct CellPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_in_flight: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    pub tunnels_max: Option<u32>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<ShareSpec>)]
+    pub share: Option<Option<ShareSpec>>,
     #[serde(
         default,
         deserialize_with = "present",
@@ -184,6 +202,8 @@ fn first_settings(id: &CellId, new: &NewCell) -> Result<Settings, Refusal> {
     let settings = SettingsSpec {
         endpoints: new.endpoints.clone(),
         max_in_flight: new.max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT),
+        tunnels_max: new.tunnels_max.unwrap_or(TUNNELS_DEFAULT),
+        share: new.share,
         health_check: new.health_check.clone(),
     };
     settings.check().map_err(Refusal::BadInput)
@@ -222,6 +242,12 @@ pub fn update(write: &mut Write<'_>, id: &CellId, patch: &CellPatch) -> Result<C
     }
     if let Some(max_in_flight) = patch.max_in_flight {
         spec.max_in_flight = max_in_flight;
+    }
+    if let Some(tunnels_max) = patch.tunnels_max {
+        spec.tunnels_max = tunnels_max;
+    }
+    if let Some(share) = patch.share {
+        spec.share = share;
     }
     if let Some(health_check) = &patch.health_check {
         spec.health_check.clone_from(health_check);

@@ -21,6 +21,8 @@ pub struct Cell {
     pub params: Value,
     pub endpoints: Vec<Endpoint>,
     pub max_in_flight: u32,
+    pub tunnels_max: u32,
+    pub share: Option<String>,
     pub health_check: Option<HealthCheck>,
     pub labels: BTreeMap<String, String>,
     pub stateless: bool,

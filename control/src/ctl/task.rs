@@ -150,6 +150,12 @@ fn settings(args: &SettingArgs) -> Map<String, Value> {
     if let Some(max_in_flight) = args.max_in_flight {
         body.insert("max_in_flight".to_owned(), json!(max_in_flight));
     }
+    if let Some(tunnels_max) = args.tunnels_max {
+        body.insert("tunnels_max".to_owned(), json!(tunnels_max));
+    }
+    if let Some(share) = &args.share {
+        body.insert("share".to_owned(), json!(share));
+    }
     if !args.labels.is_empty() {
         let labels: BTreeMap<_, _> = args.labels.iter().cloned().collect();
         body.insert("labels".to_owned(), json!(labels));

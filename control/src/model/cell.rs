@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use cellgate_table::{
-    self as table, CellId, Endpoint, HealthCheck, Problems,
+    self as table, CellId, Endpoint, HealthCheck, Problems, Share,
     file::{
-        CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, SlotRangeFile,
-        TableFile,
+        CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
+        SlotRangeFile, TableFile,
     },
     limits,
 };
@@ -122,6 +122,8 @@ impl fmt::Display for CellState {
 pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     pub in_flight_max: u32,
+    pub tunnels_max: u32,
+    pub share: Option<Share>,
     pub health_check: Option<HealthCheck>,
 }
 
@@ -137,6 +139,14 @@ pub struct SettingsSpec {
     #[serde(default = "in_flight_default")]
     #[schema(minimum = 1, maximum = 1_000_000, default = 1_024)]
     pub max_in_flight: u32,
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once.
+    #[serde(default = "tunnels_default")]
+    #[schema(minimum = 0, maximum = 1_000_000, default = 10_000)]
+    pub tunnels_max: u32,
+    /// Whose requests may follow each other on a kept connection. Where it is missing, each proxy's own configuration
+    /// decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<ShareSpec>,
     /// How proxies and the daemon find out whether an endpoint is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
@@ -189,8 +199,45 @@ pub enum ProbeKind {
     Tcp,
 }
 
+/// Whose requests may follow each other on a kept connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareSpec {
+    /// Those of all tenants of the cell.
+    Cell,
+    /// Those of one tenant only.
+    Tenant,
+}
+
+impl ShareSpec {
+    fn of(share: Share) -> Self {
+        match share {
+            Share::Cell => Self::Cell,
+            Share::Tenant => Self::Tenant,
+        }
+    }
+
+    fn share(self) -> Share {
+        match self {
+            Self::Cell => Share::Cell,
+            Self::Tenant => Share::Tenant,
+        }
+    }
+
+    fn file(self) -> ShareFile {
+        match self {
+            Self::Cell => ShareFile::Cell,
+            Self::Tenant => ShareFile::Tenant,
+        }
+    }
+}
+
 fn in_flight_default() -> u32 {
     limits::IN_FLIGHT_DEFAULT
+}
+
+fn tunnels_default() -> u32 {
+    limits::TUNNELS_DEFAULT
 }
 
 fn weight_default() -> u16 {
@@ -249,6 +296,8 @@ impl SettingsSpec {
         let file = CellFile {
             endpoints,
             max_in_flight: self.max_in_flight,
+            tunnels_max: self.tunnels_max,
+            share: self.share.map(ShareSpec::file),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::file),
         };
         match check_alone(file) {
@@ -259,6 +308,8 @@ impl SettingsSpec {
                     Vec::new()
                 },
                 in_flight_max: cell.in_flight_max(),
+                tunnels_max: cell.tunnels_max(),
+                share: cell.share(),
                 health_check: cell.health_check().cloned(),
             }),
             Ok(_) => Err(problems),
@@ -284,6 +335,8 @@ impl SettingsSpec {
         Some(Settings {
             endpoints: self.endpoints.iter().map(endpoint).collect::<Option<_>>()?,
             in_flight_max: self.max_in_flight,
+            tunnels_max: self.tunnels_max,
+            share: self.share.map(ShareSpec::share),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::check),
         })
     }
@@ -371,6 +424,8 @@ impl Settings {
         SettingsSpec {
             endpoints: self.endpoints.iter().map(EndpointSpec::of).collect(),
             max_in_flight: self.in_flight_max,
+            tunnels_max: self.tunnels_max,
+            share: self.share.map(ShareSpec::of),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::of),
         }
     }
@@ -387,6 +442,8 @@ impl Settings {
                 })
                 .collect(),
             max_in_flight: self.in_flight_max,
+            tunnels_max: self.tunnels_max,
+            share: self.share.map(|share| ShareSpec::of(share).file()),
             health_check: self
                 .health_check
                 .as_ref()
@@ -399,6 +456,8 @@ impl Settings {
         Self {
             endpoints: cell.endpoints().to_vec(),
             in_flight_max: cell.in_flight_max(),
+            tunnels_max: cell.tunnels_max(),
+            share: cell.share(),
             health_check: cell.health_check().cloned(),
         }
     }

@@ -193,6 +193,8 @@ mod tests {
                 weight: 1,
             }],
             in_flight_max: 10,
+            tunnels_max: 10_000,
+            share: None,
             health_check: None,
         };
         let (a, b) = (id("a"), id("b"));

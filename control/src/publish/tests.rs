@@ -143,6 +143,8 @@ fn new_cell(name: &str) -> NewCell {
         params: BTreeMap::new(),
         endpoints: vec![EndpointSpec { address, weight: 1 }],
         max_in_flight: None,
+        tunnels_max: None,
+        share: None,
         health_check: None,
         labels: BTreeMap::new(),
         stateless: true,

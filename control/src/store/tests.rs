@@ -33,6 +33,8 @@ fn cell(name: &str) -> Cell {
         settings: Settings {
             endpoints: Vec::new(),
             in_flight_max: 10,
+            tunnels_max: 10_000,
+            share: None,
             health_check: None,
         },
         labels: BTreeMap::new(),

@@ -10,12 +10,18 @@ use crate::{
     id::{CellId, CellIndex},
     limits,
     problem::Quoted,
-    table::{Cell, Endpoint, HealthCheck, Probe},
+    table::{Cell, Endpoint, HealthCheck, Probe, Share},
     yaml::{Findings, Value, nearest},
 };
 
 /// The keys of one cell, of one endpoint and of a health check.
-pub(crate) const CELL_KEYS: [&str; 3] = ["endpoints", "max_in_flight", "health_check"];
+pub(crate) const CELL_KEYS: [&str; 5] = [
+    "endpoints",
+    "max_in_flight",
+    "tunnels_max",
+    "share",
+    "health_check",
+];
 pub(crate) const ENDPOINT_KEYS: [&str; 2] = ["address", "weight"];
 pub(crate) const HEALTH_CHECK_KEYS: [&str; 6] = [
     "type",
@@ -72,6 +78,8 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
         id: CellId::new("unnamed").expect("a plain word is a cell id"),
         endpoints: Vec::new(),
         in_flight_max: file::in_flight_default(),
+        tunnels_max: file::tunnels_default(),
+        share: None,
         health_check: None,
     };
     let Some(fields) = value.fields(&CELL_KEYS, findings) else {
@@ -83,6 +91,14 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
     if let Some(limit) = fields.optional("max_in_flight") {
         let limit = limit.integer(1..=limits::IN_FLIGHT_MAX, findings);
         cell.in_flight_max = limit.unwrap_or(cell.in_flight_max);
+    }
+    if let Some(limit) = fields.optional("tunnels_max") {
+        let limit = limit.integer(0..=limits::TUNNELS_MAX, findings);
+        cell.tunnels_max = limit.unwrap_or(cell.tunnels_max);
+    }
+    if let Some(share) = fields.optional("share") {
+        let choices = [("cell", Share::Cell), ("tenant", Share::Tenant)];
+        cell.share = share.choice(&choices, findings);
     }
     if let Some(check) = fields.optional("health_check") {
         cell.health_check = read_health_check(&check, findings);

@@ -117,6 +117,13 @@ pub struct SettingArgs {
     /// Requests in flight to the cell from one proxy; more are refused at once. Default 1,024.
     #[arg(long, value_name = "N")]
     pub max_in_flight: Option<u32>,
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once. Default 10,000.
+    #[arg(long, value_name = "N")]
+    pub tunnels_max: Option<u32>,
+    /// Whose requests may follow each other on a kept connection: those of the whole cell, or of one tenant only. By
+    /// default each proxy's own configuration decides.
+    #[arg(long, value_name = "WHOSE", value_parser = ["cell", "tenant"])]
+    pub share: Option<String>,
     /// Such as zone=eu-b; may be given again. All of them together are what the cell has.
     #[arg(long = "label", value_name = "K=V", value_parser = pair)]
     pub labels: Vec<(String, String)>,

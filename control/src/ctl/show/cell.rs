@@ -92,6 +92,13 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
         "max in flight",
         format!("{} from one proxy", cell.max_in_flight),
     );
+    fact(
+        "tunnels max",
+        format!("{} from one proxy", cell.tunnels_max),
+    );
+    if let Some(share) = &cell.share {
+        fact("share", share.clone());
+    }
     fact("health check", check(cell.health_check.as_ref()));
     fact(
         "traffic",
@@ -251,7 +258,7 @@ mod tests {
         json!({
             "id": "eu-1", "state": "failed", "state_reason": "no endpoint", "state_since": "2026-03-01T12:00:00.5Z",
             "may_become": ["provisioning", "removed"], "provider": "nomad", "params": { "size": "large" },
-            "endpoints": [{ "address": "10.0.0.7:80", "weight": 2 }], "max_in_flight": 7,
+            "endpoints": [{ "address": "10.0.0.7:80", "weight": 2 }], "max_in_flight": 7, "tunnels_max": 9,
             "health_check": { "type": "http", "path": "/h", "interval_ms": 1, "timeout_ms": 2, "unhealthy_after": 3, "healthy_after": 4 },
             "labels": { "zone": "b" }, "stateless": false, "capacity": { "tenants": 4.0 }, "usage": {}, "tenants": 3, "slots": 9,
             "tightest": { "dimension": "tenants", "used": 3.0, "limit": 4.0, "share": 0.75 },

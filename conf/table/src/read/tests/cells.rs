@@ -17,6 +17,20 @@ fn numbers_and_words_of_a_cell() {
         ],
     );
     check_good_but(
+        "max_in_flight: 2000",
+        "tunnels_max: 1000001",
+        &[
+            "9:18: cells.eu-1.tunnels_max: is 1000001, out of range; write a whole number from 0 to 1000000",
+        ],
+    );
+    check_good_but(
+        "max_in_flight: 2000",
+        "share: tenants",
+        &[
+            "9:12: cells.eu-1.share: is `tenants`, which is not known here; did you mean `tenant`? known are `cell`, `tenant`",
+        ],
+    );
+    check_good_but(
         "{ type: http, path: /healthz }",
         "{ type: https }",
         &[
