@@ -70,8 +70,8 @@ pub struct AnswerHead {
     pub closes: bool,
     /// The body went through another coding before `chunked`. A client of HTTP/1.0 would get it undecoded.
     pub extra_codings: bool,
-    /// Where in the head the value of its Upgrade field is. Never absent on a 101.
-    pub upgrade: Option<Range<usize>>,
+    /// Where in the head a 101 names the protocol that it switches to.
+    switches_to: Option<Range<usize>>,
 }
 
 /// The place in one answer's body.
@@ -182,12 +182,13 @@ impl AnswerHead {
     /// Whether another answer follows this one, RFC 9110 section 15.2. A 101 is the last one.
     #[must_use]
     pub fn is_interim(&self) -> bool {
-        self.status < 200 && !self.is_switch()
+        self.status < 200 && self.switches_to.is_none()
     }
 
+    /// Where in the head a 101 names the protocol that it switches to. Any other answer switches to none.
     #[must_use]
-    pub fn is_switch(&self) -> bool {
-        self.status == 101
+    pub fn switches_to(&self) -> Option<Range<usize>> {
+        self.switches_to.clone()
     }
 }
 
@@ -338,15 +339,14 @@ impl Fields {
         is_http_10: bool,
         is_head_request: bool,
     ) -> Result<AnswerHead, AnswerRefusal> {
-        if status == 101
-            && !(self.upgrade_lines == 1
-                && self.upgrade.as_ref().is_some_and(|value| !value.is_empty()))
-        {
-            return Err(AnswerRefusal::BadSwitch);
-        }
+        let switches_to = match (self.upgrade, self.upgrade_lines) {
+            _ if status != 101 => None,
+            (Some(value), 1) if !value.is_empty() => Some(value),
+            _ => return Err(AnswerRefusal::BadSwitch),
+        };
         let is_framed = status >= 200 && status != 204;
         let framing = if is_framed {
-            self.framing(is_http_10)?
+            framing(self.length, &self.codings, is_http_10)?
         } else {
             AnswerFraming::None
         };
@@ -366,31 +366,8 @@ impl Fields {
                 || has_both
                 || framing == AnswerFraming::UntilClose,
             extra_codings: is_framed && self.codings.has_extra,
-            upgrade: self.upgrade,
+            switches_to,
         })
-    }
-
-    /// RFC 9112 section 6.3, for an answer that has a body, or would have one.
-    fn framing(&self, is_http_10: bool) -> Result<AnswerFraming, AnswerRefusal> {
-        if !self.codings.is_present {
-            return self
-                .length
-                .transpose()
-                .map(|length| length.map_or(AnswerFraming::UntilClose, AnswerFraming::Length));
-        }
-        if let Some(refusal) = self.codings.refusal {
-            return Err(refusal);
-        }
-        // RFC 9112 section 6.1 has this treated as faulty framing, and the section's other way out, reading until the
-        // connection ends, would hand the client the chunk sizes as content.
-        if is_http_10 {
-            return Err(AnswerRefusal::EncodingInHttp10);
-        }
-        // Until the connection ends, says section 6.3. But then the client would get a coding and no framing.
-        if !self.codings.is_chunked {
-            return Err(AnswerRefusal::NotChunked);
-        }
-        Ok(AnswerFraming::Chunked)
     }
 }
 
@@ -423,6 +400,32 @@ impl Codings {
         self.has_extra = true;
         Ok(())
     }
+}
+
+/// RFC 9112 section 6.3, for an answer that has a body, or would have one.
+fn framing(
+    length: Option<Result<u64, AnswerRefusal>>,
+    codings: &Codings,
+    is_http_10: bool,
+) -> Result<AnswerFraming, AnswerRefusal> {
+    if !codings.is_present {
+        return length
+            .transpose()
+            .map(|length| length.map_or(AnswerFraming::UntilClose, AnswerFraming::Length));
+    }
+    if let Some(refusal) = codings.refusal {
+        return Err(refusal);
+    }
+    // RFC 9112 section 6.1 has this treated as faulty framing, and the section's other way out, reading until the
+    // connection ends, would hand the client the chunk sizes as content.
+    if is_http_10 {
+        return Err(AnswerRefusal::EncodingInHttp10);
+    }
+    // Until the connection ends, says section 6.3. But then the client would get a coding and no framing.
+    if !codings.is_chunked {
+        return Err(AnswerRefusal::NotChunked);
+    }
+    Ok(AnswerFraming::Chunked)
 }
 
 /// `1*DIGIT` that fits into a signed 64-bit number, as the gate wants it of requests.

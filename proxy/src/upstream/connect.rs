@@ -15,7 +15,6 @@ use pingora::{
         virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
     },
 };
-use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{CellStream, Connection, Return, Terms};
@@ -96,13 +95,6 @@ impl VirtualSocket for CellStream {
         match option {
             // Set when the connection was made.
             VirtualSockOpt::NoDelay => Ok(()),
-            VirtualSockOpt::KeepAlive(_) if !self.is_first() => Ok(()),
-            VirtualSockOpt::KeepAlive(wanted) => {
-                let keepalive = socket2::TcpKeepalive::new()
-                    .with_time(wanted.idle)
-                    .with_interval(wanted.interval);
-                SockRef::from(self.socket()).set_tcp_keepalive(&keepalive)
-            }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -18,6 +18,7 @@ pub struct Report {
     pub(super) answer_over: Flag,
     pub(super) spoiled: Flag,
     pub(super) switched: Flag,
+    pub(super) extra_codings: Flag,
     pub(super) head_bytes: AtomicUsize,
     pub(super) body_bytes: AtomicU64,
     tunnel: Mutex<Option<Switched>>,
@@ -75,6 +76,12 @@ impl Report {
     /// The cell agreed to another protocol.
     pub fn is_switched(&self) -> bool {
         self.switched.is_raised()
+    }
+
+    /// The answer's body went through another transfer coding before `chunked`. A client of HTTP/1.0 would get it
+    /// undecoded.
+    pub fn has_extra_codings(&self) -> bool {
+        self.extra_codings.is_raised()
     }
 
     /// Bytes of the final answer's head; 0 until it has come whole.

@@ -47,8 +47,8 @@ pub struct Terms {
     pub request_body: BodyFraming,
     /// The body is here already, whole and small: head and body are sent together.
     pub coalesce: bool,
-    /// The request asks for another protocol, so that the cell may answer 101.
-    pub asks_for_switch: bool,
+    /// The protocols that the request's Upgrade field offers to switch to. The cell may answer 101 for one of these.
+    pub offers: Option<Box<[u8]>>,
     pub interim: Interim,
     /// Where the connection goes afterwards. `None` closes it.
     pub back: Option<Return>,
@@ -125,12 +125,7 @@ impl CellStream {
         }
     }
 
-    /// Whether it is the connection's first exchange.
-    pub(super) fn is_first(&self) -> bool {
-        self.served == 0
-    }
-
-    pub(super) fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &TcpStream {
         self.socket
             .as_ref()
             .expect("the socket is handed on only when this is dropped")
@@ -370,6 +365,9 @@ impl AsyncWrite for CellStream {
             return Poll::Ready(Ok(()));
         }
         self.look();
+        if self.is_muted {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_send(cx, &[]))?;
         self.note_sent();
         Poll::Ready(Ok(()))

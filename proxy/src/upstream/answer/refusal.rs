@@ -31,6 +31,7 @@ pub enum AnswerRefusal {
     EncodingInHttp10,
     BadSwitch,
     UnaskedSwitch,
+    OtherProtocol,
     TooManyInterimAnswers,
     /// A rule that chunked bodies have in both directions.
     Body(Refusal),
@@ -117,6 +118,10 @@ impl AnswerRefusal {
             Self::UnaskedSwitch => (
                 "unasked_switch",
                 "the answer switches protocols though the request did not ask for it",
+            ),
+            Self::OtherProtocol => (
+                "other_protocol",
+                "the answer switches to another protocol than was offered",
             ),
             Self::TooManyInterimAnswers => (
                 "too_many_interim_answers",

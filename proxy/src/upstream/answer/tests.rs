@@ -241,8 +241,8 @@ fn a_switch_names_one_protocol() {
     let upgrade = |fields: &str| {
         let bytes = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
         read(bytes.as_bytes()).map(|head| {
-            let value = head.upgrade.clone().expect("a 101 has one");
-            assert!(head.is_switch() && !head.is_interim());
+            let value = head.switches_to().expect("a 101 has one");
+            assert!(!head.is_interim());
             bytes[value].to_owned()
         })
     };

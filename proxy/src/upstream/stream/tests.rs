@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::upstream::{PoolLimits, answer};
+use crate::upstream::{AnswerRefusal, PoolLimits, answer};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -45,7 +45,7 @@ impl Exchange {
             is_head_request: false,
             request_body: BodyFraming::None,
             coalesce: false,
-            asks_for_switch: false,
+            offers: None,
             interim: Interim::Forward,
             back: Some(Return {
                 pool: Arc::clone(&pool),
@@ -212,7 +212,7 @@ async fn after_an_early_answer_the_rest_of_the_request_is_not_sent() {
     exchange.answer(OK).await;
     // What was held back would have been the cell's next request.
     exchange
-        .send("GET /next HTTP/1.1\r\nX-Tenant: forged\r\n\r\n..........")
+        .send("GET /next HTTP/1.1\r\nX-Tenant: forged\r\n\r\n........")
         .await;
     assert_eq!(exchange.read().await.unwrap(), OK);
     assert!(exchange.report.is_answer_over() && exchange.report.is_spoiled());
@@ -372,7 +372,8 @@ const SWITCH: &str =
 
 #[tokio::test]
 async fn a_switch_that_was_asked_for_hands_the_connection_out() {
-    let mut exchange = Exchange::begin(|terms| terms.asks_for_switch = true).await;
+    let mut exchange =
+        Exchange::begin(|terms| terms.offers = Some((*b"x, WebSocket").into())).await;
     exchange.send(GET).await;
     exchange.cell_gets(GET).await;
     exchange.answer([SWITCH, "first frame"].concat()).await;
@@ -398,6 +399,21 @@ async fn a_switch_that_was_asked_for_hands_the_connection_out() {
     let mut bytes = [0; 11];
     cell.read_exact(&mut bytes).await.unwrap();
     assert_eq!(&bytes, b"from client");
+}
+
+#[tokio::test]
+async fn a_switch_to_another_protocol_than_offered_is_refused() {
+    let mut exchange = Exchange::begin(|terms| terms.offers = Some((*b"x").into())).await;
+    exchange.send(GET).await;
+    exchange.answer(SWITCH).await;
+    let error = exchange.read().await.unwrap_err();
+    assert_eq!(
+        AnswerRefusal::of(&error),
+        Some(AnswerRefusal::OtherProtocol)
+    );
+    let report = Arc::clone(&exchange.report);
+    assert!(!exchange.is_kept());
+    assert!(report.take_switched().is_none());
 }
 
 #[tokio::test]

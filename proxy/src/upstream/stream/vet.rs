@@ -3,9 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use super::{CellStream, Interim};
-use crate::upstream::{
-    AnswerRefusal,
-    answer::{AnswerBody, AnswerHead, AnswerScan},
+use crate::{
+    gate::bytes::trim,
+    upstream::{
+        AnswerRefusal,
+        answer::{AnswerBody, AnswerHead, AnswerScan},
+    },
 };
 
 /// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
@@ -80,13 +83,16 @@ impl CellStream {
             }
             return Ok(());
         }
+        if let Some(chosen) = head.switches_to() {
+            let offers = self.terms.offers.as_deref();
+            check_switch(&bytes[chosen], offers)?;
+        }
         self.vetted += end;
         self.terms.report.head_bytes.store(end, Ordering::Relaxed);
-        if head.is_switch() {
-            if !self.terms.asks_for_switch {
-                self.vetted -= end;
-                return Err(AnswerRefusal::UnaskedSwitch);
-            }
+        if head.extra_codings {
+            self.terms.report.extra_codings.raise();
+        }
+        if head.switches_to().is_some() {
             self.terms.report.switched.raise();
             self.answer = Answer::Switched;
             self.mute();
@@ -138,8 +144,25 @@ impl CellStream {
             Answer::Head(_) | Answer::Body(_) => {
                 self.answer = Answer::Cut;
                 self.spoil();
+                self.mute();
             }
             Answer::Over | Answer::Cut | Answer::Switched | Answer::Refused(_) => {}
         }
     }
+}
+
+/// RFC 9110 section 7.8: a server switches to nothing but what it was offered.
+fn check_switch(chosen: &[u8], offers: Option<&[u8]>) -> Result<(), AnswerRefusal> {
+    let offers = offers.ok_or(AnswerRefusal::UnaskedSwitch)?;
+    let is_offered =
+        |protocol: &[u8]| members(offers).any(|one| one.eq_ignore_ascii_case(protocol));
+    if members(chosen).all(is_offered) {
+        Ok(())
+    } else {
+        Err(AnswerRefusal::OtherProtocol)
+    }
+}
+
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(trim)
 }
