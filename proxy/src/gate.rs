@@ -15,7 +15,7 @@
 //! anything about tenants and cells. It keeps no state but what its two small state machines hold.
 
 mod body;
-mod bytes;
+pub(crate) mod bytes;
 mod fields;
 mod framing;
 mod head;

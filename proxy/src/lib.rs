@@ -28,4 +28,5 @@ pub mod signals;
 pub mod snapshot;
 pub mod state_dir;
 pub mod tenant_key;
+pub mod upstream;
 pub mod watch;

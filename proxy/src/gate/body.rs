@@ -9,8 +9,8 @@ mod chunked;
 mod tests;
 
 use super::{BodyFraming, Refusal};
-use chunked::Chunked;
 pub use chunked::{CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
+use chunked::{Chunked, Dialect};
 
 /// How far the bytes of one call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,30 @@ impl BodyTracker {
             }
             BodyFraming::None | BodyFraming::Length(0) => State::Complete,
             BodyFraming::Length(left) => State::Length { left },
-            BodyFraming::Chunked => State::Chunked(Chunked::new(body_bytes_max)),
+            BodyFraming::Chunked => State::Chunked(Chunked::new(body_bytes_max, Dialect::Request)),
         };
         Ok(Self { state })
+    }
+
+    /// Follows an answer's body: of any size, and with the spaces that some servers pad chunk sizes with.
+    #[must_use]
+    pub fn for_answer(framing: BodyFraming) -> Self {
+        let state = match framing {
+            BodyFraming::None | BodyFraming::Length(0) => State::Complete,
+            BodyFraming::Length(left) => State::Length { left },
+            BodyFraming::Chunked => State::Chunked(Chunked::new(u64::MAX, Dialect::Answer)),
+        };
+        Self { state }
+    }
+
+    /// Bytes that are still to come, where their number was announced.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        match self.state {
+            State::Length { left } => Some(left),
+            State::Complete => Some(0),
+            State::Chunked(_) | State::Refused(_) => None,
+        }
     }
 
     #[must_use]

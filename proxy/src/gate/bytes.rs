@@ -1,23 +1,23 @@
 //! Classes of bytes, and the scans over them that the other parts of the gate share.
 
-pub(super) const CR: u8 = b'\r';
-pub(super) const LF: u8 = b'\n';
+pub(crate) const CR: u8 = b'\r';
+pub(crate) const LF: u8 = b'\n';
 
 /// `tchar`, RFC 9110 section 5.6.2.
-pub(super) const TOKEN: u8 = 1;
+pub(crate) const TOKEN: u8 = 1;
 /// What may stand in a request target: every visible ASCII byte, and bytes of UTF-8 (checked as a whole elsewhere).
-pub(super) const TARGET: u8 = 1 << 1;
+pub(crate) const TARGET: u8 = 1 << 1;
 /// What may stand in a host name: RFC 3986 `unreserved`. The sub-delimiters and percent-encoding, which RFC 3986 also
 /// allows in a `reg-name`, occur in no DNS name, and programs differ in whether they decode them.
-pub(super) const HOST_NAME: u8 = 1 << 2;
+pub(crate) const HOST_NAME: u8 = 1 << 2;
 /// Letters and digits.
-pub(super) const ALNUM: u8 = 1 << 3;
+pub(crate) const ALNUM: u8 = 1 << 3;
 /// `qdtext`, RFC 9110 section 5.6.4.
-pub(super) const QUOTED: u8 = 1 << 4;
+pub(crate) const QUOTED: u8 = 1 << 4;
 /// What may stand in a field value or after a backslash in a quoted string: HTAB, SP, VCHAR and `obs-text`.
-pub(super) const TEXT: u8 = 1 << 5;
+pub(crate) const TEXT: u8 = 1 << 5;
 /// Bytes that decide whether a target needs a closer look.
-pub(super) const ODD_IN_TARGET: u8 = 1 << 6;
+pub(crate) const ODD_IN_TARGET: u8 = 1 << 6;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -58,21 +58,21 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-pub(super) fn is(byte: u8, class: u8) -> bool {
+pub(crate) fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-pub(super) fn all(bytes: &[u8], class: u8) -> bool {
+pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
-pub(super) fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// Without optional white space around it. RFC 9110 section 5.6.3: OWS is SP and HTAB, nothing else; the standard
 /// library's `trim_ascii` takes more.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_space(*first)
     {
@@ -93,7 +93,7 @@ const HIGH_BITS: u64 = ONES * 0x80;
 ///
 /// Eight bytes at a time. Subtracting 0x20 from each byte borrows into the high bit of those below it; a borrow can
 /// only disturb bytes above a true hit, so the lowest hit is exact, and the lowest is all that is used.
-pub(super) fn find_control(bytes: &[u8]) -> usize {
+pub(crate) fn find_control(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
@@ -112,7 +112,7 @@ pub(super) fn find_control(bytes: &[u8]) -> usize {
 /// A field name reduced to its letters and digits, in lower case: what is left when a lenient program drops or replaces
 /// the punctuation. Names longer than any that matters are only counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Skeleton {
+pub(crate) struct Skeleton {
     bytes: [u8; Self::BYTES_MAX],
     length: usize,
 }
@@ -120,7 +120,7 @@ pub(super) struct Skeleton {
 impl Skeleton {
     const BYTES_MAX: usize = 16;
 
-    pub(super) fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let mut skeleton = Self::default();
         for &byte in name {
             skeleton.push(byte);
@@ -128,7 +128,7 @@ impl Skeleton {
         skeleton
     }
 
-    pub(super) fn push(&mut self, byte: u8) {
+    pub(crate) fn push(&mut self, byte: u8) {
         if !is(byte, ALNUM) {
             return;
         }
@@ -139,7 +139,7 @@ impl Skeleton {
     }
 
     /// Whether the name reads like one that frames or routes a message.
-    pub(super) fn frames_or_routes(&self) -> bool {
+    pub(crate) fn frames_or_routes(&self) -> bool {
         let Some(letters) = self.bytes.get(..self.length) else {
             return false;
         };

@@ -4,7 +4,8 @@ use super::{Progress, take};
 use crate::gate::Refusal;
 use crate::gate::bytes::{CR, LF, QUOTED, Skeleton, TEXT, TOKEN, is, is_space};
 
-/// Bytes of chunk extensions in one body, all chunks together (RFC 9112 section 7.1.1 asks for a limit on the total).
+/// Bytes of chunk extensions in one request, all chunks together (RFC 9112 section 7.1.1 asks for a limit on the total).
+/// In an answer, which may go on for days, it limits each chunk's.
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the trailer section, without the empty line that ends it.
 pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
@@ -14,6 +15,7 @@ const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Chunked {
     step: Step,
+    dialect: Dialect,
     /// Body bytes that may still come.
     allowance: u64,
     /// The size being read, then what is left of the chunk's data.
@@ -22,6 +24,16 @@ pub(super) struct Chunked {
     extension_bytes: usize,
     trailer_bytes: usize,
     trailer_name: Skeleton,
+}
+
+/// Whose body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// To the letter: whoever reads it next may be less strict.
+    Request,
+    /// White space may stand before the end of a chunk's first line, as some servers pad it to a fixed width. Nobody
+    /// reads another size from it.
+    Answer,
 }
 
 /// What comes next.
@@ -58,9 +70,10 @@ enum Extension {
 }
 
 impl Chunked {
-    pub(super) fn new(body_bytes_max: u64) -> Self {
+    pub(super) fn new(body_bytes_max: u64, dialect: Dialect) -> Self {
         Self {
             step: Step::Size,
+            dialect,
             allowance: body_bytes_max,
             left: 0,
             digits: 0,
@@ -97,6 +110,12 @@ impl Chunked {
                 if self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
                     return Err(Refusal::ChunkExtensionsTooLarge);
                 }
+                if byte == CR
+                    && extension == Extension::BeforeSemicolon
+                    && self.dialect == Dialect::Answer
+                {
+                    return Ok(Step::SizeLf);
+                }
                 extension.read(byte).ok_or(Refusal::BadChunkExtension)
             }
             Step::SizeLf if byte == LF => self.begin_data(),
@@ -104,6 +123,10 @@ impl Chunked {
             Step::DataCr if byte == CR => Ok(Step::DataLf),
             Step::DataLf if byte == LF => {
                 self.digits = 0;
+                if self.dialect == Dialect::Answer {
+                    self.extension_bytes = 0;
+                    self.allowance = u64::MAX;
+                }
                 Ok(Step::Size)
             }
             Step::DataCr | Step::DataLf => Err(Refusal::BadChunkEnd),

@@ -1,0 +1,440 @@
+//! Reading the head of a cell's answer, and following its body to where it ends.
+//!
+//! Pingora parses the answer again and writes it anew for the client. So what matters here is that nobody reads another
+//! end of the answer than this room does; what only looks unusual passes. Each leniency, with its reason:
+//!
+//! - Lines may end with a bare LF (RFC 9112 section 2.2). A CR that no LF follows is refused: some take it for a line's
+//!   end and some for a part of the value.
+//! - White space between a name and its colon (RFC 9112 section 5.1 has a proxy remove it, and Pingora does), but not
+//!   before the first field (section 2.2).
+//! - A folded field (RFC 9112 section 5.2: Pingora puts a space in its place), but none that frames the answer.
+//! - A status line that ends after the code (RFC 9112 section 4 wants a space there, many servers leave it out). An
+//!   empty line before it is refused: only a request may have one (section 2.2).
+//! - `Content-Length` several times with one value (RFC 9110 section 8.6).
+//! - Names with an underscore are names like any other: no reader of answers is known to change it into a hyphen.
+//!
+//! A field that frames nothing is not judged: lengths and codings of a 1xx or 204 are taken for absent (RFC 9112 section
+//! 6.3, RFC 9110 section 8.6). An answer to HEAD and a 304 have no body but say what another one would have (RFC 9112
+//! section 6.1), and must say it well.
+//!
+//! This room is pure and synchronous: no I/O, no clock, no type of Pingora.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::gate::{
+    BodyFraming, BodyTracker, Progress,
+    bytes::{CR, LF, TOKEN, all, find_control, is_space, trim},
+};
+
+pub use refusal::AnswerRefusal;
+
+/// Bytes of an answer's head, from its first to the blank line's last.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header field lines of an answer. Pingora's parser takes no more.
+pub const ANSWER_FIELDS_MAX: usize = 256;
+
+const HTTP_1: &[u8] = b"HTTP/1.";
+/// The registered transfer codings besides `chunked`. They go on to the client as they are.
+const EXTRA_CODINGS: [&[u8]; 5] = [b"gzip", b"deflate", b"compress", b"x-gzip", b"x-compress"];
+
+/// Finds the end of a head in a growing buffer, without looking at a byte twice.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerScan {
+    searched: usize,
+    line_start: usize,
+    is_past_status_line: bool,
+}
+
+/// How the end of an answer's body is known, RFC 9112 section 6.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFraming {
+    /// There is no body, whatever the fields say.
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// What was learned from a head that may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerHead {
+    pub status: u16,
+    pub is_http_10: bool,
+    pub framing: AnswerFraming,
+    /// The connection cannot be used after this answer: the cell said so, or it is HTTP/1.0 without `keep-alive`, or the
+    /// answer's end is the connection's, or it has both a length and a coding (RFC 9112 section 6.3).
+    pub closes: bool,
+    /// The body went through another coding before `chunked`. A client of HTTP/1.0 would get it undecoded.
+    pub extra_codings: bool,
+    /// Where in the head a 101 names the protocol that it switches to.
+    switches_to: Option<Range<usize>>,
+}
+
+/// The place in one answer's body.
+#[derive(Clone, Debug)]
+pub struct AnswerBody {
+    /// `None` when only the end of the connection ends it.
+    tracker: Option<BodyTracker>,
+}
+
+/// What the fields that matter said.
+#[derive(Debug, Default)]
+struct Fields {
+    length: Option<Result<u64, AnswerRefusal>>,
+    codings: Codings,
+    close: bool,
+    keep_alive: bool,
+    upgrade: Option<Range<usize>>,
+    upgrade_lines: usize,
+}
+
+#[derive(Debug, Default)]
+struct Codings {
+    is_present: bool,
+    is_chunked: bool,
+    has_extra: bool,
+    refusal: Option<AnswerRefusal>,
+}
+
+impl AnswerScan {
+    /// Goes on where the last call stopped. `buffer` begins with the bytes that the earlier calls saw. The answer is
+    /// where the head ends, or nothing when more bytes are needed.
+    ///
+    /// # Errors
+    /// No further byte can make this a good head.
+    pub fn scan(&mut self, buffer: &[u8]) -> Result<Option<usize>, AnswerRefusal> {
+        if !self.is_past_status_line {
+            // Something that speaks another protocol may wait for us now; say no before the time is up.
+            let start = buffer.len().min(HTTP_1.len());
+            if buffer[..start] != HTTP_1[..start] {
+                return Err(AnswerRefusal::BadStatusLine);
+            }
+        }
+        let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
+        loop {
+            let unseen = window.get(self.searched..).unwrap_or_default();
+            let at = self.searched + find_control(unseen);
+            let next_line = match (window.get(at), window.get(at + 1)) {
+                (Some(b'\t'), _) => {
+                    self.searched = at + 1;
+                    continue;
+                }
+                (Some(&LF), _) => at + 1,
+                (Some(&CR), Some(&LF)) => at + 2,
+                (Some(&CR), None) | (None, _) => {
+                    self.searched = at;
+                    return if buffer.len() > ANSWER_HEAD_BYTES_MAX {
+                        let bytes = buffer.len();
+                        Err(AnswerRefusal::HeadTooLarge { bytes })
+                    } else {
+                        Ok(None)
+                    };
+                }
+                (Some(&CR), Some(_)) => return Err(AnswerRefusal::BareCr),
+                (Some(_), _) => return Err(AnswerRefusal::ControlByte),
+            };
+            if at == self.line_start {
+                return Ok(Some(next_line));
+            }
+            self.is_past_status_line = true;
+            self.line_start = next_line;
+            self.searched = next_line;
+        }
+    }
+}
+
+impl AnswerHead {
+    /// Reads exactly the head that [`AnswerScan`] found.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn read(head: &[u8], is_head_request: bool) -> Result<Self, AnswerRefusal> {
+        let mut lines = Lines { head, at: 0 };
+        let status_line = lines.next().unwrap_or_default();
+        let (status, is_http_10) = read_status_line(&head[status_line])?;
+        let mut fields = Fields::default();
+        let mut count = 0;
+        let mut is_foldable = None;
+        for line in lines {
+            match (head.get(line.start), is_foldable) {
+                _ if line.is_empty() => break,
+                (Some(&first), None) if is_space(first) => return Err(AnswerRefusal::LeadingSpace),
+                (Some(&first), Some(false)) if is_space(first) => {
+                    return Err(AnswerRefusal::FoldedFraming);
+                }
+                (Some(&first), Some(true)) if is_space(first) => {}
+                _ => {
+                    count += 1;
+                    is_foldable = Some(!fields.take(head, line)?);
+                }
+            }
+        }
+        if count > ANSWER_FIELDS_MAX {
+            return Err(AnswerRefusal::TooManyFields { count });
+        }
+        fields.conclude(status, is_http_10, is_head_request)
+    }
+
+    /// Whether another answer follows this one, RFC 9110 section 15.2. A 101 is the last one.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.switches_to.is_none()
+    }
+
+    /// Where in the head a 101 names the protocol that it switches to. Any other answer switches to none.
+    #[must_use]
+    pub fn switches_to(&self) -> Option<Range<usize>> {
+        self.switches_to.clone()
+    }
+}
+
+impl AnswerBody {
+    #[must_use]
+    pub fn new(framing: AnswerFraming) -> Self {
+        let framing = match framing {
+            AnswerFraming::None => Some(BodyFraming::None),
+            AnswerFraming::Length(length) => Some(BodyFraming::Length(length)),
+            AnswerFraming::Chunked => Some(BodyFraming::Chunked),
+            AnswerFraming::UntilClose => None,
+        };
+        Self {
+            tracker: framing.map(BodyTracker::for_answer),
+        }
+    }
+
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.tracker.as_ref().is_some_and(BodyTracker::is_complete)
+    }
+
+    /// The end of the connection is the end of the body, and not a body cut short.
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        self.tracker.is_none()
+    }
+
+    /// How many bytes belong to the body, where that is known beforehand.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        self.tracker.as_ref().and_then(BodyTracker::bytes_left)
+    }
+
+    /// Takes the next bytes of the connection, as [`BodyTracker::advance`] does.
+    ///
+    /// # Errors
+    /// The rule that the body breaks. None of these bytes may be handed on then.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, AnswerRefusal> {
+        match &mut self.tracker {
+            Some(tracker) => tracker.advance(bytes).map_err(AnswerRefusal::Body),
+            None => Ok(Progress {
+                consumed: bytes.len(),
+                complete: false,
+            }),
+        }
+    }
+}
+
+/// The places of a head's lines, without what ends them.
+struct Lines<'a> {
+    head: &'a [u8],
+    at: usize,
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.at;
+        let rest = self.head.get(start..)?;
+        let length = rest.iter().position(|&byte| byte == LF)?;
+        self.at = start + length + 1;
+        let line = rest[..length]
+            .strip_suffix(&[CR])
+            .unwrap_or(&rest[..length]);
+        Some(start..start + line.len())
+    }
+}
+
+fn read_status_line(line: &[u8]) -> Result<(u16, bool), AnswerRefusal> {
+    let rest = line
+        .strip_prefix(HTTP_1)
+        .ok_or(AnswerRefusal::BadStatusLine)?;
+    let [minor, b' ', hundreds @ b'1'..=b'9', tens, ones, reason @ ..] = rest else {
+        return Err(AnswerRefusal::BadStatusLine);
+    };
+    let is_http_10 = match minor {
+        b'0' => true,
+        b'1' => false,
+        _ => return Err(AnswerRefusal::UnsupportedVersion),
+    };
+    let has_end = matches!(reason, [] | [b' ', ..]);
+    if !tens.is_ascii_digit() || !ones.is_ascii_digit() || !has_end {
+        return Err(AnswerRefusal::BadStatusLine);
+    }
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
+    Ok((status, is_http_10))
+}
+
+impl Fields {
+    /// Takes note of a field. The answer says whether it frames the answer or speaks of the connection.
+    fn take(&mut self, head: &[u8], line: Range<usize>) -> Result<bool, AnswerRefusal> {
+        let bytes = &head[line.clone()];
+        let colon = bytes
+            .iter()
+            .position(|&byte| byte == b':')
+            .ok_or(AnswerRefusal::MissingColon)?;
+        let name = trim(&bytes[..colon]);
+        if name.is_empty() || !all(name, TOKEN) {
+            return Err(AnswerRefusal::BadName);
+        }
+        let value = trim(&bytes[colon + 1..]);
+        let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            7 if named(b"upgrade") => {
+                let padding = bytes[colon + 1..]
+                    .iter()
+                    .take_while(|byte| is_space(**byte))
+                    .count();
+                let start = line.start + colon + 1 + padding;
+                self.upgrade = Some(start..start + value.len());
+                self.upgrade_lines += 1;
+            }
+            10 if named(b"connection") => self.take_connection(value),
+            14 if named(b"content-length") => self.take_length(value),
+            17 if named(b"transfer-encoding") => self.codings.take_line(value),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(trim) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// RFC 9110 section 8.6: a list of equal numbers, or several lines of them, is one length.
+    fn take_length(&mut self, value: &[u8]) {
+        for number in value.split(|&byte| byte == b',').map(trim) {
+            let number = read_length(number);
+            self.length = Some(match (self.length, number) {
+                (Some(Err(refusal)), _) | (_, Err(refusal)) => Err(refusal),
+                (Some(Ok(known)), Ok(number)) if known != number => {
+                    Err(AnswerRefusal::DifferingContentLengths)
+                }
+                (_, number) => number,
+            });
+        }
+    }
+
+    fn conclude(
+        self,
+        status: u16,
+        is_http_10: bool,
+        is_head_request: bool,
+    ) -> Result<AnswerHead, AnswerRefusal> {
+        let switches_to = match (self.upgrade, self.upgrade_lines) {
+            _ if status != 101 => None,
+            (Some(value), 1) if !value.is_empty() => Some(value),
+            _ => return Err(AnswerRefusal::BadSwitch),
+        };
+        let is_framed = status >= 200 && status != 204;
+        let framing = if is_framed {
+            framing(self.length, &self.codings, is_http_10)?
+        } else {
+            AnswerFraming::None
+        };
+        let has_both = is_framed && self.codings.is_present && self.length.is_some();
+        let has_body = is_framed && status != 304 && !is_head_request;
+        let framing = if has_body {
+            framing
+        } else {
+            AnswerFraming::None
+        };
+        Ok(AnswerHead {
+            status,
+            is_http_10,
+            framing,
+            closes: self.close
+                || (is_http_10 && !self.keep_alive)
+                || has_both
+                || framing == AnswerFraming::UntilClose,
+            extra_codings: is_framed && self.codings.has_extra,
+            switches_to,
+        })
+    }
+}
+
+impl Codings {
+    fn take_line(&mut self, value: &[u8]) {
+        self.is_present = true;
+        for coding in value.split(|&byte| byte == b',').map(trim) {
+            if let Err(refusal) = self.take(coding) {
+                self.refusal.get_or_insert(refusal);
+            }
+        }
+    }
+
+    /// RFC 9112 section 6.1: `chunked` once, and last. Section 7: no coding has a parameter, so one with a parameter is
+    /// an error. `identity` is gone since RFC 7230, and programs differ in what they take it for.
+    fn take(&mut self, coding: &[u8]) -> Result<(), AnswerRefusal> {
+        if !all(coding, TOKEN) || coding.is_empty() || self.is_chunked {
+            return Err(AnswerRefusal::BadTransferEncoding);
+        }
+        if coding.eq_ignore_ascii_case(b"chunked") {
+            self.is_chunked = true;
+            return Ok(());
+        }
+        if !EXTRA_CODINGS
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known))
+        {
+            return Err(AnswerRefusal::UnknownTransferCoding);
+        }
+        self.has_extra = true;
+        Ok(())
+    }
+}
+
+/// RFC 9112 section 6.3, for an answer that has a body, or would have one.
+fn framing(
+    length: Option<Result<u64, AnswerRefusal>>,
+    codings: &Codings,
+    is_http_10: bool,
+) -> Result<AnswerFraming, AnswerRefusal> {
+    if !codings.is_present {
+        return length
+            .transpose()
+            .map(|length| length.map_or(AnswerFraming::UntilClose, AnswerFraming::Length));
+    }
+    if let Some(refusal) = codings.refusal {
+        return Err(refusal);
+    }
+    // RFC 9112 section 6.1 has this treated as faulty framing, and the section's other way out, reading until the
+    // connection ends, would hand the client the chunk sizes as content.
+    if is_http_10 {
+        return Err(AnswerRefusal::EncodingInHttp10);
+    }
+    // Until the connection ends, says section 6.3. But then the client would get a coding and no framing.
+    if !codings.is_chunked {
+        return Err(AnswerRefusal::NotChunked);
+    }
+    Ok(AnswerFraming::Chunked)
+}
+
+/// `1*DIGIT` that fits into a signed 64-bit number, as the gate wants it of requests.
+fn read_length(value: &[u8]) -> Result<u64, AnswerRefusal> {
+    let digits = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|text| text.parse::<i64>().ok())
+        .and_then(|length| u64::try_from(length).ok())
+        .ok_or(AnswerRefusal::BadContentLength)
+}

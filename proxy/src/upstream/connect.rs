@@ -1,0 +1,127 @@
+//! How Pingora gets a [`CellStream`]: in place of the connection that it would make itself.
+//!
+//! The only part of the room that knows Pingora. Its own pool of connections stays empty: it keeps no stream that is at
+//! its end, and a [`CellStream`] is at its end after the answer.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use async_trait::async_trait;
+use pingora::{
+    Error, ErrorType, Result,
+    connectors::L4Connect,
+    protocols::l4::{
+        socket,
+        stream::Stream,
+        virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
+    },
+};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{CellStream, Connection, Return, Terms};
+
+/// Gives one request's attempt its stream: over a connection that waits in the pool, or over a new one.
+#[derive(Debug)]
+pub struct Connector {
+    pub address: SocketAddr,
+    pub connect_timeout: Duration,
+    /// Look in the pool of `terms.back` first. Not after a kept connection has failed this request once.
+    pub may_reuse: bool,
+    pub terms: Terms,
+}
+
+impl Connector {
+    async fn connect_stream(&self) -> Result<CellStream> {
+        let kept = self.terms.back.as_ref().filter(|_| self.may_reuse);
+        let kept = kept.and_then(|back| {
+            let Return {
+                pool,
+                transport,
+                tenant,
+            } = back;
+            pool.take(transport, tenant.as_deref())
+        });
+        let connection = match kept {
+            Some(connection) => connection,
+            None => Connection::new(self.connect_new().await?),
+        };
+        Ok(CellStream::new(connection, self.terms.clone()))
+    }
+
+    async fn connect_new(&self) -> Result<TcpStream> {
+        let connected = timeout(self.connect_timeout, TcpStream::connect(self.address)).await;
+        let outcome = match connected {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
+        };
+        let explain = |error: io::Error| {
+            let context = format!("connecting to {}", self.address);
+            Error::because(error_type(&error), context, error)
+        };
+        let socket = outcome.map_err(explain)?;
+        socket.set_nodelay(true).map_err(explain)?;
+        Ok(socket)
+    }
+}
+
+/// What ran out here says nothing about the endpoint.
+fn error_type(error: &io::Error) -> ErrorType {
+    if let Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOMEM | libc::ENOBUFS) =
+        error.raw_os_error()
+    {
+        return ErrorType::InternalError;
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            ErrorType::ConnectNoRoute
+        }
+        _ => ErrorType::ConnectError,
+    }
+}
+
+#[async_trait]
+impl L4Connect for Connector {
+    /// Pingora's address is that of the peer, which is this connector's own.
+    async fn connect(&self, _address: &socket::SocketAddr) -> Result<Stream> {
+        let stream = self.connect_stream().await?;
+        // A stream made in this way has no buffers of its own.
+        Ok(Stream::from(VirtualSocketStream::new(Box::new(stream))))
+    }
+}
+
+impl VirtualSocket for CellStream {
+    fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
+        match option {
+            // Set when the connection was made.
+            VirtualSockOpt::NoDelay => Ok(()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_out_here_is_not_the_endpoints_fault() {
+        for (code, expected) in [
+            (libc::ECONNREFUSED, ErrorType::ConnectRefused),
+            (libc::ETIMEDOUT, ErrorType::ConnectTimedout),
+            (libc::EHOSTUNREACH, ErrorType::ConnectNoRoute),
+            (libc::ENETUNREACH, ErrorType::ConnectNoRoute),
+            (libc::ECONNRESET, ErrorType::ConnectError),
+            (libc::EMFILE, ErrorType::InternalError),
+            (libc::ENFILE, ErrorType::InternalError),
+            (libc::EADDRNOTAVAIL, ErrorType::InternalError),
+            (libc::ENOMEM, ErrorType::InternalError),
+        ] {
+            assert_eq!(
+                error_type(&io::Error::from_raw_os_error(code)),
+                expected,
+                "{code}"
+            );
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! One TCP connection to a cell, between exchanges.
+
+use std::io::{self, Read as _};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::pool::Idle;
+
+/// A connection on which nothing is under way. It holds no buffer.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) socket: TcpStream,
+    /// Requests it has carried.
+    pub(super) served: u64,
+}
+
+impl Connection {
+    /// A connection that was just made.
+    pub fn new(socket: TcpStream) -> Self {
+        Self { socket, served: 0 }
+    }
+}
+
+impl Idle for Connection {
+    fn is_silent(&self) -> bool {
+        let mut scratch = [0; 1];
+        read_now(&self.socket, &mut scratch).is_err_and(|error| is_wait(&error))
+    }
+
+    fn seems_silent(&self) -> bool {
+        let mut scratch = [0; 1];
+        let read = self.socket.try_read(&mut scratch);
+        read.is_err_and(|error| is_wait(&error))
+    }
+
+    fn served(&self) -> u64 {
+        self.served
+    }
+}
+
+/// Reads what has come, without waiting, and whether or not the event loop has heard of it.
+pub(super) fn read_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let socket = SockRef::from(socket);
+    let mut socket: &socket2::Socket = &socket;
+    socket.read(buffer)
+}
+
+pub(super) fn is_wait(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

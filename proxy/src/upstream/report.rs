@@ -1,0 +1,109 @@
+//! What is known of an exchange while it is under way and after it: written by its stream, read by whoever answers for
+//! the request.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+
+/// One exchange. A second attempt has a report of its own.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub(super) was_kept: Flag,
+    pub(super) request_sent: Flag,
+    pub(super) answer_begun: Flag,
+    pub(super) answer_over: Flag,
+    pub(super) spoiled: Flag,
+    pub(super) switched: Flag,
+    pub(super) extra_codings: Flag,
+    pub(super) head_bytes: AtomicUsize,
+    pub(super) body_bytes: AtomicU64,
+    tunnel: Mutex<Option<Switched>>,
+}
+
+/// A connection whose two sides agreed on another protocol.
+#[derive(Debug)]
+pub struct Switched {
+    pub socket: TcpStream,
+    /// What the cell sent of the new protocol so far.
+    pub ahead: BytesMut,
+}
+
+/// Something that becomes true once.
+#[derive(Debug, Default)]
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(super) fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Report {
+    /// The connection had carried other requests before: the cell may have closed it just as the request was sent.
+    pub fn was_kept(&self) -> bool {
+        self.was_kept.is_raised()
+    }
+
+    /// All of the request was given to the system to send.
+    pub fn is_request_sent(&self) -> bool {
+        self.request_sent.is_raised()
+    }
+
+    /// At least one byte of an answer came, be it of an interim one.
+    pub fn is_answer_begun(&self) -> bool {
+        self.answer_begun.is_raised()
+    }
+
+    /// The answer has come whole.
+    pub fn is_answer_over(&self) -> bool {
+        self.answer_over.is_raised()
+    }
+
+    /// The connection is of no further use: the rest of the request was held back, the answer was refused or cut short,
+    /// or something came after it.
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled.is_raised()
+    }
+
+    /// The cell agreed to another protocol.
+    pub fn is_switched(&self) -> bool {
+        self.switched.is_raised()
+    }
+
+    /// The answer's body went through another transfer coding before `chunked`. A client of HTTP/1.0 would get it
+    /// undecoded.
+    pub fn has_extra_codings(&self) -> bool {
+        self.extra_codings.is_raised()
+    }
+
+    /// Bytes of the final answer's head; 0 until it has come whole.
+    pub fn head_bytes(&self) -> usize {
+        self.head_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the answer's body so far, its framing included.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The connection after a switch, once the exchange's stream was dropped. It is given out once.
+    pub fn take_switched(&self) -> Option<Switched> {
+        self.tunnel().take()
+    }
+
+    pub(super) fn hand_out(&self, switched: Switched) {
+        *self.tunnel() = Some(switched);
+    }
+
+    fn tunnel(&self) -> MutexGuard<'_, Option<Switched>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

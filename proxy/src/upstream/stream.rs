@@ -1,0 +1,406 @@
+//! One exchange with a cell, as Pingora's HTTP/1 client sees it: a stream that takes one request and yields one answer.
+//!
+//! The answer's head is vetted before a byte of it is yielded, its body is followed, and nothing beyond it is yielded:
+//! after the answer the reader is at the end. Whatever of the request is not sent when the answer is over stays unsent.
+//! So a connection is handed back only when both have ended where both sides know it.
+
+mod request;
+#[cfg(test)]
+mod tests;
+mod vet;
+
+use std::{
+    future::Future as _,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    Connection, Pool, Report, Switched, Transport,
+    answer::AnswerScan,
+    connection::{is_wait, read_now},
+};
+use crate::gate::BodyFraming;
+use request::RequestTracker;
+use vet::Answer;
+
+/// First size of the read buffer; most heads fit. What comes of a body later is read into the reader's own buffer.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What is read of an answer, while a request is sent, before the reader asks for it.
+const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How much of a request is gathered before it is sent. More goes straight to the system.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// What the stream has to know of the exchange it carries.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Its answer has no body, whatever it says.
+    pub is_head_request: bool,
+    /// How the request's body is framed on its way to the cell.
+    pub request_body: BodyFraming,
+    /// The body is here already, whole and small: head and body are sent together.
+    pub coalesce: bool,
+    /// The protocols that the request's Upgrade field offers to switch to. The cell may answer 101 for one of these.
+    pub offers: Option<Box<[u8]>>,
+    pub interim: Interim,
+    /// Where the connection goes afterwards. `None` closes it.
+    pub back: Option<Return>,
+    pub report: Arc<Report>,
+}
+
+/// Which interim answers are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interim {
+    /// All, as RFC 9110 section 15.2 has it.
+    Forward,
+    /// All but a `100`: the request does not ask for one.
+    DropUnaskedContinue,
+    /// None: the client speaks HTTP/1.0, which has no interim answers (RFC 9110 section 15.2).
+    DropAll,
+}
+
+/// The pool's name for a connection.
+#[derive(Clone, Debug)]
+pub struct Return {
+    pub pool: Arc<Pool>,
+    pub transport: Arc<Transport>,
+    /// The whole tenant key, where connections are not shared between tenants.
+    pub tenant: Option<Box<[u8]>>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct CellStream {
+    /// `None` only after it was handed on in `Drop`.
+    socket: Option<TcpStream>,
+    served: u64,
+    terms: Terms,
+
+    request: RequestTracker,
+    /// Of the request, not yet sent.
+    unsent: BytesMut,
+    has_sent: bool,
+    /// What else is written of the request is not sent.
+    is_muted: bool,
+
+    answer: Answer,
+    /// Read from the cell, not yet yielded.
+    ahead: BytesMut,
+    /// How many bytes at the front of `ahead` were vetted.
+    vetted: usize,
+    interim_answers: usize,
+    /// The cell closes the connection after this answer, or is to be taken to.
+    closes: bool,
+    /// Whoever waits for the answer, while the writing side may read it.
+    reader: Option<Waker>,
+}
+
+impl CellStream {
+    pub fn new(connection: Connection, terms: Terms) -> Self {
+        let Connection { socket, served } = connection;
+        if served > 0 {
+            terms.report.was_kept.raise();
+        }
+        Self {
+            socket: Some(socket),
+            served,
+            request: RequestTracker::new(terms.request_body),
+            unsent: BytesMut::new(),
+            has_sent: false,
+            is_muted: false,
+            answer: Answer::Head(AnswerScan::default()),
+            ahead: BytesMut::new(),
+            vetted: 0,
+            interim_answers: 0,
+            closes: false,
+            reader: None,
+            terms,
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.socket
+            .as_ref()
+            .expect("the socket is handed on only when this is dropped")
+    }
+
+    fn socket_mut(&mut self) -> Pin<&mut TcpStream> {
+        let socket = self
+            .socket
+            .as_mut()
+            .expect("the socket is handed on only when this is dropped");
+        Pin::new(socket)
+    }
+
+    fn spoil(&self) {
+        self.terms.report.spoiled.raise();
+    }
+
+    /// Sends no more of the request.
+    fn mute(&mut self) {
+        if !self.is_request_sent() {
+            self.spoil();
+        }
+        self.is_muted = true;
+        self.unsent = BytesMut::new();
+    }
+
+    fn is_request_sent(&self) -> bool {
+        self.terms.report.is_request_sent()
+    }
+
+    fn note_sent(&mut self) {
+        self.has_sent = true;
+        if self.unsent.is_empty() && self.request.is_complete() {
+            self.terms.report.request_sent.raise();
+        }
+    }
+
+    /// Nothing of this exchange can be left on the connection.
+    fn is_clean(&self) -> bool {
+        matches!(self.answer, Answer::Over)
+            && self.is_request_sent()
+            && !self.closes
+            && !self.terms.report.is_spoiled()
+    }
+
+    /// Reads what has come of the answer, without waiting, before more of the request is sent.
+    fn look(&mut self) {
+        let mut scratch = [0; READ_BUFFER_BYTES];
+        while self.has_sent
+            && matches!(self.answer, Answer::Head(_) | Answer::Body(_))
+            && self.ahead.len() < READ_AHEAD_BYTES_MAX
+        {
+            match read_now(self.socket(), &mut scratch) {
+                Ok(0) => self.take_end(),
+                Ok(count) => {
+                    self.ahead.extend_from_slice(&scratch[..count]);
+                    self.vet();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The reader meets any other error by itself.
+                Err(_) => return,
+            }
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
+    /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let waiting = self.unsent.len();
+            if waiting == 0 && bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let unsent = std::mem::take(&mut self.unsent);
+            let written = if waiting == 0 {
+                self.socket_mut().poll_write(cx, bytes)
+            } else {
+                let both = [IoSlice::new(&unsent), IoSlice::new(bytes)];
+                self.socket_mut().poll_write_vectored(cx, &both)
+            };
+            self.unsent = unsent;
+            let written = ready!(written).inspect_err(|_| self.spoil())?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.has_sent = true;
+            self.unsent.advance(written.min(waiting));
+            if written > waiting {
+                return Poll::Ready(Ok(written - waiting));
+            }
+        }
+    }
+
+    /// A part of the body right into the reader's buffer, while nothing else is waiting to be yielded.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Answer::Body(body) = &self.answer else {
+            return Poll::Ready(Ok(()));
+        };
+        let left = body.bytes_left().map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        });
+        let size = buf.remaining().min(left);
+        let mut window = ReadBuf::new(buf.initialize_unfilled_to(size));
+        ready!(self.socket_mut().poll_read(cx, &mut window))?;
+        let bytes = window.filled();
+        if bytes.is_empty() {
+            self.take_end();
+            return Poll::Ready(Ok(()));
+        }
+        let Answer::Body(body) = &mut self.answer else {
+            return Poll::Ready(Ok(()));
+        };
+        let (outcome, count) = (body.advance(bytes), bytes.len());
+        let progress = outcome.inspect_err(|refusal| self.refuse(*refusal))?;
+        self.count_body(progress.consumed);
+        buf.advance(progress.consumed);
+        if progress.complete {
+            self.end_answer();
+        }
+        if progress.consumed < count {
+            self.spoil();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on until something was vetted or the answer has ended.
+    fn poll_vetted(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.vetted == 0 && matches!(self.answer, Answer::Head(_)) {
+            self.ahead.reserve(READ_BUFFER_BYTES);
+            let Self { socket, ahead, .. } = self;
+            let Some(socket) = socket else {
+                return Poll::Ready(Ok(()));
+            };
+            let count = ready!(std::pin::pin!(socket.read_buf(ahead)).poll(cx))?;
+            if count == 0 {
+                self.take_end();
+            } else {
+                self.vet();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn yield_vetted(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.vetted.min(buf.remaining());
+        buf.put_slice(&self.ahead[..count]);
+        self.ahead.advance(count);
+        self.vetted -= count;
+        if self.ahead.is_empty() {
+            // The rest goes past this buffer, and may take a while.
+            self.ahead = BytesMut::new();
+        }
+    }
+
+    /// Waits for the cell on behalf of the reader, who is to be woken too when the writing side reads the answer.
+    fn keep_reader(&mut self, cx: &Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl AsyncRead for CellStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let read = match &self.answer {
+            _ if self.vetted > 0 => Poll::Ready(Ok(())),
+            Answer::Head(_) => self.poll_vetted(cx),
+            Answer::Body(_) => self.poll_body(cx, buf),
+            Answer::Over | Answer::Cut | Answer::Switched | Answer::Refused(_) => {
+                Poll::Ready(Ok(()))
+            }
+        };
+        if read.is_pending() {
+            self.keep_reader(cx);
+        }
+        ready!(read)?;
+        if self.vetted > 0 {
+            self.yield_vetted(buf);
+        } else if let Answer::Refused(refusal) = self.answer {
+            return Poll::Ready(Err(refusal.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for CellStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_muted {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let mut request = self.request.clone();
+        let fitting = request
+            .advance(bytes)
+            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidInput, refusal))?;
+        if fitting < bytes.len() {
+            // More than the request announced would be the next request's beginning.
+            self.spoil();
+        }
+        if self.unsent.len() + fitting <= WRITE_BUFFER_BYTES {
+            self.unsent.extend_from_slice(&bytes[..fitting]);
+            self.request = request;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.look();
+        if self.is_muted {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let count = ready!(self.poll_send(cx, &bytes[..fitting]))?;
+        if count == fitting {
+            self.request = request;
+        } else {
+            // The same bytes were found to be in order just before.
+            let _ = self.request.advance(&bytes[..count]);
+        }
+        self.note_sent();
+        let is_all = count == fitting;
+        Poll::Ready(Ok(if is_all { bytes.len() } else { count }))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let may_wait = self.terms.coalesce && !self.has_sent && !self.request.is_complete();
+        if self.unsent.is_empty() || may_wait {
+            return Poll::Ready(Ok(()));
+        }
+        self.look();
+        if self.is_muted {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_send(cx, &[]))?;
+        self.note_sent();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Pingora ends a stream that it would not use again; whether it is, is decided when this is dropped.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_clean() || matches!(self.answer, Answer::Switched) {
+            return Poll::Ready(Ok(()));
+        }
+        self.spoil();
+        self.socket_mut().poll_shutdown(cx)
+    }
+}
+
+impl Drop for CellStream {
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        let report = &self.terms.report;
+        if matches!(self.answer, Answer::Switched) {
+            // A reader that did not even see the 101 has no use for the tunnel.
+            if self.vetted == 0 {
+                let ahead = std::mem::take(&mut self.ahead);
+                report.hand_out(Switched { socket, ahead });
+            }
+        } else if self.is_clean()
+            && let Some(back) = self.terms.back.take()
+        {
+            let served = self.served + 1;
+            let connection = Connection { socket, served };
+            back.pool.put(back.transport, back.tenant, connection);
+        }
+    }
+}
