@@ -29,12 +29,13 @@ pub enum Reason {
     Overloaded,
     ConnectFailed,
     UpstreamError,
+    UpstreamHeadTooLarge,
     UpstreamTimeout,
     InternalError,
 }
 
 impl Reason {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoTenantKey,
         Self::BadTenantKey,
         Self::BadRequest,
@@ -55,6 +56,7 @@ impl Reason {
         Self::Overloaded,
         Self::ConnectFailed,
         Self::UpstreamError,
+        Self::UpstreamHeadTooLarge,
         Self::UpstreamTimeout,
         Self::InternalError,
     ];
@@ -82,6 +84,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamError => "upstream_error",
+            Self::UpstreamHeadTooLarge => "upstream_head_too_large",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::InternalError => "internal_error",
         }
@@ -100,7 +103,7 @@ impl Reason {
             Self::HeadTooLarge => 431,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
-            Self::ConnectFailed | Self::UpstreamError => 502,
+            Self::ConnectFailed | Self::UpstreamError | Self::UpstreamHeadTooLarge => 502,
             Self::CellOverloaded
             | Self::NoHealthyEndpoint
             | Self::Draining
@@ -138,6 +141,9 @@ impl Reason {
             Self::Overloaded => "the proxy has too many connections",
             Self::ConnectFailed => "the tenant's cell could not be reached",
             Self::UpstreamError => "the tenant's cell gave no usable answer",
+            Self::UpstreamHeadTooLarge => {
+                "the head of the cell's answer is larger than this proxy accepts"
+            }
             Self::UpstreamTimeout => "the tenant's cell did not answer in time",
             Self::InternalError => "the proxy failed",
         }

@@ -5,6 +5,7 @@
 
 mod balance;
 mod health;
+mod tunnels;
 
 use std::{
     net::SocketAddr,
@@ -18,14 +19,17 @@ use cellgate_table::CellId;
 
 pub use balance::{Candidate, choose};
 pub use health::{Change, Health, may_eject_one_more};
+pub use tunnels::OpenTunnel;
 
 use crate::metrics::CellMetrics;
+use tunnels::Tunnels;
 
 /// A cell's counters.
 #[derive(Debug)]
 pub struct CellState {
     pub id: CellId,
     in_flight: AtomicU32,
+    tunnels: Tunnels,
     ejecting: Mutex<()>,
     pub metrics: CellMetrics,
 }
@@ -55,6 +59,7 @@ impl CellState {
         Self {
             id,
             in_flight: AtomicU32::new(0),
+            tunnels: Tunnels::default(),
             ejecting: Mutex::new(()),
             metrics,
         }

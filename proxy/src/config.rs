@@ -7,7 +7,7 @@ mod read;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
+use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
     net::Networks,
@@ -57,6 +57,12 @@ pub struct Limits {
     pub head_bytes_max: usize,
     pub headers_max: usize,
     pub body_bytes_max: u64,
+    /// A body of a known length up to this is read before the cell is asked.
+    pub body_buffered_bytes_max: usize,
+    /// Memory for such bodies, all together; beyond it they stream.
+    pub body_buffers_total_bytes_max: usize,
+    /// How slowly a client may send or take a body; 0 allows any pace.
+    pub body_bytes_per_second_min: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +89,28 @@ pub struct Timeouts {
 pub struct Upstream {
     /// Further tries inside the cell, where trying again is safe.
     pub retries: usize,
-    /// Idle connections kept per worker thread, over all cells.
+    /// Idle connections kept to all cells together.
     pub idle_connections_max: usize,
+    /// Idle connections kept to one cell, in all threads together.
+    pub idle_per_cell_max: usize,
+    /// Requests that one connection carries; 0 is any number.
+    pub requests_per_connection_max: u64,
+    /// Whose requests may follow each other on a kept connection, where the table does not say.
+    pub share: Share,
+    pub interim_answers: InterimAnswers,
     /// How long a connection is kept idle; shorter than the cells' own keep-alive.
     pub idle: Duration,
     pub ejection: Ejection,
+}
+
+/// What becomes of a cell's interim answers (1xx) that the client did not ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterimAnswers {
+    /// A `100` is dropped. After any other, a client that sends its next request before the final answer loses its
+    /// connection: one that takes an interim answer for a final one would take the final one for the next.
+    Guarded,
+    /// All are passed on, as RFC 9110 section 15.2 has it.
+    Forwarded,
 }
 
 /// Passive health: when an endpoint is left out because of the requests that failed on it.

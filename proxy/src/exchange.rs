@@ -24,7 +24,10 @@ pub use connection::{Connection, Scheme};
 pub use destination::Destination;
 pub use failure::{ClientFault, Failure, Judgement, UpstreamFault, Verdict};
 
-use crate::{answer::Reason, snapshot::EndpointRuntime, tenant_key::RequestKey};
+use crate::{
+    answer::Reason, cell::OpenTunnel, snapshot::EndpointRuntime, tenant_key::RequestKey,
+    upstream::AnswerRefusal,
+};
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Exchange {
     destination: Option<Destination>,
     /// Why the proxy answers by itself, if it does.
     reason: Option<Reason>,
+    /// Why the cell's answer was not passed on, if it was not.
+    answer_refusal: Option<AnswerRefusal>,
 }
 
 impl Exchange {
@@ -47,6 +52,7 @@ impl Exchange {
             key: None,
             destination: None,
             reason: None,
+            answer_refusal: None,
         }
     }
 
@@ -56,6 +62,10 @@ impl Exchange {
 
     pub fn reason(&self) -> Option<Reason> {
         self.reason
+    }
+
+    pub fn answer_refusal(&self) -> Option<AnswerRefusal> {
+        self.answer_refusal
     }
 
     /// Where the request goes, once it is admitted.
@@ -83,6 +93,25 @@ impl Exchange {
             self.reason = Some(Reason::NoHealthyEndpoint);
         }
         self.destination.as_ref()?.endpoint()
+    }
+
+    /// Both sides are about to change to another protocol. The request's place in the cell becomes a tunnel's.
+    pub fn open_tunnel(&mut self) -> Result<OpenTunnel, Refused> {
+        let tunnel = self.destination.as_ref().and_then(|destination| {
+            let tenant = self.tenant().unwrap_or_default();
+            destination.cell().admit_tunnel(tenant)
+        });
+        let tunnel = tunnel.ok_or_else(|| self.overloaded())?;
+        self.answered();
+        Ok(tunnel)
+    }
+
+    fn overloaded(&self) -> Refused {
+        if let Some(destination) = &self.destination {
+            let metrics = &destination.cell().state.metrics;
+            metrics.rejected(Reason::CellOverloaded);
+        }
+        Reason::CellOverloaded.into()
     }
 
     /// A final answer's head came from the cell, and it can be used.

@@ -4,6 +4,8 @@
 //! connection to Pingora for this one request. [`Gateway`] answers Pingora's hooks by what [`exchange`](crate::exchange)
 //! says.
 
+mod attempt;
+mod body_buffers;
 mod client;
 mod connection;
 mod failures;
@@ -12,10 +14,13 @@ mod headers;
 mod ledger;
 mod lent;
 mod listen;
+mod pace;
 mod respond;
+mod tunnel;
 mod turn;
-mod upstream;
 
+pub use attempt::Attempts;
+pub use body_buffers::BodyBuffers;
 pub use connection::Edge;
 pub use gateway::Gateway;
 pub use listen::{BoundListener, ListenService, ServeConnection, bind};

@@ -22,6 +22,7 @@ pub struct Metrics {
     responses: IntCounterVec,
     request_duration: HistogramVec,
     in_flight: IntGaugeVec,
+    tunnels: IntGaugeVec,
     healthy_endpoints: IntGaugeVec,
     upstream_errors: IntCounterVec,
     upstream_retries: IntCounterVec,
@@ -48,11 +49,12 @@ pub struct CellMetrics {
     pub responses: [IntCounter; 5],
     pub duration: Histogram,
     pub in_flight: IntGauge,
+    pub tunnels: IntGauge,
     pub healthy_endpoints: IntGauge,
     pub retries: IntCounter,
     pub ejections: IntCounter,
-    upstream_errors: ByReason,
-    rejected: ByReason,
+    upstream_errors: ByReason<4>,
+    rejected: ByReason<3>,
 }
 
 /// Why a request that has a cell is refused at the edge.
@@ -62,18 +64,19 @@ const CELL_REJECTIONS: [Reason; 3] = [
     Reason::NoHealthyEndpoint,
 ];
 /// How a try to reach an endpoint fails.
-const UPSTREAM_FAILURES: [Reason; 3] = [
+const UPSTREAM_FAILURES: [Reason; 4] = [
     Reason::ConnectFailed,
     Reason::UpstreamError,
+    Reason::UpstreamHeadTooLarge,
     Reason::UpstreamTimeout,
 ];
 
 /// One counter per reason of a short list, bound in advance.
 #[derive(Debug)]
-struct ByReason([(Reason, IntCounter); 3]);
+struct ByReason<const N: usize>([(Reason, IntCounter); N]);
 
-impl ByReason {
-    fn of(counters: &IntCounterVec, cell: &str, reasons: [Reason; 3]) -> Self {
+impl<const N: usize> ByReason<N> {
+    fn of(counters: &IntCounterVec, cell: &str, reasons: [Reason; N]) -> Self {
         Self(reasons.map(|reason| (reason, counters.with_label_values(&[cell, reason.code()]))))
     }
 
@@ -111,6 +114,12 @@ impl Metrics {
             ),
             request_duration: durations(r),
             in_flight: gauges(r, "in_flight", "Requests in flight to a cell.", &["cell"]),
+            tunnels: gauges(
+                r,
+                "tunnels",
+                "Upgraded connections open to a cell, such as WebSockets.",
+                &["cell"],
+            ),
             healthy_endpoints: gauges(
                 r,
                 "healthy_endpoints",
@@ -203,6 +212,7 @@ impl Metrics {
             responses: CLASSES.map(|class| self.responses.with_label_values(&[cell, class])),
             duration: self.request_duration.with_label_values(&[cell]),
             in_flight: self.in_flight.with_label_values(&[cell]),
+            tunnels: self.tunnels.with_label_values(&[cell]),
             healthy_endpoints: self.healthy_endpoints.with_label_values(&[cell]),
             retries: self.upstream_retries.with_label_values(&[cell]),
             ejections: self.ejections.with_label_values(&[cell]),
@@ -217,6 +227,7 @@ impl Metrics {
         let _ = self.requests.remove_label_values(&[cell]);
         let _ = self.request_duration.remove_label_values(&[cell]);
         let _ = self.in_flight.remove_label_values(&[cell]);
+        let _ = self.tunnels.remove_label_values(&[cell]);
         let _ = self.healthy_endpoints.remove_label_values(&[cell]);
         let _ = self.upstream_retries.remove_label_values(&[cell]);
         let _ = self.ejections.remove_label_values(&[cell]);

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -26,15 +26,18 @@ use crate::{
     config::Config,
     exchange::Policy,
     health::HealthChecks,
-    http::{BoundListener, Edge, Gateway, ListenService, bind},
+    http::{Attempts, BodyBuffers, BoundListener, Edge, Gateway, ListenService, bind},
     lifecycle::{Lifecycle, Shutdown},
     metrics::Metrics,
     signals::{HousekeepingSignals, Signals},
     snapshot::Current,
     state_dir::StateDir,
+    upstream::{Pool, PoolLimits},
     watch::{self, Loader, Wake, Waker, Watcher},
 };
 
+/// How often idle connections to cells are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Threads of the admin listener.
 const ADMIN_THREADS: usize = 1;
 
@@ -191,6 +194,12 @@ fn build_server(
     server.bootstrap();
     let threads = config.threads.get();
     let (limits, timeouts) = (config.limits, config.timeouts);
+    let pool = Arc::new(Pool::new(PoolLimits {
+        idle_total_max: config.upstream.idle_connections_max,
+        idle_per_cell_max: config.upstream.idle_per_cell_max,
+        idle: config.upstream.idle,
+        requests_per_connection_max: config.upstream.requests_per_connection_max,
+    }));
     let gateway = Gateway {
         current: Arc::clone(&parts.current),
         policy: Policy {
@@ -201,8 +210,11 @@ fn build_server(
             metrics: Arc::clone(&parts.metrics),
         },
         trusted_proxies: config.trusted_proxies,
-        timeouts,
-        upstream: config.upstream,
+        attempts: Attempts {
+            pool: Arc::clone(&pool),
+            timeouts,
+            upstream: config.upstream,
+        },
         lifecycle: Arc::clone(&parts.lifecycle),
         access_log: parts.access_log.clone(),
     };
@@ -212,6 +224,8 @@ fn build_server(
         proxy: Arc::new(proxy),
         limits,
         timeouts,
+        interim_answers: config.upstream.interim_answers,
+        body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         lifecycle: Arc::clone(&parts.lifecycle),
         metrics: Arc::clone(&parts.metrics),
         access_log: parts.access_log.clone(),
@@ -230,6 +244,13 @@ fn build_server(
     server.add_service(background_service(
         "health",
         HealthChecks {
+            current: Arc::clone(&parts.current),
+        },
+    ));
+    server.add_service(background_service(
+        "idle connections",
+        IdleConnections {
+            pool,
             current: parts.current,
         },
     ));
@@ -237,10 +258,34 @@ fn build_server(
     server
 }
 
+/// Closes connections to cells that have waited for too long, that their cell has closed, or whose cell is gone.
+struct IdleConnections {
+    pool: Arc<Pool>,
+    current: Arc<Current>,
+}
+
+#[async_trait]
+impl BackgroundService for IdleConnections {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            self.pool.sweep(Instant::now());
+            if let Some(snapshot) = self.current.load() {
+                self.pool
+                    .retain_cells(|cell| snapshot.table.index_of(cell).is_some());
+            }
+        }
+    }
+}
+
 fn server_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.threads.get(),
-        upstream_keepalive_pool_size: config.upstream.idle_connections_max,
+        // Streams of ours are never kept there.
+        upstream_keepalive_pool_size: 1,
         // The first try, the further ones, and one for a kept connection that turned out to be closed.
         max_retries: config.upstream.retries + 2,
         // The process leaves by itself as soon as nothing is in flight; Pingora must not end it sooner.

@@ -3,26 +3,23 @@
 //! A request loads the pointer once, so its key, cell and endpoint all come from one generation. Nothing in a snapshot
 //! changes after it was built, but for the counters and health that snapshots share.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::SocketAddr,
-    ops::Deref,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::HashMap, net::SocketAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwapOption;
-use cellgate_table::{Cell, CellIndex, Generation, Table};
+use cellgate_table::{Cell, CellIndex, Generation, Share, Table};
 use http::HeaderValue;
 use serde::Serialize;
 
 use crate::{
-    cell::{Candidate, CellState, Change, EndpointState, InFlight, choose, may_eject_one_more},
+    cell::{
+        Candidate, CellState, Change, EndpointState, InFlight, OpenTunnel, choose,
+        may_eject_one_more,
+    },
     config::Ejection,
     digest::Digest,
     metrics::Metrics,
     route::Routes,
+    upstream::Transport,
 };
 
 /// Where the table in force came from.
@@ -61,6 +58,9 @@ pub struct CellRuntime {
     pub state: Arc<CellState>,
     pub id_header: HeaderValue,
     pub in_flight_max: u32,
+    pub tunnels_max: u32,
+    /// Whose requests may share a kept connection, if the table says so.
+    pub share: Option<Share>,
     pub endpoints: Box<[EndpointRuntime]>,
 }
 
@@ -68,9 +68,9 @@ pub struct CellRuntime {
 #[derive(Debug)]
 pub struct EndpointRuntime {
     pub weight: u16,
-    /// Tells this endpoint's pooled connections from all others. It belongs to the generation and not to the state that
-    /// outlives it: a table that changes how the endpoint is reached must not meet connections made the old way.
-    pub pool_key: u64,
+    /// What a kept connection to it has to be. It belongs to the generation and not to the state that outlives it: a table
+    /// that changes how the endpoint is reached must not meet connections made the old way.
+    pub transport: Arc<Transport>,
     pub state: Arc<EndpointState>,
 }
 
@@ -143,13 +143,18 @@ impl CellRuntime {
             }
             EndpointRuntime {
                 weight: endpoint.weight,
-                pool_key: pool_key(id.as_str(), endpoint.address),
+                transport: Arc::new(Transport {
+                    cell: id.clone(),
+                    address: endpoint.address,
+                }),
                 state,
             }
         });
         Self {
             id_header: HeaderValue::from_str(id.as_str()).expect("a cell id is plain ASCII"),
             in_flight_max: cell.in_flight_max(),
+            tunnels_max: cell.tunnels_max(),
+            share: cell.share(),
             endpoints: endpoints.collect(),
             state,
         }
@@ -158,6 +163,11 @@ impl CellRuntime {
     /// The bulkhead.
     pub fn admit(&self) -> Option<InFlight> {
         self.state.admit(self.in_flight_max)
+    }
+
+    /// A place for a tunnel of this tenant; `None` when the cell has as many as it may.
+    pub fn admit_tunnel(&self, tenant: &[u8]) -> Option<OpenTunnel> {
+        self.state.admit_tunnel(tenant, self.tunnels_max)
     }
 
     /// The position of an endpoint for a request that has tried `tried` already, which are left out.
@@ -228,13 +238,6 @@ impl<'s> Known<'s> {
         }
         known
     }
-}
-
-/// Two cells never share a pooled connection, even when both name the same address.
-fn pool_key(cell: &str, address: SocketAddr) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (cell, address).hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub struct Entry {
     /// The proxy's reason, when it answered by itself.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_code")]
     pub reason: Option<Reason>,
+    /// Why the cell's answer was not passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_refusal: Option<String>,
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub took: Duration,
     pub request_body_bytes: u64,
@@ -55,6 +58,7 @@ impl Entry {
             target: None,
             status: reason.status(),
             reason: Some(reason),
+            answer_refusal: None,
             took: Duration::ZERO,
             request_body_bytes: 0,
             response_body_bytes: 0,

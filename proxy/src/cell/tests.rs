@@ -305,3 +305,26 @@ fn an_endpoint_counts_who_uses_it() {
     drop((used, other));
     assert_eq!(endpoint.in_flight(), 0);
 }
+
+// ---- tunnels
+
+#[test]
+fn tunnels_have_a_limit_and_are_known_by_tenant() {
+    let cell = cell();
+    let first = cell.admit_tunnel(b"acme", 2).unwrap();
+    let second = cell.admit_tunnel(b"globex", 2).unwrap();
+    assert!(cell.admit_tunnel(b"acme", 2).is_none());
+    assert_eq!((cell.tunnels(), cell.in_flight()), (2, 0));
+    assert_eq!(
+        (cell.tunnels_of(b"acme"), cell.tunnels_of(b"nobody")),
+        (1, 0)
+    );
+    drop(first);
+    assert_eq!((cell.tunnels(), cell.tunnels_of(b"acme")), (1, 0));
+    let third = cell.admit_tunnel(b"globex", 2).unwrap();
+    assert_eq!(cell.tunnels_of(b"globex"), 2);
+    assert_eq!(cell.metrics.tunnels.get(), 2);
+    drop((second, third));
+    assert_eq!((cell.tunnels(), cell.metrics.tunnels.get()), (0, 0));
+    assert!(cell.admit_tunnel(b"acme", 0).is_none());
+}

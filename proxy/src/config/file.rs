@@ -124,6 +124,15 @@ struct LimitsSection {
     headers_max: Option<u32>,
     /// Size of a request body. Default 1,073,741,824 (1 GiB).
     body_bytes_max: Option<u64>,
+    /// A body whose length is known and at most this is read before the cell is asked, 0 to 1,048,576. Default 65,536.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    body_buffered_bytes_max: Option<u32>,
+    /// Memory for such bodies, all together; beyond it they stream. Default 67,108,864 (64 MiB).
+    #[schemars(range(min = 0, max = 1_099_511_627_776_u64))]
+    body_buffers_total_bytes_max: Option<u64>,
+    /// How slowly a client may send or take a body, measured over 10 seconds; 0 allows any pace. Default 100.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    body_bytes_per_second_min: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -170,13 +179,40 @@ struct UpstreamSection {
     /// Further tries inside the cell, where trying again is safe, 0 to 3. Default 1.
     #[schemars(range(min = 0, max = 3))]
     retries: Option<u32>,
-    /// Idle connections kept per worker thread, over all cells. Default 1,024.
+    /// Idle connections kept to all cells together. Default 4,096.
     #[schemars(range(min = 1, max = 1_000_000))]
     idle_connections_max: Option<u32>,
+    /// Idle connections kept to one cell. Default 256.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    idle_per_cell_max: Option<u32>,
     /// How long a connection is kept idle; must be shorter than the cells' own keep-alive. Default 30,000.
     #[schemars(range(min = 1, max = 86_400_000))]
     idle_ms: Option<u32>,
+    /// Requests that one connection to a cell carries; 0 is any number. Default 0.
+    requests_per_connection_max: Option<u32>,
+    /// Whose requests may follow each other on a kept connection: those of the whole `cell` (default), or of one
+    /// `tenant` only. A cell's own `share` in the table comes first.
+    share: Option<ShareChoice>,
+    /// Interim answers (1xx) that the client did not ask for: `guarded` (default) drops a `100` and closes the connection
+    /// of a client that sends its next request after another one; `forwarded` passes all on.
+    interim_answers: Option<InterimAnswersChoice>,
     ejection: Option<EjectionSection>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum ShareChoice {
+    Cell,
+    Tenant,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum InterimAnswersChoice {
+    Guarded,
+    Forwarded,
 }
 
 #[derive(JsonSchema)]

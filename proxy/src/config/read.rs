@@ -12,14 +12,17 @@ use std::{
 };
 
 use cellgate_table::{
-    Problems,
+    Problems, Share,
     yaml::{
         Fields, Findings, Value,
         settings::{self, milliseconds, number, section},
     },
 };
 
-use super::{AccessLogConfig, Config, Ejection, Limits, Listener, TableConfig, Timeouts, Upstream};
+use super::{
+    AccessLogConfig, Config, Ejection, InterimAnswers, Limits, Listener, TableConfig, Timeouts,
+    Upstream,
+};
 use crate::{net::Networks, tenant_key::UnknownTenants};
 
 /// Size of `proxy.yaml`, in bytes.
@@ -257,6 +260,9 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
         "head_bytes_max",
         "headers_max",
         "body_bytes_max",
+        "body_buffered_bytes_max",
+        "body_buffers_total_bytes_max",
+        "body_bytes_per_second_min",
     ];
     section(fields, "limits", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
@@ -277,11 +283,35 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
         // Pingora's own limit is 256.
         let headers = number(fields, "headers_max", 1..=256_u32, 100, findings);
         let body = number(fields, "body_bytes_max", 0..=u64::MAX, 1 << 30, findings);
+        let buffered = number(
+            fields,
+            "body_buffered_bytes_max",
+            0..=1_048_576_u32,
+            65_536,
+            findings,
+        );
+        let buffers = number(
+            fields,
+            "body_buffers_total_bytes_max",
+            0..=1_u64 << 40,
+            64 << 20,
+            findings,
+        );
+        let pace = number(
+            fields,
+            "body_bytes_per_second_min",
+            0..=1_000_000_u32,
+            100,
+            findings,
+        );
         Some(Limits {
             connections_max: connections? as usize,
             head_bytes_max: head? as usize,
             headers_max: headers? as usize,
             body_bytes_max: body?,
+            body_buffered_bytes_max: buffered? as usize,
+            body_buffers_total_bytes_max: usize::try_from(buffers?).unwrap_or(usize::MAX),
+            body_bytes_per_second_min: pace?,
         })
     })
 }
@@ -325,17 +355,42 @@ fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeout
 }
 
 fn read_upstream(fields: &Fields<'_>, findings: &mut Findings) -> Option<Upstream> {
-    let known = ["retries", "idle_connections_max", "idle_ms", "ejection"];
+    let known = [
+        "retries",
+        "idle_connections_max",
+        "idle_per_cell_max",
+        "idle_ms",
+        "requests_per_connection_max",
+        "share",
+        "interim_answers",
+        "ejection",
+    ];
     section(fields, "upstream", &known, findings, |fields, findings| {
         let retries = number(fields.as_ref(), "retries", 0..=3_u32, 1, findings);
         let pool = number(
             fields.as_ref(),
             "idle_connections_max",
             1..=1_000_000_u32,
-            1_024,
+            4_096,
+            findings,
+        );
+        let per_cell = number(
+            fields.as_ref(),
+            "idle_per_cell_max",
+            1..=1_000_000_u32,
+            256,
             findings,
         );
         let idle = milliseconds(fields.as_ref(), "idle_ms", 1, 30_000, findings);
+        let requests = number(
+            fields.as_ref(),
+            "requests_per_connection_max",
+            0..=u32::MAX,
+            0,
+            findings,
+        );
+        let share = read_share(fields.as_ref(), findings);
+        let interim_answers = read_interim_answers(fields.as_ref(), findings);
         let ejection = match fields.and_then(|fields| fields.optional("ejection")) {
             Some(value) => {
                 let known = ["after_failures", "base_ms", "max_ms", "percent_max"];
@@ -347,10 +402,38 @@ fn read_upstream(fields: &Fields<'_>, findings: &mut Findings) -> Option<Upstrea
         Some(Upstream {
             retries: retries? as usize,
             idle_connections_max: pool? as usize,
+            idle_per_cell_max: per_cell? as usize,
             idle: idle?,
+            requests_per_connection_max: requests?.into(),
+            share: share?,
+            interim_answers: interim_answers?,
             ejection: ejection?,
         })
     })
+}
+
+fn read_share(fields: Option<&Fields<'_>>, findings: &mut Findings) -> Option<Share> {
+    match fields.and_then(|fields| fields.optional("share")) {
+        Some(value) => value.choice(
+            &[("cell", Share::Cell), ("tenant", Share::Tenant)],
+            findings,
+        ),
+        None => Some(Share::Cell),
+    }
+}
+
+fn read_interim_answers(
+    fields: Option<&Fields<'_>>,
+    findings: &mut Findings,
+) -> Option<InterimAnswers> {
+    let choices = [
+        ("guarded", InterimAnswers::Guarded),
+        ("forwarded", InterimAnswers::Forwarded),
+    ];
+    match fields.and_then(|fields| fields.optional("interim_answers")) {
+        Some(value) => value.choice(&choices, findings),
+        None => Some(InterimAnswers::Guarded),
+    }
 }
 
 fn read_ejection(fields: Option<&Fields<'_>>, findings: &mut Findings) -> Option<Ejection> {

@@ -1,13 +1,15 @@
 //! What a failure means: try again, answer, or let go; and whether it counts against the endpoint.
 
 use super::{Destination, Exchange, Policy, Refused};
-use crate::{answer::Reason, cell::Change, gate::Refusal};
+use crate::{answer::Reason, cell::Change, gate::Refusal, upstream::AnswerRefusal};
 
 /// What went wrong with an exchange, by who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// No connection to the endpoint was made, so nothing was sent.
     Unreachable,
+    /// The proxy lacks what a connection needs: descriptors, ports, memory. Nothing was sent, and no endpoint is to blame.
+    OutOfResources,
     /// A kept connection had been closed by the cell before anything of an answer came.
     StaleConnection,
     Upstream(UpstreamFault),
@@ -18,8 +20,10 @@ pub enum Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamFault {
-    /// It broke off, or its answer cannot be used.
-    BadAnswer,
+    /// It broke off, or did what HTTP does not know.
+    Broken,
+    /// Its answer is not passed on.
+    Refused(AnswerRefusal),
     TimedOut,
 }
 
@@ -74,6 +78,10 @@ impl Exchange {
                 (true, Reason::UpstreamError, Counted::No)
             }
             Failure::StaleConnection => (false, Reason::UpstreamError, Counted::AsError),
+            // The application is the same on every endpoint.
+            Failure::Upstream(fault) if fault.reason() == Reason::UpstreamHeadTooLarge => {
+                (false, fault.reason(), Counted::AsError)
+            }
             Failure::Upstream(fault) => (false, fault.reason(), Counted::AgainstEndpoint),
             Failure::Client(ClientFault::Gone) => {
                 self.reason = None;
@@ -84,8 +92,12 @@ impl Exchange {
                 };
             }
             Failure::Client(fault) => return self.answer(fault.into()),
+            Failure::OutOfResources => return self.answer(Reason::Overloaded.into()),
             Failure::Internal => return self.answer(Reason::InternalError.into()),
         };
+        if let Failure::Upstream(UpstreamFault::Refused(refusal)) = failure {
+            self.answer_refusal = Some(refusal);
+        }
         let change = self.count(policy, counted, reason, now_ms);
         if retries {
             self.count_retry();
@@ -155,7 +167,10 @@ enum Counted {
 impl UpstreamFault {
     fn reason(self) -> Reason {
         match self {
-            Self::BadAnswer => Reason::UpstreamError,
+            Self::Refused(
+                AnswerRefusal::HeadTooLarge { .. } | AnswerRefusal::TooManyFields { .. },
+            ) => Reason::UpstreamHeadTooLarge,
+            Self::Broken | Self::Refused(_) => Reason::UpstreamError,
             Self::TimedOut => Reason::UpstreamTimeout,
         }
     }

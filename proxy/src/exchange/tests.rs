@@ -14,11 +14,12 @@ use crate::{
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
     tenant_key::{KeyRule, KeyRules, RequestView, Source, UnknownTenants},
+    upstream::AnswerRefusal,
 };
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const TABLE: &str = "format: 1\nhash: { slots: 2 }\ncells:\n  \
-    a: { max_in_flight: 1, endpoints: [{ address: \"127.0.0.1:1\" }, { address: \"127.0.0.1:2\" }] }\n  \
+    a: { max_in_flight: 1, tunnels_max: 1, endpoints: [{ address: \"127.0.0.1:1\" }, { address: \"127.0.0.1:2\" }] }\n  \
     b: { endpoints: [{ address: \"127.0.0.1:3\" }] }\nslots: { a: [\"0\"], b: [\"1\"] }\n\
     overrides: { acme: a, globex: b }\naliases: { www.acme.example: acme }\nrejects: [evil, globex]\n";
 
@@ -227,19 +228,24 @@ fn failures_are_judged() {
             }
             (verdict, expected) => panic!("{case}: {verdict:?} instead of {expected:?}"),
         }
-        let errors: u64 = ["connect_failed", "upstream_error", "upstream_timeout"]
-            .iter()
-            .map(|reason| {
-                scene.metric(&format!(
-                    "upstream_errors_total{{cell=\"a\",reason=\"{reason}\"}}"
-                ))
-            })
-            .sum();
+        let errors: u64 = [
+            "connect_failed",
+            "upstream_error",
+            "upstream_head_too_large",
+            "upstream_timeout",
+        ]
+        .iter()
+        .map(|reason| {
+            scene.metric(&format!(
+                "upstream_errors_total{{cell=\"a\",reason=\"{reason}\"}}"
+            ))
+        })
+        .sum();
         assert_eq!(errors, u64::from(error), "{case}");
         let ejected = matches!(judgement.change, Some(Change::Ejected { .. }));
         assert_eq!(ejected, against, "{case}");
     };
-    let bad = Upstream(UpstreamFault::BadAnswer);
+    let bad = Upstream(UpstreamFault::Broken);
     let slow = Upstream(UpstreamFault::TimedOut);
     // Nothing was sent: again, whatever the method, as often as allowed.
     check(Unreachable, false, 1, RETRY, true, true);
@@ -273,7 +279,25 @@ fn failures_are_judged() {
     // The cell may have acted on it.
     check(bad, true, 1, Some(Reason::UpstreamError), true, true);
     check(slow, true, 1, Some(Reason::UpstreamTimeout), true, true);
+    check(
+        Upstream(UpstreamFault::Refused(AnswerRefusal::HeadTooLarge {
+            bytes: 70_000,
+        })),
+        true,
+        1,
+        Some(Reason::UpstreamHeadTooLarge),
+        true,
+        false,
+    );
     // Never the cell's fault.
+    check(
+        Failure::OutOfResources,
+        true,
+        1,
+        Some(Reason::Overloaded),
+        false,
+        false,
+    );
     let too_large = ClientFault::Refused(Refusal::BodyTooLarge);
     check(
         Client(too_large),
@@ -312,6 +336,25 @@ fn a_client_that_left_is_nobodys_failure() {
     assert_eq!(judgement.verdict, Verdict::LetGo);
     assert_eq!((judgement.change, exchange.reason()), (None, None));
     assert_eq!(scene.metric("client_aborts_total"), 1);
+}
+
+#[test]
+fn a_tunnel_has_its_own_limit() {
+    let scene = Scene::new(UnknownTenants::Hash, 1);
+    let mut exchange = scene.admitted("acme");
+    exchange.next_endpoint(0, [0, 0]).unwrap();
+    let tunnel = exchange.open_tunnel().unwrap();
+    drop(exchange);
+    let cell = &scene.snapshot.cells()[0].state;
+    assert_eq!((cell.in_flight(), cell.tunnels_of(b"acme")), (0, 1));
+    // `a` may have one request in flight and one tunnel.
+    let mut second = scene.admitted("acme");
+    assert_eq!(
+        second.open_tunnel().unwrap_err().reason,
+        Reason::CellOverloaded
+    );
+    drop(tunnel);
+    assert_eq!(cell.tunnels(), 0);
 }
 
 #[test]

@@ -78,6 +78,12 @@ impl BodyTracker {
         matches!(self.state, State::Complete)
     }
 
+    /// Whether these bytes hold all that is left of the body, in good order.
+    #[must_use]
+    pub fn is_ended_by(mut self, bytes: &[u8]) -> bool {
+        self.advance(bytes).is_ok_and(|progress| progress.complete)
+    }
+
     /// Takes the next bytes of the connection.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::pace::{Pace, READING_WINDOW};
 use crate::gate::{GateLimits, HeadScan, HeadScanner, Refusal};
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
@@ -30,6 +31,24 @@ pub(super) struct ClientStream {
     pub(super) inner: BufWriter<Stream>,
     /// Read from the client, and not yet a part of any request that was handed on.
     pub(super) ahead: BytesMut,
+}
+
+/// How long to wait for a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyWait {
+    /// Until the next byte.
+    pub(super) idle: Duration,
+    /// How slowly it may come; 0 is any pace.
+    pub(super) bytes_per_second_min: u32,
+}
+
+/// What came of a body that was to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyRead {
+    Whole,
+    /// The client left.
+    Gone,
+    TimedOut,
 }
 
 /// How long to wait for a head.
@@ -106,6 +125,28 @@ impl ClientStream {
                 Err(_) => return NextHead::TimedOut,
             }
         }
+    }
+
+    /// Reads on until a body of this many bytes is there. It stays where it is for whoever the connection is lent to.
+    pub(super) async fn read_body(&mut self, length: usize, wait: BodyWait) -> BodyRead {
+        let mut pace = Pace::new(wait.bytes_per_second_min, READING_WINDOW);
+        while self.ahead.len() < length {
+            self.ahead.reserve(length - self.ahead.len());
+            let now = Instant::now();
+            let patience = pace
+                .wait(now.into_std())
+                .map_or(wait.idle, |left| left.min(wait.idle));
+            let Self { inner, ahead } = self;
+            let read = timeout_at(now + patience, inner.read_buf(ahead)).await;
+            match read {
+                Ok(Ok(count @ 1..)) if pace.advance(std::time::Instant::now(), count) => {}
+                Ok(Ok(1..)) => return BodyRead::TimedOut,
+                Ok(Ok(0) | Err(_)) => return BodyRead::Gone,
+                Err(_) if patience < wait.idle && !pace.is_too_slow(std::time::Instant::now()) => {}
+                Err(_) => return BodyRead::TimedOut,
+            }
+        }
+        BodyRead::Whole
     }
 
     /// Answers and ends the connection, giving the client time to read the answer.

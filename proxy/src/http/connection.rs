@@ -1,6 +1,9 @@
 //! The life of a client's connection: head, gate, Pingora, and again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -12,18 +15,20 @@ use pingora::{
 };
 
 use super::{
-    client::{ClientStream, HeadWait, NextHead},
+    body_buffers::{BodyBuffers, Reserved},
+    client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
     gateway::Gateway,
-    lent::{End, LentStream, Returned},
+    lent::{End, LentStream, LentTerms, Returned},
     listen::ServeConnection,
+    tunnel::{self, Ticket},
     turn::{Arrival, Arrived, Turn},
 };
 use crate::{
     access_log::{AccessLog, Entry},
     answer::{Reason, closing_response},
-    config::{Limits, Timeouts},
+    config::{InterimAnswers, Limits, Timeouts},
     exchange::Connection,
-    gate::{BodyTracker, GateLimits, Refusal, inspect_head},
+    gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_head},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
 };
@@ -36,9 +41,11 @@ pub struct Edge {
     pub proxy: Arc<HttpProxy<Gateway>>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub interim_answers: InterimAnswers,
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    pub body_buffers: Arc<BodyBuffers>,
 }
 
 impl std::fmt::Debug for Edge {
@@ -69,6 +76,13 @@ impl ServeConnection for Edge {
     }
 }
 
+/// How a request leaves its connection.
+enum After {
+    /// The next one may come.
+    Next(ClientStream),
+    Closed,
+}
+
 impl Edge {
     /// One request after the other, until the connection is done.
     async fn serve_requests(
@@ -97,34 +111,105 @@ impl Edge {
                 }
             };
             // In flight from the last byte of the head until the answer is written.
-            let busy = self.lifecycle.request();
+            let _busy = self.lifecycle.request();
             let (arrival, body) = match self.inspect(&head, &limits, &client) {
                 Ok(request) => request,
                 Err(refusal) => {
-                    drop(busy);
                     return self.refuse_malformed(client, &connection, refusal).await;
                 }
             };
-            let turn = Arc::new(Turn::default());
-            let session = self.session(client, head, body, &arrival, &turn);
-            let arrived = Arrived {
-                connection: Arc::clone(&connection),
-                arrival,
-                turn: Arc::clone(&turn),
-            };
-            let processing = self.proxy.process_new_http(session, shutdown);
-            let is_kept = arrived.scope(processing).await.map(drop).is_some();
-            let Some(Returned { client: next, end }) = turn.take_client() else {
-                return;
-            };
-            match end {
-                End::RequestComplete if is_kept => client = next,
-                End::RequestComplete if next.ahead.is_empty() => return,
-                End::RequestComplete | End::StillSending => return next.linger().await,
-                End::Cut => return,
+            match self
+                .serve_request(client, &connection, head, (arrival, body), shutdown)
+                .await
+            {
+                After::Next(next) => client = next,
+                After::Closed => return,
             }
             wait.idle = Some(self.timeouts.keepalive);
         }
+    }
+
+    /// Reads a small body, lends the connection to Pingora, and sees to what is left of it.
+    async fn serve_request(
+        &self,
+        mut client: ClientStream,
+        connection: &Arc<Connection>,
+        head: BytesMut,
+        (mut arrival, body): (Arrival, BodyTracker),
+        shutdown: &ShutdownWatch,
+    ) -> After {
+        let reserved = self.reserve(&arrival);
+        if let (Some(_), BodyFraming::Length(length)) = (&reserved, arrival.body) {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            match client.read_body(length, self.body_wait()).await {
+                BodyRead::Whole => arrival.is_body_in_hand = true,
+                BodyRead::Gone => {
+                    self.metrics.client_aborts.inc();
+                    return After::Closed;
+                }
+                BodyRead::TimedOut => {
+                    self.refuse(client, connection, Reason::RequestTimeout, None)
+                        .await;
+                    return After::Closed;
+                }
+            }
+        } else if arrival.body == BodyFraming::Chunked && !arrival.expects_continue {
+            arrival.is_body_in_hand = body.clone().is_ended_by(&client.ahead);
+        }
+        let turn = Arc::new(Turn::default());
+        let session = self.session(client, head, body, &arrival, &turn);
+        let arrived = Arrived {
+            connection: Arc::clone(connection),
+            arrival,
+            turn: Arc::clone(&turn),
+        };
+        let processing = self.proxy.process_new_http(session, shutdown);
+        let is_kept = arrived.scope(processing).await.map(drop).is_some();
+        drop(reserved);
+        let Some(Returned { client, end }) = turn.take_client() else {
+            return After::Closed;
+        };
+        match end {
+            End::RequestComplete if is_kept => return After::Next(client),
+            End::RequestComplete if client.ahead.is_empty() => {}
+            End::RequestComplete | End::StillSending => client.linger().await,
+            End::Switched => self.carry_tunnel(client, &turn).await,
+            End::Cut => {}
+        }
+        After::Closed
+    }
+
+    /// Memory for a body that is small enough to be read before its cell is asked, if there is some.
+    fn reserve(&self, arrival: &Arrival) -> Option<Reserved> {
+        let BodyFraming::Length(length) = arrival.body else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let is_small = (1..=self.limits.body_buffered_bytes_max).contains(&length);
+        // A client that waits for a 100 sends nothing before somebody says so.
+        (is_small && !arrival.expects_continue).then(|| self.body_buffers.reserve(length))?
+    }
+
+    fn body_wait(&self) -> BodyWait {
+        BodyWait {
+            idle: self.timeouts.client_idle,
+            bytes_per_second_min: self.limits.body_bytes_per_second_min,
+        }
+    }
+
+    async fn carry_tunnel(&self, client: ClientStream, turn: &Turn) {
+        let Some((ticket, cell)) = turn.take_tunnel() else {
+            return;
+        };
+        let Ticket { mut entry, open } = ticket;
+        let began = Instant::now();
+        let carried = tunnel::carry(client, cell, self.timeouts.upgrade_idle).await;
+        drop(open);
+        entry.time = SystemTime::now();
+        entry.took += began.elapsed();
+        entry.request_body_bytes += carried.from_client;
+        entry.response_body_bytes += carried.from_cell;
+        self.access_log.write(|| *entry);
     }
 
     /// Shows the head to the gate.
@@ -147,14 +232,6 @@ impl Edge {
         Ok((arrival, body))
     }
 
-    fn idle_limit(&self, arrival: &Arrival) -> Duration {
-        if arrival.asks_for_switch() {
-            self.timeouts.upgrade_idle
-        } else {
-            self.timeouts.client_idle
-        }
-    }
-
     /// Whether the connection may be kept is not said here: Pingora decides that anew once it has parsed the head.
     fn session(
         &self,
@@ -164,13 +241,19 @@ impl Edge {
         arrival: &Arrival,
         turn: &Arc<Turn>,
     ) -> ServerSession {
-        let idle = self.idle_limit(arrival);
-        let turn = Arc::clone(turn);
-        let stream = LentStream::new(client, body, arrival.asks_for_switch(), idle, turn);
+        let idle = self.timeouts.client_idle;
+        let terms = LentTerms {
+            asks_for_switch: arrival.asks_for_switch(),
+            expects_continue: arrival.expects_continue,
+            guards_interim: self.interim_answers == InterimAnswers::Guarded,
+            stall_limit: idle,
+            bytes_per_second_min: self.limits.body_bytes_per_second_min,
+        };
+        let stream = LentStream::new(client, body, terms, Arc::clone(turn));
         let mut session = ServerSession::new_http1(Box::new(stream));
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
-        session.set_total_drain_timeout(Some(self.timeouts.client_idle));
+        session.set_total_drain_timeout(Some(idle));
         session.set_pipelined_prefix(head);
         session
     }

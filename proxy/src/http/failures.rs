@@ -1,17 +1,18 @@
 //! What Pingora's errors mean: from its vocabulary to the policy's.
 
-use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use pingora::{Error, ErrorSource, ErrorType};
 
-use super::lent::AnswerOver;
+use super::lent::{AnswerOver, TooSlow};
 use crate::{
     exchange::{ClientFault, Failure, UpstreamFault},
     gate::Refusal,
+    upstream::{AnswerRefusal, Report},
 };
 
-/// What an error of a request means. `was_kept`: the connection to the cell had been used before.
-pub(super) fn failure_of(error: &Error, was_kept: bool) -> Failure {
+/// What an error of a request means. `report` is that of the attempt during which it came.
+pub(super) fn failure_of(error: &Error, report: Option<&Report>) -> Failure {
     match error.esource() {
-        ErrorSource::Upstream if was_kept && tells_of_a_closed_connection(error) => {
+        ErrorSource::Upstream if report.is_some_and(may_be_stale) && tells_of_an_end(error) => {
             Failure::StaleConnection
         }
         ErrorSource::Upstream => upstream_failure(error),
@@ -25,30 +26,44 @@ pub(super) fn is_answer_over(error: &Error) -> bool {
     io_cause::<AnswerOver>(error).is_some()
 }
 
-fn tells_of_a_closed_connection(error: &Error) -> bool {
-    // Pingora marks what it finds out by reading; a write that fails tells the same.
-    matches!(error.retry, RetryType::ReusedOnly) || *error.etype() == ErrorType::WriteError
+/// What an attempt to connect means that failed.
+pub(super) fn connect_failure_of(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::InternalError => Failure::OutOfResources,
+        _ => Failure::Unreachable,
+    }
+}
+
+/// The cell may have closed the connection before it saw anything of the request.
+fn may_be_stale(report: &Report) -> bool {
+    report.was_kept() && !report.is_answer_begun()
+}
+
+fn tells_of_an_end(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+    )
 }
 
 fn upstream_failure(error: &Error) -> Failure {
+    if let Some(refusal) = io_cause::<AnswerRefusal>(error) {
+        return Failure::Upstream(UpstreamFault::Refused(*refusal));
+    }
     match error.etype() {
-        ErrorType::ConnectTimedout
-        | ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::BindError
-        | ErrorType::SocketError
-        | ErrorType::ConnectProxyFailure => Failure::Unreachable,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
             Failure::Upstream(UpstreamFault::TimedOut)
         }
-        _ => Failure::Upstream(UpstreamFault::BadAnswer),
+        _ => Failure::Upstream(UpstreamFault::Broken),
     }
 }
 
 fn client_fault(error: &Error) -> ClientFault {
     if let Some(refusal) = io_cause::<Refusal>(error) {
         return ClientFault::Refused(*refusal);
+    }
+    if io_cause::<TooSlow>(error).is_some() {
+        return ClientFault::TimedOut;
     }
     match error.etype() {
         ErrorType::ReadTimedout => ClientFault::TimedOut,

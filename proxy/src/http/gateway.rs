@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Version, header};
+use http::{StatusCode, Version, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -15,22 +15,23 @@ use pingora::{
 use tracing::{debug, warn};
 
 use super::{
-    failures::{failure_of, is_answer_over},
+    attempt::Attempts,
+    failures::{connect_failure_of, failure_of, is_answer_over},
     headers::{self, Forwarded},
     ledger, respond,
+    tunnel::Ticket,
     turn::Arrived,
-    upstream,
 };
 use crate::{
     access_log::AccessLog,
     answer::Reason,
-    cell::Change,
+    cell::{Change, OpenTunnel},
     clock,
-    config::{Timeouts, Upstream},
     exchange::{Exchange, Failure, Judgement, Policy, Refused, Verdict},
     lifecycle::{Lifecycle, Phase},
     net::Networks,
     snapshot::Current,
+    upstream::Report,
 };
 
 /// What the hooks need of the process.
@@ -39,8 +40,7 @@ pub struct Gateway {
     pub current: Arc<Current>,
     pub policy: Policy,
     pub trusted_proxies: Networks,
-    pub timeouts: Timeouts,
-    pub upstream: Upstream,
+    pub attempts: Attempts,
     pub lifecycle: Arc<Lifecycle>,
     pub access_log: AccessLog,
 }
@@ -52,6 +52,12 @@ pub struct Flow {
     pub(super) exchange: Exchange,
     /// What the last failure means.
     verdict: Option<Verdict>,
+    /// How the current attempt goes.
+    report: Option<Arc<Report>>,
+    /// A kept connection turned out to be closed: the next attempt makes a new one.
+    met_stale: bool,
+    /// The cell agreed to another protocol.
+    tunnel: Option<OpenTunnel>,
 }
 
 impl Gateway {
@@ -59,6 +65,16 @@ impl Gateway {
     fn close_when_draining(&self, session: &mut Session) {
         if self.lifecycle.has_reached(Phase::Draining) {
             session.set_keepalive(None);
+        }
+    }
+
+    fn begin_tunnel(flow: &mut Flow) -> Result<()> {
+        match flow.exchange.open_tunnel() {
+            Ok(tunnel) => {
+                flow.tunnel = Some(tunnel);
+                Ok(())
+            }
+            Err(refused) => Err(flow.answer(refused)),
         }
     }
 
@@ -72,6 +88,19 @@ impl Gateway {
         let again = verdict == Verdict::Retry;
         flow.verdict = Some(verdict);
         again
+    }
+}
+
+impl Flow {
+    /// Ends the attempt with an answer of the proxy's own.
+    fn answer(&mut self, refused: Refused) -> Box<Error> {
+        let status = refused.reason.status();
+        self.verdict = Some(Verdict::Answer(refused));
+        Error::new(ErrorType::HTTPStatus(status))
+    }
+
+    fn is_switched(&self) -> bool {
+        self.tunnel.is_some()
     }
 }
 
@@ -115,6 +144,9 @@ impl ProxyHttp for Gateway {
             exchange: Exchange::new(arrived.arrival.at, arrived.connection.peer),
             arrived,
             verdict: None,
+            report: None,
+            met_stale: false,
+            tunnel: None,
         }
     }
 
@@ -149,19 +181,21 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, flow: &mut Flow) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, flow: &mut Flow) -> Result<Box<HttpPeer>> {
         let random = [fastrand::u32(..), fastrand::u32(..)];
-        match flow.exchange.next_endpoint(clock::now_ms(), random) {
-            Some(endpoint) => Ok(upstream::peer(
-                endpoint,
-                &self.timeouts,
-                &self.upstream,
-                &flow.arrived.arrival,
-            )),
-            None => {
-                flow.verdict = Some(Verdict::Answer(Reason::NoHealthyEndpoint.into()));
-                Error::e_explain(ErrorType::HTTPStatus(503), "no healthy endpoint")
-            }
+        flow.exchange.next_endpoint(clock::now_ms(), random);
+        let report = Arc::default();
+        let peer = self.attempts.peer(
+            &flow.exchange,
+            &flow.arrived.arrival,
+            session.req_header(),
+            !flow.met_stale,
+            &report,
+        );
+        flow.report = Some(report);
+        match peer {
+            Some(peer) => Ok(peer),
+            None => Err(flow.answer(Reason::NoHealthyEndpoint.into())),
         }
     }
 
@@ -204,7 +238,8 @@ impl ProxyHttp for Gateway {
         flow: &mut Flow,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(self.judge(flow, Failure::Unreachable, true));
+        let failure = connect_failure_of(&error);
+        error.set_retry(self.judge(flow, failure, true));
         error
     }
 
@@ -214,13 +249,17 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         mut error: Box<Error>,
         flow: &mut Flow,
-        client_reused: bool,
+        _: bool,
     ) -> Box<Error> {
-        let again = if is_answer_over(&error) {
+        let again = if is_answer_over(&error) || flow.is_switched() {
             flow.verdict = Some(Verdict::LetGo);
             false
+        } else if matches!(error.etype(), ErrorType::HTTPStatus(_)) {
+            // A hook has given its verdict already.
+            false
         } else {
-            let failure = failure_of(&error, client_reused);
+            let failure = failure_of(&error, flow.report.as_deref());
+            flow.met_stale |= failure == Failure::StaleConnection;
             self.judge(flow, failure, is_repeatable(session))
         };
         error.set_retry(again);
@@ -233,12 +272,20 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         flow: &mut Flow,
     ) -> Result<()> {
-        let asked_for_switch = flow.arrived.arrival.asks_for_switch();
-        if let Some(objection) = headers::objection_to(response, asked_for_switch) {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, objection).into_up());
-        }
         headers::clean_response(response);
         self.close_when_draining(session);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Self::begin_tunnel(flow);
+        }
+        if session.req_header().version == Version::HTTP_10
+            && flow
+                .report
+                .as_ref()
+                .is_some_and(|report| report.has_extra_codings())
+        {
+            // It would get the body as it is, and take it for the decoded one (RFC 9112, section 6.1).
+            return Err(flow.answer(Reason::UpstreamError.into()));
+        }
         if !response.status.is_informational() {
             flow.exchange.answered();
             if headers::has_no_body(response, session.req_header()) {
@@ -282,7 +329,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         if flow.verdict.is_none() {
             // It failed outside of an attempt.
-            self.judge(flow, failure_of(error, false), false);
+            self.judge(flow, failure_of(error, None), false);
         }
         let error_code = match flow.verdict.take() {
             Some(Verdict::Answer(refused)) => respond::fail(session, &refused).await,
@@ -297,8 +344,15 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, flow: &mut Flow) {
         let status = respond::status(session);
         let took = flow.exchange.finish(status, Instant::now());
-        self.access_log
-            .write(|| ledger::entry(session, &flow.exchange, status, took));
+        let entry = || ledger::entry(session, &flow.exchange, status, took);
+        match (flow.tunnel.take(), flow.report.take()) {
+            (Some(open), Some(report)) => {
+                let entry = Box::new(entry());
+                let ticket = Ticket { entry, open };
+                flow.arrived.turn.begin_tunnel(ticket, report);
+            }
+            _ => self.access_log.write(entry),
+        }
     }
 
     /// Pingora would log each failed request at `error`; metrics and the access log tell them, by reason and cell.

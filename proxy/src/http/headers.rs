@@ -177,24 +177,6 @@ pub(super) fn identify(
     request.insert_header(GENERATION, destination.generation_header())
 }
 
-/// Why an answer is not passed on, if it is not: what one program takes for its end, another does not.
-pub(super) fn objection_to(
-    response: &ResponseHeader,
-    asked_for_switch: bool,
-) -> Option<&'static str> {
-    if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked_for_switch {
-        return Some("the cell changes to a protocol that nobody asked for");
-    }
-    let lines = response.headers.get_all(header::TRANSFER_ENCODING);
-    let mut codings = lines
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    // With anything after it, the end of `chunked` is not the end of the body (RFC 9112, section 6.3).
-    let is_chunked = codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    (is_chunked && codings.next().is_some())
-        .then_some("the answer has a transfer coding after `chunked`")
-}
-
 /// Fields of an answer that speak of the connection to the cell and not of the one to the client (RFC 9110, section
 /// 7.6.1), but for those that Pingora writes anew. Trailers of an answer are not passed on, so none is announced.
 const OF_THE_CONNECTION: [&str; 4] = ["keep-alive", "proxy-connection", "te", "trailer"];
@@ -217,6 +199,7 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
     for name in dropped {
         response.remove_header(&name);
     }
+    unify_length(response);
     if response.version == Version::HTTP_10 && !response.status.is_informational() {
         // The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
         response.set_version(Version::HTTP_11);
@@ -229,6 +212,29 @@ pub(super) fn has_no_body(response: &ResponseHeader, request: &RequestHeader) ->
     request.method == Method::HEAD
         || matches!(response.status.as_u16(), 204 | 304)
         || length.is_some_and(|length| length == "0")
+}
+
+/// An answer without a body has no framing, and any other one length, however often the cell has said it (RFC 9110,
+/// section 8.6).
+fn unify_length(response: &mut ResponseHeader) {
+    if response.status.is_informational() || response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&header::CONTENT_LENGTH);
+        response.remove_header(&header::TRANSFER_ENCODING);
+        return;
+    }
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(first), second) = (lengths.next(), lengths.next()) else {
+        return;
+    };
+    let member = first.as_bytes().split(|byte| *byte == b',').next();
+    let member = member.unwrap_or_default().trim_ascii();
+    if second.is_none() && member == first.as_bytes() {
+        return;
+    }
+    if let Ok(length) = HeaderValue::from_bytes(member) {
+        // The name is a constant and the value a number: it is not refused.
+        let _ = response.insert_header(header::CONTENT_LENGTH, length);
+    }
 }
 
 /// The fields that an answer's `Connection` names, lower-cased. What frames the message is not among them: nobody may

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     client::{ClientStream, READ_AHEAD_BYTES_MAX, READ_BUFFER_BYTES},
+    pace::{Pace, READING_WINDOW},
     turn::Turn,
 };
 use crate::gate::{BodyTracker, Refusal};
@@ -39,11 +40,33 @@ pub(super) struct LentStream {
     is_answered: bool,
     /// Part of the answer may wait in a buffer.
     has_unflushed: bool,
-    /// How long a write may make no headway.
-    stall_limit: Duration,
+    /// The final answer's head, or a 101, was written.
+    is_final: bool,
+    /// The client was given an interim answer that it did not ask for.
+    had_interim: bool,
+    /// The client may have taken an interim answer for the final one.
+    is_out_of_step: bool,
+    terms: LentTerms,
+    reading: Pace,
+    writing: Pace,
+    /// Runs while a body's next piece is waited for.
+    slow: Option<Pin<Box<Sleep>>>,
     /// Runs while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
     turn: Arc<Turn>,
+}
+
+/// What holds for one request on its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LentTerms {
+    pub(super) asks_for_switch: bool,
+    pub(super) expects_continue: bool,
+    /// A client that may have taken an interim answer for the final one loses its connection.
+    pub(super) guards_interim: bool,
+    /// How long a write of the answer may make no headway.
+    pub(super) stall_limit: Duration,
+    /// How slowly bodies may come and be taken; 0 is any pace.
+    pub(super) bytes_per_second_min: u32,
 }
 
 /// How far the request has come.
@@ -73,9 +96,23 @@ pub(super) enum End {
     RequestComplete,
     /// It was answered, and the client may be sending still.
     StillSending,
+    /// The cell agreed to another protocol.
+    Switched,
     /// Nothing can follow.
     Cut,
 }
+
+/// What Pingora is told of a client that sends its body too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooSlow;
+
+impl std::fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client sends its body too slowly")
+    }
+}
+
+impl std::error::Error for TooSlow {}
 
 /// What Pingora is told of a client that goes on sending after its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +127,14 @@ impl std::fmt::Display for AnswerOver {
 impl std::error::Error for AnswerOver {}
 
 impl LentStream {
-    /// Lends a connection out for the request whose head was read from it. `stall_limit` is how long a write of its
-    /// answer may make no headway.
+    /// Lends a connection out for the request whose head was read from it.
     pub(super) fn new(
         client: ClientStream,
         body: BodyTracker,
-        asks_for_switch: bool,
-        stall_limit: Duration,
+        terms: LentTerms,
         turn: Arc<Turn>,
     ) -> Self {
-        let request = if asks_for_switch {
+        let request = if terms.asks_for_switch {
             Request::AwaitingSwitch
         } else if body.is_complete() {
             Request::Complete
@@ -111,7 +146,13 @@ impl LentStream {
             request,
             is_answered: false,
             has_unflushed: false,
-            stall_limit,
+            is_final: false,
+            had_interim: false,
+            is_out_of_step: false,
+            terms,
+            reading: Pace::new(terms.bytes_per_second_min, READING_WINDOW),
+            writing: Pace::new(terms.bytes_per_second_min, terms.stall_limit),
+            slow: None,
             stalled: None,
             turn,
         }
@@ -136,9 +177,15 @@ impl LentStream {
         if client.ahead.is_empty() {
             let wanted = buf.remaining().min(READ_AHEAD_BYTES_MAX);
             client.ahead.reserve(READ_BUFFER_BYTES.max(wanted));
-            let count = ready!(poll_read_ahead(client, cx))?;
+            let Poll::Ready(count) = poll_read_ahead(client, cx)? else {
+                return self.poll_pace(cx);
+            };
             if count == 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if !self.reading.advance(Instant::now(), count) && !self.is_final {
+                let slow = io::Error::new(io::ErrorKind::TimedOut, TooSlow);
+                return Poll::Ready(Err(slow));
             }
         }
         let window = client.ahead.len().min(buf.remaining());
@@ -180,53 +227,60 @@ impl LentStream {
         }
     }
 
-    fn poll_switched(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some(client) = &mut self.client else {
-            return Poll::Ready(Ok(()));
-        };
-        if client.ahead.is_empty() {
-            return Pin::new(&mut client.inner).poll_read(cx, buf);
-        }
-        let count = client.ahead.len().min(buf.remaining());
-        buf.put_slice(&client.ahead[..count]);
-        client.ahead.advance(count);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Learns from the answer on its way to the client whether the protocol changes. Interim answers leave it open.
+    /// Learns from the answer on its way to the client what becomes of the connection. A head is written in one piece.
     fn note_answer(&mut self, written: &[u8]) {
         self.is_answered = true;
-        if !matches!(self.request, Request::AwaitingSwitch) {
+        if self.is_final || !written.starts_with(b"HTTP/") {
             return;
         }
-        if written.starts_with(b"HTTP/1.1 101") {
-            self.request = Request::Switched;
-        } else if !written.starts_with(b"HTTP/1.1 1") {
-            // An answer like any other: the request is over, and what follows is the next one.
-            self.request = Request::Complete;
+        match written.strip_prefix(b"HTTP/1.1 1") {
+            None => {
+                self.is_final = true;
+                if matches!(self.request, Request::AwaitingSwitch) {
+                    // An answer like any other: the request is over, and what follows is the next one.
+                    self.request = Request::Complete;
+                }
+                let has_sent_ahead = self.client.as_ref().is_some_and(|c| !c.ahead.is_empty());
+                self.is_out_of_step =
+                    self.had_interim && has_sent_ahead && self.terms.guards_interim;
+            }
+            Some(rest) if rest.starts_with(b"01") => {
+                self.is_final = true;
+                self.request = Request::Switched;
+            }
+            Some(rest) if rest.starts_with(b"00") && self.terms.expects_continue => {}
+            Some(_) => self.had_interim = true,
         }
     }
 
     /// Writing, with a limit on how long the client may take nothing. Pingora limits some of its writes only: not those
     /// of a head, and not the last flush.
+    ///
+    /// `accepted` says how many bytes a step took over from Pingora.
     fn poll_with_limit<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut BufWriter<Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        accepted: impl FnOnce(&T) -> usize,
+        step: impl FnOnce(Pin<&mut BufWriter<Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let Some(client) = &mut self.client else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let outcome = write(Pin::new(&mut client.inner), cx);
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
+        let buffered = client.inner.buffer().len();
+        let outcome = step(Pin::new(&mut client.inner), cx);
+        if let Poll::Ready(outcome) = outcome {
+            if self.stalled.take().is_some()
+                && let Ok(done) = &outcome
+            {
+                let taken = (buffered + accepted(done)).saturating_sub(client.inner.buffer().len());
+                if !self.writing.advance(Instant::now(), taken) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            return Poll::Ready(outcome);
         }
-        let limit = self.stall_limit;
+        self.writing.wait(Instant::now());
+        let limit = self.terms.stall_limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
@@ -235,9 +289,33 @@ impl LentStream {
         )))
     }
 
+    /// Waiting for a body's next piece, with a limit on how slowly it may come.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_final {
+            // While it is answered, a client may take its time with the rest.
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        let Some(left) = self.reading.wait(now) else {
+            return Poll::Pending;
+        };
+        let slow = self.slow.get_or_insert_with(|| Box::pin(sleep(left)));
+        ready!(slow.as_mut().poll(cx));
+        self.slow = None;
+        if self.reading.is_too_slow(now) {
+            let slow = io::Error::new(io::ErrorKind::TimedOut, TooSlow);
+            return Poll::Ready(Err(slow));
+        }
+        // The timer was set for an earlier wait; the next one is set for this.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn end(&self) -> End {
         match &self.request {
+            Request::Complete if self.is_out_of_step => End::StillSending,
             Request::Complete => End::RequestComplete,
+            Request::Switched => End::Switched,
             Request::Body(_) | Request::Refused(_) if self.is_answered => End::StillSending,
             _ => End::Cut,
         }
@@ -274,7 +352,8 @@ impl AsyncRead for LentStream {
         match &self.request {
             Request::Body(_) => self.poll_body(cx, buf),
             Request::Complete | Request::AwaitingSwitch => self.poll_idle(cx),
-            Request::Switched => self.poll_switched(cx, buf),
+            // Pingora's part is over; whoever gets the connection back carries on.
+            Request::Switched => Poll::Ready(Ok(())),
             Request::Refused(refusal) => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, *refusal)))
             }
@@ -288,19 +367,30 @@ impl AsyncWrite for LentStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.note_answer(buf);
+        if matches!(self.request, Request::Switched) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         self.has_unflushed = true;
-        self.poll_with_limit(cx, |inner, cx| inner.poll_write(cx, buf))
+        let written = ready!(self.poll_with_limit(
+            cx,
+            |count| *count,
+            |inner, cx| inner.poll_write(cx, buf)
+        ))?;
+        self.note_answer(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_with_limit(cx, AsyncWrite::poll_flush))?;
+        ready!(self.poll_with_limit(cx, |()| 0, AsyncWrite::poll_flush))?;
         self.has_unflushed = false;
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_with_limit(cx, AsyncWrite::poll_shutdown)
+        if matches!(self.request, Request::Switched) {
+            return self.poll_flush(cx);
+        }
+        self.poll_with_limit(cx, |()| 0, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     cell::RefCell,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -15,10 +15,11 @@ use std::{
 
 use tokio::task_local;
 
-use super::lent::Returned;
+use super::{lent::Returned, tunnel::Ticket};
 use crate::{
     exchange::Connection,
     gate::{BodyFraming, Head, Upgrade},
+    upstream::{Report, Switched},
 };
 
 task_local! {
@@ -44,6 +45,8 @@ pub(super) struct Arrival {
     pub(super) extra_codings: bool,
     /// The connection to the cell is not to be used again after this request.
     pub(super) spoils_upstream: bool,
+    /// All of its body was read before its cell was looked for.
+    pub(super) is_body_in_hand: bool,
 }
 
 /// Shared by those who work on the request at the same time.
@@ -53,6 +56,8 @@ pub(super) struct Turn {
     answer_is_over: AtomicBool,
     /// The client's connection, when Pingora is done with it.
     returned: Mutex<Option<Returned>>,
+    /// The tunnel that begins after this request, and the cell's side of it.
+    tunnel: Mutex<Option<(Ticket, Arc<Report>)>>,
 }
 
 impl Arrived {
@@ -79,6 +84,7 @@ impl Arrival {
             extra_codings: head.extra_codings,
             // What follows a body that some servers do not read must not share its connection.
             spoils_upstream: head.has_undefined_body() || head.extra_codings,
+            is_body_in_hand: false,
         }
     }
 
@@ -102,15 +108,27 @@ impl Turn {
         self.answer_is_over.load(Ordering::Acquire)
     }
 
+    pub(super) fn begin_tunnel(&self, ticket: Ticket, report: Arc<Report>) {
+        *lock(&self.tunnel) = Some((ticket, report));
+    }
+
+    /// The tunnel to carry, once Pingora has dropped both of its streams.
+    pub(super) fn take_tunnel(&self) -> Option<(Ticket, Switched)> {
+        let (ticket, report) = lock(&self.tunnel).take()?;
+        Some((ticket, report.take_switched()?))
+    }
+
     pub(super) fn give_back(&self, returned: Returned) {
-        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(returned);
+        *lock(&self.returned) = Some(returned);
     }
 
     /// The client's connection, once Pingora has dropped its stream.
     pub(super) fn take_client(&self) -> Option<Returned> {
-        self.returned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.returned).take()
     }
+}
+
+/// What is held here is put in and taken out whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

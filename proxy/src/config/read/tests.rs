@@ -62,6 +62,9 @@ fn every_default() {
         head_bytes_max: 32_768,
         headers_max: 100,
         body_bytes_max: 1_073_741_824,
+        body_buffered_bytes_max: 65_536,
+        body_buffers_total_bytes_max: 67_108_864,
+        body_bytes_per_second_min: 100,
     };
     assert_eq!(config.limits, limits);
     let timeouts = Timeouts {
@@ -78,8 +81,12 @@ fn every_default() {
     assert_eq!(config.timeouts, timeouts);
     let upstream = Upstream {
         retries: 1,
-        idle_connections_max: 1_024,
+        idle_connections_max: 4_096,
+        idle_per_cell_max: 256,
         idle: ms(30_000),
+        requests_per_connection_max: 0,
+        share: Share::Cell,
+        interim_answers: InterimAnswers::Guarded,
         ejection: Ejection {
             after_failures: 5,
             base: ms(10_000),
@@ -100,10 +107,12 @@ fn every_key() {
          tenant_key: [{ source_ip: true }]\nunknown_tenants: refuse\n\
          table: { path: /t.yaml, max_moved_percent: 0.5, max_moved_overrides: 0, poll_interval_ms: 50 }\n\
          state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
-         limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0 }\n\
+         limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0,\n\
+         \x20 body_buffered_bytes_max: 4, body_buffers_total_bytes_max: 5, body_bytes_per_second_min: 6 }\n\
          timeouts: { head_ms: 11, keepalive_ms: 12, client_idle_ms: 13, connect_ms: 4, upstream_read_ms: 5,\n\
          \x20 upstream_write_ms: 6, upgrade_idle_ms: 7, shutdown_delay_ms: 8, shutdown_ms: 9 }\n\
-         upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3,\n\
+         upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3, idle_per_cell_max: 9,\n\
+         \x20 requests_per_connection_max: 10, share: tenant, interim_answers: forwarded,\n\
          \x20 ejection: { after_failures: 4, base_ms: 5, max_ms: 6, percent_max: 7 } }\n\
          access_log: { path: a.log, queue_lines_max: 8 }\nlog: { format: json }\n",
     );
@@ -131,6 +140,19 @@ fn every_key() {
         t.client_idle,
     ];
     assert_eq!(all, [4, 5, 6, 7, 8, 9, 11, 12, 13].map(ms));
+    let buffers = (
+        config.limits.body_buffered_bytes_max,
+        config.limits.body_buffers_total_bytes_max,
+        config.limits.body_bytes_per_second_min,
+    );
+    assert_eq!(buffers, (4, 5, 6));
+    let u = config.upstream;
+    assert_eq!(
+        (u.idle_per_cell_max, u.requests_per_connection_max),
+        (9, 10)
+    );
+    assert_eq!(u.share, Share::Tenant);
+    assert_eq!(u.interim_answers, InterimAnswers::Forwarded);
     let ejection = config.upstream.ejection;
     let numbers = (
         ejection.after_failures,
