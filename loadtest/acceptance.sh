@@ -61,7 +61,9 @@ show "the last good table outlives a crash and a corrupt file" last_good::
 show "a bad table or something else in its place is refused, and traffic goes on" table::bad_files table::rules
 show "a hung cell is refused at its bulkhead and costs the others nothing" bulkhead::
 show "clients and cells that break off or lie leave no leak and no desync" hostile_cells:: \
-  hostile_clients::leaving hostile_clients::protocol hostile_clients::refused hostile_clients::streams
+  hostile_clients::leaving hostile_clients::limits hostile_clients::protocol hostile_clients::refused \
+  hostile_clients::streams
+show "what passes to cells and clients, and what is tried again" forwarding:: retries::
 show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::

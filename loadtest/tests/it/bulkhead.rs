@@ -51,6 +51,11 @@ fn a_hung_cell_is_refused_at_its_bulkhead_and_costs_the_others_nothing() {
     wait_until("the bulkhead is full", PATIENCE, || {
         in_flight("cell-3") == MAX_IN_FLIGHT
     });
+    let refused = proxy.get("three", "/");
+    assert_eq!(refused.verdict(), (503, Some("cell_overloaded")));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let labels = [("cell", "cell-3"), ("reason", "cell_overloaded")];
+    assert!(proxy.metric("rejected_total", &labels) >= Some(1.0));
     let refusals = thread::scope(|scope| {
         let refusals = scope.spawn(|| hung.watch(time));
         let during = watch(&well, time);

@@ -243,7 +243,7 @@ fn the_only_endpoint_is_never_ejected() {
     let proxy = Proxy::plan()
         .set(
             "upstream",
-            "{ ejection: { after_failures: 2, base_ms: 60000, percent_max: 100 } }",
+            "{ retries: 2, ejection: { after_failures: 2, base_ms: 60000, percent_max: 100 } }",
         )
         .table(fleet.table().pin(OTHER, "cell-2"))
         .start();
@@ -260,6 +260,12 @@ fn the_only_endpoint_is_never_ejected() {
         cell_metric(&proxy, "endpoint_ejections_total", "cell-1"),
         0.0
     );
+    // Ten requests, each tried again twice.
+    assert_eq!(
+        cell_metric(&proxy, "upstream_retries_total", "cell-1"),
+        20.0
+    );
+    assert_eq!(failures(&proxy, "connect_failed"), 30.0);
     proxy.wait_for_log(&["WARN", "too few others of its cell are left", "cell-1"]);
 
     let _back = DemoCell::plan("cell-1").listen(address).start();

@@ -3,17 +3,7 @@
 
 mod crowd;
 mod leaving;
+mod limits;
 mod protocol;
 mod refused;
 mod streams;
-
-use crate::support::{
-    origin::Origin,
-    proxy::{Plan, Proxy},
-    table::TableText,
-};
-
-/// A proxy in front of one scripted cell, to which all tenants belong.
-fn plan(cell: &Origin) -> Plan {
-    Proxy::plan().table(TableText::new([("only", vec![cell.address()])]))
-}

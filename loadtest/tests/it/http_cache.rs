@@ -19,7 +19,6 @@ use crate::support::{
     heavy::{figure, skip},
     process::Process,
     proxy::Proxy,
-    table::TableText,
 };
 
 const VERSION: &str = "0.4.5";
@@ -44,9 +43,8 @@ fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
         let address = line.strip_prefix("Listening on http://")?;
         address.trim_end_matches('/').parse::<SocketAddr>().ok()
     });
-    let proxy = Proxy::plan()
+    let proxy = Proxy::in_front_of(address)
         .set("tenant_key", "[{ source_ip: true }]")
-        .table(TableText::new([("only", vec![address])]))
         .start();
 
     let (direct, through) = thread::scope(|scope| {

@@ -18,16 +18,19 @@
 
 mod access_log;
 mod bulkhead;
+mod cli;
 mod control;
 mod demo_cell;
 mod desync_corpus;
 mod explain;
+mod forwarding;
 mod health;
 mod hostile_cells;
 mod hostile_clients;
 mod http_cache;
 mod last_good;
 mod load;
+mod retries;
 mod shutdown;
 mod support;
 mod table;

@@ -11,7 +11,7 @@ use crate::support::{
     PATIENCE,
     fleet::Fleet,
     process::Signal,
-    proxy::{self, Proxy, TENANT},
+    proxy::{Proxy, TENANT},
     wait_until,
     wire::{Answer, Connection, Request},
 };
@@ -60,9 +60,13 @@ fn requests_in_flight_end_and_then_it_leaves() {
     let fleet = Fleet::start(2);
     check_prompt("from the last answer to the end", || {
         let mut proxy = Proxy::start(fleet.table());
+        let mut idle = Connection::open(proxy.address());
+        let used = idle.exchange(&Request::get("/").header(TENANT, "acme"));
+        assert_eq!(used.status, 200);
         let request = slow_request(&proxy, 1_500);
 
         proxy.signal(Signal::TERM);
+        assert_eq!(idle.rest().unwrap(), b"", "an idle connection closes");
         wait_until("the listener is closed", PATIENCE, || {
             nobody_listens(&proxy)
         });
@@ -71,6 +75,7 @@ fn requests_in_flight_end_and_then_it_leaves() {
         let answer = answer.expect("the request ends well");
         assert_eq!(answer.status, 200);
         assert_eq!(answer.text(), "waited 1500 ms\n");
+        assert_eq!(answer.header("connection"), Some("close"));
 
         let status = proxy.wait(PATIENCE);
         let time = answered.elapsed();
@@ -270,27 +275,4 @@ fn all_mistakes_of_the_configuration_are_told() {
         assert!(said.contains(&format!("{key}: ")), "{key}\n{said}");
     }
     assert_eq!(said.lines().count(), 5, "{said}");
-}
-
-#[test]
-fn wrong_usage_is_told_apart_from_bad_input() {
-    let run = |arguments: &[&str]| {
-        let output = proxy::command().args(arguments).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    };
-    let (code, said) = run(&[]);
-    assert_eq!(code, Some(2), "{said}");
-    let (code, said) = run(&["--confg", "proxy.yaml"]);
-    assert_eq!(code, Some(2), "{said}");
-    let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("proxy.yaml").display().to_string();
-    let (code, said) = run(&["--config", &missing]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&missing), "{said}");
-    fs::write(&missing, "").unwrap();
-    let (code, said) = run(&["--config", &missing]);
-    assert_eq!(code, Some(1), "{said}");
 }

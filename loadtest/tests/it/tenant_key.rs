@@ -96,6 +96,7 @@ fn host() {
         "acme.example.com",
         "ACME.Example.COM",
         "acme.example.com:8080",
+        "ACME.example.com.:80",
     ] {
         assert_for(&rules.get_host("/", host), "acme");
     }

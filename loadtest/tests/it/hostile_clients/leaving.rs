@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::plan;
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
@@ -85,7 +84,7 @@ fn what_a_client_left_behind_is_nobody_elses_answer() {
             }
         }
     });
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for round in 0..20 {
         let mut leaver = Connection::open(proxy.address());
         let request = Request::get("/large").header(TENANT, "a");
@@ -110,7 +109,7 @@ fn half_an_upload_never_looks_whole() {
             visit.send(ok(if whole { "whole" } else { "half" }));
         }
     });
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for framing in ["content-length: 100\r\n\r\n", CHUNKED_64, CHUNKED_4] {
         for half_closed in [true, false] {
             // As long as the second kind of chunk says.

@@ -1,7 +1,6 @@
 //! Requests that the proxy refuses: the answer says so and why, the connection closes, and nothing
 //! of it, nor of what was sent behind it, reaches a cell.
 
-use super::plan;
 use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin},
@@ -46,7 +45,7 @@ fn is_refusal(name: &str, answer: &Answer, status: u16, reason: &str) {
 #[test]
 fn what_can_be_read_in_two_ways_is_refused() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for (name, request) in badly_framed().into_iter().chain(badly_addressed()) {
         check(&proxy, name, request, 400, "bad_request");
     }
@@ -187,7 +186,7 @@ fn not_offered() -> Vec<(&'static str, String, u16, &'static str)> {
 #[test]
 fn a_malformed_body_never_reaches_its_end() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for (name, body) in [
         (
             "a size that is none",
@@ -230,7 +229,7 @@ fn a_malformed_body_never_reaches_its_end() {
 #[test]
 fn what_is_too_large_is_refused() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell)
+    let proxy = Proxy::in_front_of(cell.address())
         .set("limits", "{ head_bytes_max: 20000, body_bytes_max: 1000 }")
         .start();
     let field = |bytes| format!("x-long: {}\r\n", "x".repeat(bytes));
@@ -287,7 +286,7 @@ fn what_is_too_large_is_refused() {
 #[test]
 fn tenants_that_cannot_be_known_are_refused() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for (name, fields, reason) in [
         ("no tenant", "", "no_tenant_key"),
         (

@@ -1,4 +1,4 @@
-//! Whether a proxy has let go of everything.
+//! What a proxy has in flight, and whether it has let go of everything.
 
 use std::{
     thread,
@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{PATIENCE, proxy::Proxy};
+use super::{PATIENCE, proxy::Proxy, wait_until};
 
 /// Waits until no client is connected and nothing is in flight, to whatever it is counted for.
 /// Clients have to be gone before.
@@ -33,15 +33,33 @@ pub(crate) fn wait_until_idle(proxy: &Proxy) {
     }
 }
 
-fn is_idle(status: &Value) -> bool {
-    let cells = status["cells"].as_object();
-    status["requests_in_flight"] == 0
-        && status["client_connections"] == 0
-        && cells.is_some_and(|cells| cells.values().all(is_idle_cell))
+/// Waits until this many requests are in flight, whether counted by the proxy, its cells or their
+/// endpoints.
+#[track_caller]
+pub(crate) fn wait_for_in_flight(proxy: &Proxy, count: u64) {
+    wait_until(&format!("{count} requests are in flight"), PATIENCE, || {
+        in_flight(&proxy.status()) == Some([count; 3])
+    });
 }
 
-fn is_idle_cell(cell: &Value) -> bool {
-    let endpoints = cell["endpoint_states"].as_array();
-    cell["in_flight"] == 0
-        && endpoints.is_some_and(|endpoints| endpoints.iter().all(|state| state["in_flight"] == 0))
+fn is_idle(status: &Value) -> bool {
+    status["client_connections"] == 0 && in_flight(status) == Some([0; 3])
+}
+
+/// What the proxy, its cells and their endpoints count.
+fn in_flight(status: &Value) -> Option<[u64; 3]> {
+    let cells = status["cells"].as_object()?;
+    let endpoints = cells
+        .values()
+        .map(|cell| cell["endpoint_states"].as_array());
+    let endpoints: Option<Vec<_>> = endpoints.collect();
+    let sum = |counted: &mut dyn Iterator<Item = &Value>| {
+        let counts = counted.map(|counted| counted["in_flight"].as_u64());
+        counts.sum::<Option<u64>>()
+    };
+    Some([
+        status["requests_in_flight"].as_u64()?,
+        sum(&mut cells.values())?,
+        sum(&mut endpoints?.into_iter().flatten())?,
+    ])
 }

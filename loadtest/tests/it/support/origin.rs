@@ -63,12 +63,21 @@ impl Origin {
         Self { address, record }
     }
 
-    /// One that answers each request with the id at the end of its path, and any body it has.
+    /// One that answers each request, its body read, with the id at the end of its path.
     pub(crate) fn well_behaved() -> Self {
         Self::start(|visit| {
-            while let Some(head) = visit.head() {
-                let _ = visit.body_of(&head);
+            while let Some(head) = visit.request() {
                 visit.send(ok(head.id()));
+            }
+        })
+    }
+
+    /// One that answers each request, its body read, with these bytes.
+    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::start(move |visit| {
+            while visit.request().is_some() {
+                visit.send(&answer);
             }
         })
     }
@@ -137,6 +146,13 @@ impl Visit {
             }
             self.receive().ok()?;
         }
+    }
+
+    /// The next request's head, its body read; `None` once the proxy has closed the connection.
+    pub(crate) fn request(&mut self) -> Option<Head> {
+        let head = self.head()?;
+        self.body_of(&head).ok()?;
+        Some(head)
     }
 
     /// The body of that request.

@@ -21,12 +21,16 @@ use tempfile::TempDir;
 use super::{
     PATIENCE, built_program,
     process::{Process, Signal},
+    table::TableText,
     wait_for, wait_until,
     wire::{Answer, Request},
 };
 
 /// The header that names the tenant, unless `tenant_key` is set otherwise.
 pub(crate) const TENANT: &str = "x-tenant-id";
+
+/// The cell of [`Proxy::in_front_of`].
+pub(crate) const ONLY: &str = "only";
 
 /// The user and group `nobody`.
 const NOBODY: u32 = 65_534;
@@ -151,6 +155,11 @@ impl Proxy {
             config: config.map(|(key, value)| (key.into(), value.into())).into(),
             user: None,
         }
+    }
+
+    /// With a single cell of this one endpoint, to which all tenants belong.
+    pub(crate) fn in_front_of(cell: SocketAddr) -> Plan {
+        Self::plan().table(TableText::new([(ONLY, vec![cell])]))
     }
 
     /// A ready proxy with the defaults and this table.

@@ -85,17 +85,28 @@ impl Connection {
     /// Sends a request and reads its answer.
     #[track_caller]
     pub(crate) fn exchange(&mut self, request: &Request) -> Answer {
-        self.send(request.bytes())
-            .and_then(|()| self.answer(&request.method))
-            .unwrap_or_else(|error| {
-                panic!("no answer to {}: {error}", request.bytes().escape_ascii())
-            })
+        self.exchange_bytes(&request.method, request.bytes())
+    }
+
+    /// Sends these bytes, a request of this method, and reads its answer.
+    #[track_caller]
+    pub(crate) fn exchange_bytes(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Answer {
+        let bytes = bytes.as_ref();
+        self.send(bytes)
+            .and_then(|()| self.answer(method))
+            .unwrap_or_else(|error| panic!("no answer to {}: {error}", bytes.escape_ascii()))
     }
 
     /// Waits for the other side to close the connection, and returns what it sent until then.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.receive()? {}
         Ok(std::mem::take(&mut self.received))
+    }
+
+    /// The same where it may end by a reset.
+    pub(crate) fn until_broken(&mut self) -> Vec<u8> {
+        while self.receive().unwrap_or(false) {}
+        std::mem::take(&mut self.received)
     }
 
     fn head(&mut self) -> io::Result<(Answer, Framing)> {
@@ -266,6 +277,11 @@ impl Answer {
             .iter()
             .find(|(field, _)| field.eq_ignore_ascii_case(name))?;
         str::from_utf8(value).ok()
+    }
+
+    /// The status, and why the proxy answered by itself if it did.
+    pub(crate) fn verdict(&self) -> (u16, Option<&str>) {
+        (self.status, self.header("x-cellgate-reason"))
     }
 
     #[track_caller]

@@ -1,23 +1,26 @@
-//! The cases of the corpus. The end-to-end tests read them with this file too.
+//! The cases of the corpus.
 //!
-//! The corpus stays where cargo put it. Its files describe requests by their parts; like the crate's own tests, this puts
-//! them together to bytes. They leave out the Host field, which the gate asks for, so it is added.
+//! The corpus stays where cargo put it: only its files are used, nothing of the crate's code. Its files describe requests by their parts; like the crate's own tests, this puts
+//! them together to bytes. They leave out the Host field, which the proxy asks for, so it is added.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_yaml::Value;
 
 /// Labelled legal, and refused all the same. The first two give `chunked` a parameter, which RFC 9112 section 7.1 wants
 /// treated as an error; the third has no request target at all. Pingora refuses these three as well.
-pub(crate) const LEGAL_BUT_REFUSED: [&str; 3] = [
+pub(super) const LEGAL_BUT_REFUSED: [&str; 3] = [
     "Empty URI",
     "TE with custom parameters OK",
     "Transfer-Encoding with a param: chunked;custom_param",
 ];
 
-pub(crate) struct Case {
-    pub(crate) name: String,
+pub(super) struct Case {
+    pub(super) name: String,
     tier: String,
     request: String,
 }
@@ -25,7 +28,7 @@ pub(crate) struct Case {
 impl Case {
     /// The corpus writes bytes as `\xNN`, which its own tests turn into characters and send as UTF-8. A byte above 0x7f
     /// could as well be meant as itself, so each request is tried both ways.
-    pub(crate) fn encodings(&self) -> [Vec<u8>; 2] {
+    pub(super) fn encodings(&self) -> [Vec<u8>; 2] {
         let mut raw = Vec::new();
         for character in self.request.chars() {
             match u8::try_from(character) {
@@ -38,10 +41,10 @@ impl Case {
 }
 
 /// The cases with this label.
-pub(crate) fn cases(tier: &str) -> Vec<Case> {
+pub(super) fn cases(tier: &str) -> Vec<Case> {
     let folder = corpus_folder();
     let mut cases = Vec::new();
-    for entry in std::fs::read_dir(&folder).expect("the corpus folder can be listed") {
+    for entry in fs::read_dir(&folder).expect("the corpus folder can be listed") {
         let path = entry.expect("the corpus folder can be listed").path();
         if path
             .extension()
@@ -55,7 +58,7 @@ pub(crate) fn cases(tier: &str) -> Vec<Case> {
 }
 
 fn corpus_folder() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--offline", "--format-version", "1"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -81,7 +84,7 @@ fn corpus_folder() -> PathBuf {
 }
 
 fn read_file(path: &Path) -> Vec<Case> {
-    let text = std::fs::read_to_string(path).expect("a corpus file is text");
+    let text = fs::read_to_string(path).expect("a corpus file is text");
     let cases: Vec<Value> = serde_yaml::from_str(&text).expect("a corpus file is a list");
     cases.iter().map(read_case).collect()
 }
