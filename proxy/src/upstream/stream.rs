@@ -24,9 +24,7 @@ use tokio::{
 };
 
 use super::{
-    Connection, Pool, Report, Switched, Transport,
-    answer::AnswerScan,
-    connection::{is_wait, read_now},
+    Connection, Pool, Report, Switched, Transport, answer::AnswerScan, connection::read_now,
 };
 use crate::gate::BodyFraming;
 use request::RequestTracker;
