@@ -46,6 +46,6 @@ pub(super) fn read_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usiz
     socket.read(buffer)
 }
 
-pub(super) fn is_wait(error: &io::Error) -> bool {
+fn is_wait(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

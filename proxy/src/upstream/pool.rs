@@ -127,8 +127,8 @@ impl<C: Idle> Pool<C> {
         if requests_max != 0 && connection.served() >= requests_max {
             return;
         }
-        let shared = Arc::clone(&transport);
-        let cell = &shared.cell;
+        let of_transport = Arc::clone(&transport);
+        let cell = &of_transport.cell;
         let waiting = Waiting {
             transport,
             tenant,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::gate::Refusal;
 
 fn read(head: &[u8]) -> Result<AnswerHead, AnswerRefusal> {
     read_for(head, false)
@@ -22,6 +23,18 @@ fn head(fields: &str) -> Vec<u8> {
 fn check(fields: &str, expected: Result<(AnswerFraming, bool), AnswerRefusal>) {
     let outcome = read(&head(fields)).map(|head| (head.framing, head.closes));
     assert_eq!(outcome, expected, "{fields:?}");
+}
+
+/// The framing of the answer with the head given.
+#[track_caller]
+fn check_head(
+    bytes: &str,
+    is_head_request: bool,
+    expected: Result<(AnswerFraming, bool), AnswerRefusal>,
+) {
+    let outcome =
+        read_for(bytes.as_bytes(), is_head_request).map(|head| (head.framing, head.closes));
+    assert_eq!(outcome, expected, "{bytes:?}, HEAD: {is_head_request}");
 }
 
 #[test]
@@ -158,23 +171,26 @@ fn status_version_and_method_decide_whether_there_is_a_body() {
             false,
             Ok((Length(5), false)),
         ),
+    ] {
+        check_head(bytes, is_head_request, expected);
+    }
+}
+
+#[test]
+fn faulty_framing_is_refused_whether_or_not_there_is_a_body() {
+    for (bytes, is_head_request, expected) in [
         (
             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             false,
-            Err(AnswerRefusal::EncodingInHttp10),
+            AnswerRefusal::EncodingInHttp10,
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
             true,
-            Err(AnswerRefusal::DifferingContentLengths),
+            AnswerRefusal::DifferingContentLengths,
         ),
     ] {
-        let outcome =
-            read_for(bytes.as_bytes(), is_head_request).map(|head| (head.framing, head.closes));
-        assert_eq!(
-            outcome, expected,
-            "{bytes:?}, head request: {is_head_request}"
-        );
+        check_head(bytes, is_head_request, Err(expected));
     }
 }
 
@@ -300,8 +316,8 @@ fn a_head_has_a_limit_of_bytes_and_of_fields() {
 
 #[test]
 fn a_chunked_body_is_followed_to_its_end() {
-    use crate::gate::Refusal;
-    let cases: [(&[u8], Result<Option<usize>, Refusal>); 10] = [
+    type End = Result<Option<usize>, Refusal>;
+    let cases: [(&[u8], End); 10] = [
         (b"5\r\nhello\r\n0\r\n\r\nHTTP", Ok(Some(15))),
         (b"5  \r\nhello\r\n0   \r\n\r\nHTTP", Ok(Some(20))),
         (b"5;a=b \r\nhello\r\n0\r\n\r\n", Ok(Some(20))),
@@ -342,9 +358,7 @@ fn padding_and_extensions_are_limited_by_chunk_and_not_by_answer() {
     let wide = [b"1".as_slice(), &[b' '; 8 * 1024]].concat();
     assert_eq!(
         body.advance(&wide),
-        Err(AnswerRefusal::Body(
-            crate::gate::Refusal::ChunkExtensionsTooLarge
-        ))
+        Err(AnswerRefusal::Body(Refusal::ChunkExtensionsTooLarge))
     );
 }
 
