@@ -64,6 +64,9 @@ show "clients and cells that break off or lie leave no leak and no desync" hosti
   hostile_clients::leaving hostile_clients::limits hostile_clients::protocol hostile_clients::refused \
   hostile_clients::streams
 show "what passes to cells and clients, and what is tried again" forwarding:: retries::
+show "an answer before the request's end: nobody gets a foreign one; 10 MB echo back whole" early_answers::
+show "2,000 slow senders of small bodies hold no place of their cell" slow_bodies::
+show "0 of 6,000 handshakes closed early; tunnels have their own limit" websockets::
 show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::

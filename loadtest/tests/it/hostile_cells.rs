@@ -2,6 +2,7 @@
 //! and nothing of their answer turns up in another.
 
 mod cases;
+mod pipelining;
 
 use std::{
     io::Read,
@@ -43,18 +44,8 @@ struct Bench {
 impl Bench {
     fn start(hostile: Origin) -> Self {
         let calm = Origin::well_behaved();
-        let table = TableText::new([
-            ("hostile", vec![hostile.address()]),
-            ("calm", vec![calm.address()]),
-        ])
-        .pin("victim", "hostile")
-        .pin("neighbour", "calm");
-        let proxy = Proxy::plan()
-            .set("timeouts", &format!("{{ upstream_read_ms: {READ_MS} }}"))
-            .table(table)
-            .start();
         Self {
-            proxy,
+            proxy: in_front_of(&hostile, &calm),
             hostile,
             calm,
             asked: 0,
@@ -137,6 +128,20 @@ impl Bench {
             case.name
         );
     }
+}
+
+/// A proxy whose tenant `victim` belongs to the one cell, and `neighbour` to the other.
+fn in_front_of(hostile: &Origin, calm: &Origin) -> Proxy {
+    let table = TableText::new([
+        ("hostile", vec![hostile.address()]),
+        ("calm", vec![calm.address()]),
+    ])
+    .pin("victim", "hostile")
+    .pin("neighbour", "calm");
+    Proxy::plan()
+        .set("timeouts", &format!("{{ upstream_read_ms: {READ_MS} }}"))
+        .table(table)
+        .start()
 }
 
 /// Whether no other answer can follow this one.

@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
     gauges::wait_until_idle,
-    heavy::{self, figure, skip},
+    heavy::{self, figure},
     latency::Latencies,
     proxy::{Proxy, TENANT},
     wait_until,
@@ -32,11 +30,8 @@ const CALM: Duration = Duration::from_secs(2);
 #[test]
 fn a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing() {
     let _alone = heavy::alone();
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if files < 3 * DRIPS as u64 {
-        return skip(format!(
-            "{files} open files are allowed, too few for {DRIPS} clients"
-        ));
+    if !heavy::allows_clients(DRIPS) {
+        return;
     }
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());

@@ -10,6 +10,8 @@ use std::{
     str::FromStr,
 };
 
+use rustix::process::{Resource, getrlimit};
+
 /// Lets one of these tests run at a time, until the result is dropped. It is a lock on a file, for
 /// some test runners run each test as a process of its own.
 #[must_use]
@@ -45,6 +47,20 @@ pub(crate) fn figure(text: impl Display) {
 pub(crate) fn skip(why: impl Display) {
     assert!(!is_acceptance(), "cannot run: {why}");
     tell("SKIPPED", &why);
+}
+
+/// Whether so many clients of one proxy can be connected at once; if not, says that the test cannot
+/// run.
+#[track_caller]
+pub(crate) fn allows_clients(count: usize) -> bool {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let enough = files >= 3 * count as u64;
+    if !enough {
+        skip(format!(
+            "{files} open files are allowed, too few for {count} clients"
+        ));
+    }
+    enough
 }
 
 /// Past the test runner, which keeps what tests print to itself.

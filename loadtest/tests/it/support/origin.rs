@@ -166,15 +166,22 @@ impl Visit {
         }
         let mut body = Vec::new();
         loop {
-            let line = self.line()?;
-            let size = usize::from_str_radix(&line, 16).map_err(io::Error::other)?;
-            if size == 0 {
-                while !self.line()?.is_empty() {}
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
                 return Ok(body);
             }
-            body.extend(self.take(size)?);
-            self.line()?;
+            body.extend(chunk);
         }
+    }
+
+    /// The next chunk of a body; an empty one is the last, its trailers read.
+    pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let line = self.line()?;
+        let size = usize::from_str_radix(&line, 16).map_err(io::Error::other)?;
+        let chunk = self.take(size)?;
+        // After a chunk one empty line, after the last one its trailers.
+        while !self.line()?.is_empty() {}
+        Ok(chunk)
     }
 
     /// This many bytes, whatever they are.
@@ -183,6 +190,12 @@ impl Visit {
             self.receive()?;
         }
         Ok(self.ahead.drain(..count).collect())
+    }
+
+    /// What has been received already, at most this many bytes.
+    pub(crate) fn take_received(&mut self, max: usize) -> Vec<u8> {
+        let count = self.ahead.len().min(max);
+        self.ahead.drain(..count).collect()
     }
 
     /// The next line, without its end.
@@ -204,6 +217,12 @@ impl Visit {
     /// Says nothing until the proxy has had enough.
     pub(crate) fn wait_for_end(&mut self) {
         while self.receive().is_ok() {}
+    }
+
+    /// Sends no more, but goes on reading.
+    pub(crate) fn end_sending(&mut self) {
+        // Over already is as good.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Ends the answer without reading any more.

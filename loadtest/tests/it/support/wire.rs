@@ -174,7 +174,8 @@ impl Connection {
         }
     }
 
-    fn take(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+    /// This many bytes, whatever they are.
+    pub(crate) fn take(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
         while self.received.len() < bytes {
             self.receive_more()?;
         }
