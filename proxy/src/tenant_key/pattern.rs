@@ -116,13 +116,21 @@ impl PathPattern {
             return Ok(None);
         };
         let mut segments = path.split(|byte| *byte == b'/');
-        if !self.before.iter().all(|wanted| is_literal(segments.next(), wanted)) {
+        if !self
+            .before
+            .iter()
+            .all(|wanted| is_literal(segments.next(), wanted))
+        {
             return Ok(None);
         }
         let Some(tenant) = segments.next() else {
             return Ok(None);
         };
-        if !self.after.iter().all(|wanted| is_literal(segments.next(), wanted)) {
+        if !self
+            .after
+            .iter()
+            .all(|wanted| is_literal(segments.next(), wanted))
+        {
             return Ok(None);
         }
         match self.tenant.decode(tenant, Plus::Plus) {

@@ -83,10 +83,7 @@ pub(super) fn cookie_value<'r>(headers: &'r HeaderMap, name: &[u8]) -> Found<'r>
     let value = without_quotes(value);
     // Neither may be in a value. A comma once separated cookies (RFC 2965), quotes and backslashes are taken away by some
     // servers and kept by others.
-    if value
-        .iter()
-        .any(|byte| matches!(byte, b',' | b'"' | b'\\'))
-    {
+    if value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\\')) {
         return Err(KeyError::CookieValue);
     }
     not_empty(Some(value))
