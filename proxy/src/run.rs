@@ -194,7 +194,7 @@ fn build_server(
         current: Arc::clone(&parts.current),
         key_rules: config.key_rules,
         unknown_tenants: config.unknown_tenants,
-        trusted_proxies: config.trusted_proxies,
+        trust: config.trust,
         timeouts,
         upstream: config.upstream,
         lifecycle: Arc::clone(&parts.lifecycle),

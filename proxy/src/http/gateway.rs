@@ -19,8 +19,7 @@ use tracing::warn;
 
 use super::{
     exchange::{Arrival, Destination, Exchange},
-    headers::{self, Forwarded},
-    respond,
+    headers, respond,
 };
 use crate::{
     access_log::{AccessLog, Entry},
@@ -28,9 +27,9 @@ use crate::{
     cell::{Change, EndpointUse},
     clock,
     config::{Timeouts, Upstream},
+    forwarding::{Hop, Trust},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
-    net::Networks,
     snapshot::{CellRuntime, Current},
     tenant_key::{KeyRules, RequestView, UnknownTenants},
 };
@@ -44,7 +43,7 @@ pub struct Gateway {
     pub current: Arc<Current>,
     pub key_rules: KeyRules,
     pub unknown_tenants: UnknownTenants,
-    pub trusted_proxies: Networks,
+    pub trust: Trust,
     pub timeouts: Timeouts,
     pub upstream: Upstream,
     pub lifecycle: Arc<Lifecycle>,
@@ -76,7 +75,7 @@ impl Gateway {
     ) -> Result<Destination, Refused> {
         let arrival = exchange.arrival.ok_or(Reason::InternalError)?;
         let snapshot = self.current.load().ok_or(Reason::NoTable)?;
-        let client = headers::client_behind(request, arrival.client, &self.trusted_proxies);
+        let client = self.trust.client_behind(&request.headers, arrival.client);
         exchange.client = Some(client);
         let key = self
             .key_rules
@@ -324,12 +323,12 @@ impl ProxyHttp for Gateway {
             // It would not understand the 100 that the cell may send.
             upstream_request.remove_header(&http::header::EXPECT);
         }
-        let forwarded = Forwarded {
+        let hop = Hop {
             peer: arrival.client,
-            peer_is_trusted: self.trusted_proxies.contain(arrival.client),
+            proto: "http",
             host: session.req_header().headers.get(http::header::HOST),
         };
-        headers::clean(upstream_request, &forwarded)?;
+        headers::clean(upstream_request, &self.trust, &hop)?;
         if arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
         }
