@@ -175,6 +175,7 @@ impl Admin {
         }
     }
 
+    /// The key asked for is the canonical one, as logs and cells have it: escapes are this URL's own, `+` is a plus.
     fn explain(&self, query: &str) -> Response<Vec<u8>> {
         let Some(value) = query
             .split('&')
@@ -185,15 +186,13 @@ impl Admin {
                 &json!({ "error": "name the key: /explain?tenant=KEY" }),
             );
         };
-        let Some(key) = percent_decoded(value) else {
-            return json_answer(400, &json!({ "error": "the key holds a broken escape" }));
+        let key = match RequestKey::percent_decoded(value.as_bytes()) {
+            Ok(key) => key,
+            Err(error) => return json_answer(400, &json!({ "error": error.to_string() })),
         };
-        if let Err(error) = RequestKey::new(&key) {
-            return json_answer(400, &json!({ "error": error.to_string() }));
-        }
         match self.current.load() {
             None => json_answer(503, &json!({ "error": "there is no table yet" })),
-            Some(s) => json_answer(200, &explain(&s.table, Some(s.generation), &key)),
+            Some(s) => json_answer(200, &explain(&s.table, Some(s.generation), key.as_bytes())),
         }
     }
 }
@@ -224,26 +223,6 @@ fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
             })
             .collect(),
     }
-}
-
-/// A query value as bytes; `+` stands for itself, as in a path. `None` for a broken escape.
-fn percent_decoded(value: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits)
-            .ok()
-            .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = tail;
-    }
-    Some(bytes)
 }
 
 fn text(status: u16, body: &str) -> Response<Vec<u8>> {

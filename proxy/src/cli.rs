@@ -57,7 +57,7 @@ pub enum Command {
         table: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// The tenant key, as a request names it.
+        /// The canonical tenant key, as logs and cells have it: without escapes.
         key: OsString,
     },
     /// Show what moves from one table to another.

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
-    net::Networks,
+    forwarding::Trust,
     tenant_key::{KeyRules, UnknownTenants},
 };
 
@@ -27,7 +27,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub admin: SocketAddr,
     pub threads: NonZeroUsize,
-    pub trusted_proxies: Networks,
+    /// `trusted_proxies` and `trusted_headers`.
+    pub trust: Trust,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub upstream: Upstream,

@@ -26,7 +26,7 @@ pub struct Explanation {
     pub generation: Option<u64>,
 }
 
-/// Explains a key by a table.
+/// Explains a key by a table. It is the canonical key ([`tenant_key`](crate::tenant_key)), not its spelling in a request.
 pub fn explain(table: &Table, generation: Option<Generation>, key: &[u8]) -> Explanation {
     let home = table.home_of(key);
     let cell = table.cell(home.cell);

@@ -1,7 +1,7 @@
 //! The data plane of cellgate: takes each request to the cell of its tenant, out of a table file.
 //!
 //! Pure rooms decide: [`tenant_key`] whom a request is for, [`route`] which cell that is, [`gate`] whether the request
-//! can be read in one way only, [`answer`] what the proxy says by itself. The adapter [`http`] connects them to Pingora.
+//! can be read in one way only, [`forwarding`] whom it comes from, [`answer`] what the proxy says by itself. The adapter [`http`] connects them to Pingora.
 //! [`watch`] alone reads the table and swaps the one pointer in [`snapshot`] that requests read.
 //!
 //! The proxy must never call the control plane, a database or a name server on a request's way.
@@ -16,6 +16,7 @@ pub mod config;
 pub mod digest;
 pub mod exchange;
 pub mod explain;
+pub mod forwarding;
 pub mod gate;
 pub mod health;
 pub mod http;

@@ -60,10 +60,6 @@ impl Networks {
             .iter()
             .any(|network| address & network.mask == network.prefix)
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
-    }
 }
 
 fn as_v6(address: IpAddr) -> u128 {

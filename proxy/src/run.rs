@@ -209,7 +209,7 @@ fn build_server(
             ejection: config.upstream.ejection,
             metrics: Arc::clone(&parts.metrics),
         },
-        trusted_proxies: config.trusted_proxies,
+        trust: config.trust,
         attempts: Attempts {
             pool: Arc::clone(&pool),
             timeouts,

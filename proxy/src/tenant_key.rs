@@ -1,20 +1,30 @@
 //! Which tenant a request names. Pure: a view of the request in, the key's bytes or a refusal out, and no allocation.
 //!
-//! The key is the exact bytes that a rule cuts out: case kept, nothing trimmed or decoded; host names alone are
-//! lower-cased first. What two programs could read as two different tenants is refused rather than guessed: a name given
-//! twice, escapes of characters that need none, dot segments in a path that names the tenant.
+//! The key is canonical before anything is looked up by it: alias, override, hash and the field that tells the cell its
+//! tenant all see the same bytes, however the client spelt them. A rule first cuts the segment, parameter, field or
+//! cookie out of the raw bytes. A path segment and a query parameter are then percent-decoded once, and in a query `+` is
+//! a space: what the cell's framework sees. So `/t/%61cme/` and `/t/acme/` name one tenant, and `/t/a%2Fb/` names the
+//! tenant `a/b`. Host names are lower-cased. Apart from that case is kept, and nothing is trimmed. The target that the
+//! cell is sent stays as it came.
+//!
+//! What two programs could read as two different tenants is refused rather than guessed: a name given twice or without a
+//! value, broken escapes, a parameter's name written with escapes, white space at an end of the key, dot segments in a
+//! path that names the tenant, commas and quotes inside a cookie. `conf/table/vectors/keys.tsv` has examples of each.
 
+mod escapes;
+mod key;
 mod pattern;
+mod values;
 
-use std::{fmt, io::Write as _, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
-use cellgate_table::{
-    id::{TenantKeyError, check_tenant_key},
-    limits::TENANT_KEY_BYTES_MAX,
-};
-use http::{HeaderMap, HeaderName, header};
+use cellgate_table::id::TenantKeyError;
+use http::{HeaderMap, HeaderName};
 
+pub use key::RequestKey;
 pub use pattern::{PathPattern, Pattern};
+
+use escapes::{Plus, has_dot_segments};
 
 /// What happens to tenants that the table does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +70,6 @@ pub struct RequestView<'r> {
     pub client: IpAddr,
 }
 
-/// A tenant key cut out of a request: 1 to 256 bytes without control characters, held in place.
-#[derive(Clone, Copy)]
-pub struct RequestKey {
-    bytes: [u8; TENANT_KEY_BYTES_MAX],
-    length: u16,
-}
-
 /// Why a request names no tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
@@ -76,13 +79,20 @@ pub enum KeyError {
     Repeated,
     /// The same header in another spelling (`_` for `-`), which a server behind the proxy may take for it.
     LookAlike,
-    /// An escape (`%41`) of a character that needs none, or a broken one.
+    /// The name that a rule looks for is there, and has no value.
+    NoValue,
+    /// A `%` without two hex digits after it.
     Escape,
+    /// The name of the query parameter is written with escapes (`%74enant`), which not every program decodes.
+    EscapedName,
     /// A path that names the tenant and then walks away from it (`/../`).
     DotSegments,
     /// A `;` beside the tenant's query parameter, which some servers take for the end of a parameter and some do not.
     Semicolon,
-    /// White space at an end of the key: the field that tells the cell its tenant cannot hold it.
+    /// A comma, quote or backslash in the tenant's cookie, or the tenant's cookie behind a comma: some servers end a cookie
+    /// there.
+    CookieValue,
+    /// White space at an end of the key, which whoever reads it next may drop.
     OuterSpace,
     Invalid(TenantKeyError),
 }
@@ -108,15 +118,12 @@ impl KeyRule {
     /// `None` when the rule does not match this request.
     fn key_of(&self, request: &RequestView<'_>) -> Result<Option<RequestKey>, KeyError> {
         match &self.source {
-            Source::Header(name) => self.cut(header_value(request.headers, name)?),
+            Source::Header(name) => self.cut(values::header_value(request.headers, name)?),
             Source::Query(name) => {
-                let value = query_value(request.query.unwrap_or_default(), name)?;
-                let key = self.cut(value)?;
-                key.map_or(Ok(None), |key| {
-                    check_escapes(key.as_bytes()).map(|()| Some(key))
-                })
+                let query = request.query.unwrap_or_default();
+                self.decode(values::query_value(query, name)?)
             }
-            Source::Cookie(name) => self.cut(cookie_value(request.headers, name)?),
+            Source::Cookie(name) => self.cut(values::cookie_value(request.headers, name)?),
             Source::Host(pattern) => {
                 let Some(host) = RequestKey::lower_cased(request.host) else {
                     return Ok(None);
@@ -129,19 +136,17 @@ impl KeyRule {
                 }
             }
             Source::Path(pattern) => {
-                let Some(tenant) = pattern.cut(request.path) else {
-                    return Ok(None);
-                };
-                check_escapes(tenant)?;
-                if has_dot_segments(request.path) {
+                let key = pattern.decode(request.path)?;
+                if key.is_some() && has_dot_segments(request.path) {
                     return Err(KeyError::DotSegments);
                 }
-                RequestKey::new(tenant).map(Some)
+                Ok(key)
             }
             Source::SourceIp => Ok(Some(RequestKey::of_address(request.client))),
         }
     }
 
+    /// The key in a value that says what it means.
     fn cut(&self, value: Option<&[u8]>) -> Result<Option<RequestKey>, KeyError> {
         let Some(value) = value else { return Ok(None) };
         let tenant = match &self.pattern {
@@ -150,228 +155,14 @@ impl KeyRule {
         };
         tenant.map(RequestKey::new).transpose()
     }
-}
 
-impl RequestKey {
-    pub fn new(bytes: &[u8]) -> Result<Self, KeyError> {
-        check_tenant_key(bytes).map_err(KeyError::Invalid)?;
-        if bytes.starts_with(b" ") || bytes.ends_with(b" ") {
-            return Err(KeyError::OuterSpace);
+    /// The key in the value of a query parameter, which is encoded.
+    fn decode(&self, value: Option<&[u8]>) -> Result<Option<RequestKey>, KeyError> {
+        let Some(value) = value else { return Ok(None) };
+        match &self.pattern {
+            Some(pattern) => pattern.decode(value, Plus::Space),
+            None => Pattern::default().decode(value, Plus::Space),
         }
-        let mut key = Self {
-            bytes: [0; TENANT_KEY_BYTES_MAX],
-            length: 0,
-        };
-        key.bytes[..bytes.len()].copy_from_slice(bytes);
-        key.length = u16::try_from(bytes.len()).expect("a key has at most 256 bytes");
-        Ok(key)
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-
-    /// A host name is at most 255 bytes; a longer one matches no rule.
-    fn lower_cased(host: &[u8]) -> Option<Self> {
-        let mut key = Self::new(host).ok()?;
-        key.bytes[..host.len()].make_ascii_lowercase();
-        Some(key)
-    }
-
-    fn of_address(address: IpAddr) -> Self {
-        let mut key = Self {
-            bytes: [0; TENANT_KEY_BYTES_MAX],
-            length: 0,
-        };
-        let mut rest = &mut key.bytes[..];
-        write!(rest, "{}", address.to_canonical()).expect("an address takes at most 39 bytes");
-        let left = rest.len();
-        key.length =
-            u16::try_from(TENANT_KEY_BYTES_MAX - left).expect("an address takes at most 39 bytes");
-        key
-    }
-}
-
-impl fmt::Debug for RequestKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "RequestKey({:?})",
-            String::from_utf8_lossy(self.as_bytes())
-        )
-    }
-}
-
-impl PartialEq for RequestKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-fn header_value<'r>(
-    headers: &'r HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'r [u8]>, KeyError> {
-    if headers
-        .keys()
-        .any(|other| is_look_alike(other.as_str(), name.as_str()))
-    {
-        return Err(KeyError::LookAlike);
-    }
-    only(
-        headers
-            .get_all(name)
-            .iter()
-            .map(http::HeaderValue::as_bytes),
-    )
-}
-
-/// Same name but for `_` in the place of `-`. A server that maps headers to variables (CGI, WSGI) takes one for the other.
-fn is_look_alike(other: &str, name: &str) -> bool {
-    other.len() == name.len()
-        && other != name
-        && other
-            .bytes()
-            .zip(name.bytes())
-            .all(|(o, n)| o == n || (o == b'_' && n == b'-'))
-}
-
-fn query_value<'r>(query: &'r [u8], name: &[u8]) -> Result<Option<&'r [u8]>, KeyError> {
-    let mut found = None;
-    for pair in query.split(|byte| *byte == b'&') {
-        // `%74enant` is `tenant` to whoever decodes.
-        let (raw_name, _) = split_once(pair, b'=');
-        if raw_name != name && decodes_to(raw_name, name) {
-            return Err(KeyError::Escape);
-        }
-        let mut parts = pair.split(|byte| *byte == b';');
-        if pair.contains(&b';') && parts.any(|part| decodes_to(split_once(part, b'=').0, name)) {
-            return Err(KeyError::Semicolon);
-        }
-        if let Some(value) = value_named(pair, name) {
-            if found.is_some() {
-                return Err(KeyError::Repeated);
-            }
-            found = Some(value);
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a name with escapes means `name`. A broken escape means nothing.
-fn decodes_to(mut escaped: &[u8], name: &[u8]) -> bool {
-    for wanted in name {
-        let byte = match escaped {
-            [b'%', high, low, rest @ ..] => {
-                escaped = rest;
-                match (hex_digit(*high), hex_digit(*low)) {
-                    (Some(high), Some(low)) => high * 16 + low,
-                    _ => return false,
-                }
-            }
-            [byte, rest @ ..] => {
-                escaped = rest;
-                *byte
-            }
-            [] => return false,
-        };
-        if byte != *wanted {
-            return false;
-        }
-    }
-    escaped.is_empty()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// What is before the first separator, and what is after it if it is there.
-fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    match bytes.iter().position(|byte| *byte == separator) {
-        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
-        None => (bytes, None),
-    }
-}
-
-fn cookie_value<'r>(headers: &'r HeaderMap, name: &[u8]) -> Result<Option<&'r [u8]>, KeyError> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let pairs = cookies.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| {
-        // Some servers allow white space around the equals sign.
-        let (found, value) = split_once(pair, b'=');
-        value
-            .filter(|_| found.trim_ascii() == name)
-            .map(<[u8]>::trim_ascii)
-    });
-    Ok(only(values)?.map(without_quotes))
-}
-
-fn value_named<'r>(pair: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
-    pair.strip_prefix(name)?.strip_prefix(b"=")
-}
-
-/// A cookie's value may be quoted (RFC 6265, section 4.1.1); the quotes are not part of it.
-fn without_quotes(value: &[u8]) -> &[u8] {
-    value
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-        .unwrap_or(value)
-}
-
-fn only<'r>(mut values: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, KeyError> {
-    let first = values.next();
-    if values.next().is_some() {
-        Err(KeyError::Repeated)
-    } else {
-        Ok(first)
-    }
-}
-
-/// `%41` and `A` are the same to a server that decodes (RFC 3986, section 2.3) but not to a hash, so a key with such an
-/// escape is refused. Escapes of other characters stay as they are: those bytes are the key.
-fn check_escapes(key: &[u8]) -> Result<(), KeyError> {
-    let mut rest = key;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        let digits = rest.get(at + 1..at + 3).ok_or(KeyError::Escape)?;
-        let digit = |byte: u8| hex_digit(byte).ok_or(KeyError::Escape);
-        let byte = digit(digits[0])? * 16 + digit(digits[1])?;
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            return Err(KeyError::Escape);
-        }
-        rest = &rest[at + 3..];
-    }
-    Ok(())
-}
-
-/// `.` and `..` as whole segments. Dots and what separates segments may be escaped.
-fn has_dot_segments(path: &[u8]) -> bool {
-    let mut rest = path;
-    // Dots of the segment so far, as long as it is nothing but dots.
-    let mut dots = Some(0);
-    loop {
-        let byte = match rest {
-            [] => return matches!(dots, Some(1 | 2)),
-            [b'%', high, low, after @ ..] => {
-                rest = after;
-                match (hex_digit(*high), hex_digit(*low)) {
-                    (Some(high), Some(low)) => high * 16 + low,
-                    _ => b'%',
-                }
-            }
-            [byte, after @ ..] => {
-                rest = after;
-                *byte
-            }
-        };
-        dots = match byte {
-            b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return true,
-            b'/' | b'\\' => Some(0),
-            b'.' => dots.map(|dots| dots + 1),
-            _ => None,
-        };
     }
 }
 
@@ -383,16 +174,23 @@ impl fmt::Display for KeyError {
             Self::LookAlike => {
                 f.write_str("a header looks like the tenant's but is spelt with `_`")
             }
-            Self::Escape => {
-                f.write_str("the tenant key holds an escape that is broken or not needed")
+            Self::NoValue => {
+                f.write_str("the place where the request names its tenant is there, but empty")
             }
+            Self::Escape => f.write_str("the tenant key holds a broken percent escape"),
+            Self::EscapedName => f.write_str(
+                "the name of the tenant's query parameter is written with percent escapes",
+            ),
             Self::DotSegments => {
                 f.write_str("the path names a tenant and holds `.` or `..` segments")
             }
             Self::Semicolon => f.write_str(
                 "the query names the tenant beside a `;`, which servers read differently",
             ),
-            Self::OuterSpace => f.write_str("the tenant key begins or ends with a space"),
+            Self::CookieValue => f.write_str(
+                "the tenant's cookie holds a comma, quote or backslash, or stands behind a comma, which servers read differently",
+            ),
+            Self::OuterSpace => f.write_str("the tenant key begins or ends with white space"),
             Self::Invalid(error) => error.fmt(f),
         }
     }

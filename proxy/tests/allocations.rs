@@ -107,6 +107,33 @@ fn looking_up_and_routing_allocate_nothing() {
     }
 }
 
+/// Nor does a key that has to be decoded.
+#[test]
+fn decoding_a_key_allocates_nothing() {
+    let site = Pattern::parse("s {tenant}/").expect("it is a pattern");
+    let rules = [
+        (
+            Source::Path(PathPattern::parse("/t/{tenant}/x").expect("it is a pattern")),
+            None,
+        ),
+        (Source::Query(b"tenant"[..].into()), None),
+        (Source::Query(b"site"[..].into()), Some(site)),
+    ];
+    let snapshot = snapshot();
+    let request = RequestView {
+        headers: &HeaderMap::new(),
+        path: b"/%74/b%C3%BCcher%2F%61/x",
+        query: Some("a=%zz&tenant=b%C3%BC+cher%2F%61&site=s+acme%2f".as_bytes()),
+        host: b"h",
+        client: IpAddr::from([192, 0, 2, 1]),
+    };
+    for (source, pattern) in rules {
+        let rules = KeyRules::new(vec![KeyRule { source, pattern }]);
+        let used = measure(|| find_endpoint(&snapshot, &rules, &request));
+        assert_eq!(used.count_total, 0, "{rules:?}: {used:?}");
+    }
+}
+
 /// A request that names no tenant, or names it badly, costs no more.
 #[test]
 fn refusing_a_key_allocates_nothing() {

@@ -155,6 +155,21 @@ pub fn check_tenant_key(key: &[u8]) -> Result<(), TenantKeyError> {
     Ok(())
 }
 
+/// Whether a key begins or ends with white space: Unicode's `White_Space`, so the no-break space too.
+///
+/// No request can name such a tenant, since programs drop what is there: a header field that tells a cell its tenant
+/// cannot even hold it (RFC 9110, section 5.5), and most frameworks trim what they read.
+pub fn has_outer_white_space(key: &[u8]) -> bool {
+    let begins = key
+        .utf8_chunks()
+        .next()
+        .is_some_and(|chunk| chunk.valid().starts_with(char::is_whitespace));
+    let ends = key.utf8_chunks().last().is_some_and(|chunk| {
+        chunk.invalid().is_empty() && chunk.valid().ends_with(char::is_whitespace)
+    });
+    begins || ends
+}
+
 impl fmt::Display for TenantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -229,5 +244,32 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outer_white_space() {
+        let check = |key: &[u8], expected: bool| {
+            assert_eq!(has_outer_white_space(key), expected, "{key:?}");
+        };
+        check(b"acme", false);
+        check(b"Acme Inc", false);
+        check(b"", false);
+        check(b" acme", true);
+        check(b"acme ", true);
+        check(b"\tacme", true);
+        check("\u{a0}acme".as_bytes(), true);
+        check("acme\u{3000}".as_bytes(), true);
+        // The last byte of `à` alone would be a no-break space in Latin-1.
+        check("voilà".as_bytes(), false);
+        check(b"\xa0acme", false);
+        check(b"\xff acme", false);
+        check(b"acme \xff", false);
+        check(b"acme\xff ", true);
+        check(b" \xff", true);
     }
 }

@@ -9,7 +9,7 @@ use proptest::{prelude::*, sample::Index, strategy::Union};
 
 use crate::{
     hash::HashSpec,
-    id::{CellId, CellIndex, Generation, TenantKey},
+    id::{CellId, CellIndex, Generation, TenantKey, has_outer_white_space},
     limits,
     table::{Cell, Endpoint, HealthCheck, Probe, Share, Table},
 };
@@ -128,8 +128,7 @@ impl Raw {
             .retain(|alias, _| !overrides.contains_key(alias));
         let names: BTreeSet<TenantKey> = self.aliases.keys().cloned().collect();
         self.aliases.retain(|_, tenant| {
-            let has_outer_space = tenant.as_str().trim_matches(' ') != tenant.as_str();
-            !names.contains(tenant) && !has_outer_space
+            !names.contains(tenant) && !has_outer_white_space(tenant.as_bytes())
         });
         self.rejects.retain(|key| !self.aliases.contains_key(key));
         let count = self.cells.len();

@@ -283,7 +283,7 @@ pub(super) async fn remove_alias(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ExplainQuery {
-    /// The key, as a request names it.
+    /// The canonical key, as logs and cells have it: without escapes.
     key: String,
 }
 

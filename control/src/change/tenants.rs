@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::{
     CellId, TenantKey,
+    id::has_outer_white_space,
     limits::{ALIASES_MAX, OVERRIDES_MAX, REJECTS_MAX, TENANT_KEY_BYTES_MAX},
 };
 use serde::{Deserialize, Serialize};
@@ -408,14 +409,13 @@ pub fn add_alias(
     Ok(tenant)
 }
 
-/// A tenant that an alias leads to is told to its cell in a header, which cannot hold outer spaces.
+/// A table does not take an alias whose tenant no request can name.
 fn check_alias_target(key: &TenantKey) -> Result<(), Refusal> {
-    let text = key.as_str();
-    if text.starts_with(' ') || text.ends_with(' ') {
+    if has_outer_white_space(key.as_bytes()) {
         let hint = "no request can name such a tenant, so it needs no alias";
         return Err(Refusal::bad_input(
             "aliases",
-            "the tenant's key begins or ends with a space",
+            "the tenant's key begins or ends with white space",
             hint,
         ));
     }

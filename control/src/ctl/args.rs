@@ -188,7 +188,7 @@ pub enum Command {
     ///
     /// The key need not be registered: any key has a slot, and the slot has a cell.
     Explain {
-        /// The key, as a request names it: a tenant's own or an alias.
+        /// The canonical key, as logs and cells have it: a tenant's own or an alias.
         key: String,
     },
     /// Print a completion script for a shell.

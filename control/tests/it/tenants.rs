@@ -104,7 +104,10 @@ fn aliases_of_a_batch_are_free_ones() {
         with_aliases("new", &["www.acme"]),
         "`www.acme` is an alias of tenant `acme` already",
     );
-    check(with_aliases(" new", &["x"]), "begins or ends with a space");
+    check(
+        with_aliases("\u{a0}new", &["x"]),
+        "begins or ends with white space",
+    );
     let many: Vec<String> = (0..101).map(|at| format!("alias-{at}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     check(with_aliases("new", &many), "are more than 100");

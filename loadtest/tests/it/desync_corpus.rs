@@ -5,7 +5,7 @@ mod cases;
 
 use std::collections::BTreeSet;
 
-use cases::{Case, LEGAL_BUT_REFUSED, cases};
+use cases::{Case, LEGAL_BUT_REFUSED, cases, with_body};
 
 use crate::support::{
     gauges::wait_until_idle,
@@ -87,7 +87,7 @@ fn legal_requests_reach_their_cell() {
         // As the corpus means it only: text in a target has to be UTF-8.
         let [bytes, _] = case.encodings();
         let before = bench.cell.connections();
-        bench.send(&bytes);
+        bench.send(&with_body(bytes));
         bench.cell.connections() == before
     };
     let refused: BTreeSet<&str> = cases

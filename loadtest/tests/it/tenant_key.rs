@@ -122,10 +122,22 @@ fn path() {
     let rules = Rules::start("[{ path: \"/t/{tenant}/\" }]");
     rules.check(&Request::get("/t/acme/orders?x=1"), "acme");
     rules.check(&Request::get("/t/Acme/"), "Acme");
-    rules.check(&Request::get("/t/a%2Fb/"), "a%2Fb");
+    rules.check(&Request::get("/t/a%2Fb/"), "a/b");
+    rules.check(&Request::get("/t/a%2fb/"), "a/b");
+    rules.check(&Request::get("/t/%61cme/"), "acme");
     rules.check_refused(&Request::get("/orders"), "no_tenant_key");
     rules.check_refused(&Request::get("/t//orders"), "no_tenant_key");
-    rules.check_refused(&Request::get("/t/%61cme/"), "bad_tenant_key");
+    for spelling in [
+        "acme%",
+        "acme%zz",
+        "acme%00",
+        "acme%0D%0A",
+        "%20acme",
+        "acme%C2%A0",
+    ] {
+        let request = Request::get(&format!("/t/{spelling}/"));
+        rules.check_refused(&request, "bad_tenant_key");
+    }
     rules.check_refused(&Request::get("/t/acme/../other/"), "bad_tenant_key");
     rules.check_refused(&Request::get("/t/acme/%2e%2e/other/"), "bad_tenant_key");
 }
@@ -134,14 +146,25 @@ fn path() {
 fn query() {
     let rules = Rules::start("[{ query: tenant }]");
     rules.check(&Request::get("/x?a=1&tenant=acme&b=2"), "acme");
-    rules.check(&Request::get("/x?tenant=a+b"), "a+b");
+    rules.check(&Request::get("/x?tenant=a+b"), "a b");
+    rules.check(&Request::get("/x?tenant=a%2Bb"), "a+b");
+    rules.check(&Request::get("/x?tenant=%61cme"), "acme");
     rules.check_refused(&Request::get("/x"), "no_tenant_key");
     rules.check_refused(&Request::get("/x?Tenant=acme"), "no_tenant_key");
     rules.check_refused(
         &Request::get("/x?tenant=acme&tenant=acme"),
         "bad_tenant_key",
     );
-    rules.check_refused(&Request::get("/x?tenant=%61cme"), "bad_tenant_key");
+    for query in [
+        "tenant",
+        "tenant=",
+        "tenant=%",
+        "%74enant=acme",
+        "tenant=+acme",
+    ] {
+        let request = Request::get(&format!("/x?{query}"));
+        rules.check_refused(&request, "bad_tenant_key");
+    }
 }
 
 #[test]
@@ -152,7 +175,14 @@ fn cookie() {
     rules.check(&with("a=1; tenant=\"acme\"; b=2"), "acme");
     rules.check(&with("a=1").header("cookie", "tenant=acme"), "acme");
     rules.check_refused(&with("xtenant=acme"), "no_tenant_key");
-    rules.check_refused(&with("tenant=acme; tenant=other"), "bad_tenant_key");
+    for cookie in [
+        "tenant=acme; tenant=other",
+        "tenant=acme, tenant=other",
+        "tenant=ac\"me",
+        "tenant=",
+    ] {
+        rules.check_refused(&with(cookie), "bad_tenant_key");
+    }
 }
 
 #[test]
@@ -167,6 +197,50 @@ fn source_ip() {
     // What stands left of the last untrusted address is hearsay.
     let chain = Request::get("/").header("x-forwarded-for", "10.9.9.9, 192.0.2.7, 127.0.0.5");
     behind.check(&chain, "192.0.2.7");
+    // Empty members of the list are none, and balancers write ports.
+    for chain in [
+        "192.0.2.7,,127.0.0.5",
+        "192.0.2.7:1234 , 127.0.0.5",
+        "\"[::ffff:192.0.2.7]:47011\"",
+    ] {
+        let request = Request::get("/").header("x-forwarded-for", chain);
+        behind.check(&request, "192.0.2.7");
+    }
+}
+
+/// One tenant lives in one cell, however a request spells it, and the cell gets the target as it was sent.
+#[test]
+fn spellings_do_not_move_a_tenant() {
+    let fleet = Fleet::start(2);
+    let rules = "[{ path: \"/t/{tenant}/\" }, { query: tenant }, { header: x-tenant-id }]";
+    let table = fleet.table().pin("a/b", "cell-2").pin("acme", "cell-2");
+    let table = table.alias("old name", "acme").reject("e/vil");
+    let proxy = Proxy::plan().set("tenant_key", rules).table(table).start();
+    let check = |request: Request, tenant: &str, target: &str| {
+        let answer = request.send(proxy.address());
+        assert_for(&answer, tenant);
+        assert_eq!(answer.header("x-cell"), Some("cell-2"), "{target}");
+    };
+    for target in [
+        "/t/a%2fb/",
+        "/t/a%2Fb/",
+        "/t/%61%2Fb/",
+        "/?tenant=a%2fb",
+        "/?tenant=a/b",
+    ] {
+        check(Request::get(target), "a/b", target);
+    }
+    check(Request::get("/").header("x-tenant-id", "a/b"), "a/b", "/");
+    for target in ["/t/old%20name/", "/t/ol%64%20name/", "/?tenant=old+name"] {
+        check(Request::get(target), "acme", target);
+    }
+    for target in ["/t/e%2fvil/", "/t/e%2Fvil/", "/?tenant=e%2Fvi%6c"] {
+        let answer = Request::get(target).send(proxy.address());
+        assert_eq!(answer.status, 403, "{target}");
+    }
+    // Asked for the canonical key, `/explain` says the same.
+    assert_eq!(proxy.explain("a/b")["cell"], "cell-2");
+    assert_eq!(proxy.explain("old name")["tenant"], "acme");
 }
 
 #[test]

@@ -25,6 +25,11 @@ pub(crate) struct ProxyFile {
     threads: Option<u32>,
     /// Networks whose `x-forwarded-for` is believed, such as `10.0.0.0/8`. Default: none.
     trusted_proxies: Option<Vec<String>>,
+    /// Forwarding headers that are kept when a trusted proxy sends them: `forwarded`, `x-forwarded-...`, `x-real-ip`,
+    /// `x-client-ip`, `true-client-ip`, `x-original-url`, `x-rewrite-url`. Default: `x-forwarded-for`,
+    /// `x-forwarded-proto`, `x-forwarded-port`.
+    #[schemars(length(max = 32))]
+    trusted_headers: Option<Vec<String>>,
     limits: Option<LimitsSection>,
     timeouts: Option<TimeoutsSection>,
     upstream: Option<UpstreamSection>,

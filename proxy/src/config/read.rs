@@ -23,13 +23,18 @@ use super::{
     AccessLogConfig, Config, Ejection, InterimAnswers, Limits, Listener, TableConfig, Timeouts,
     Upstream,
 };
-use crate::{net::Networks, tenant_key::UnknownTenants};
+use crate::{
+    forwarding::{NameError, Trust, TrustedHeaders},
+    net::Networks,
+    tenant_key::UnknownTenants,
+};
 
 /// Size of `proxy.yaml`, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const LISTENERS_MAX: usize = 64;
+const TRUSTED_HEADERS_MAX: usize = 32;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "listeners",
     "tenant_key",
     "unknown_tenants",
@@ -38,6 +43,7 @@ const KEYS: [&str; 13] = [
     "admin",
     "threads",
     "trusted_proxies",
+    "trusted_headers",
     "limits",
     "timeouts",
     "upstream",
@@ -103,6 +109,10 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         Some(value) => read_networks(&value, findings),
         None => Some(Networks::default()),
     };
+    let trusted_headers = match fields.optional("trusted_headers") {
+        Some(value) => read_trusted_headers(&value, findings),
+        None => Some(TrustedHeaders::default()),
+    };
     let limits = read_limits(&fields, findings);
     let timeouts = read_timeouts(&fields, findings);
     let upstream = read_upstream(&fields, findings);
@@ -119,7 +129,10 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         state_dir: state_dir?,
         admin: admin?,
         threads: threads?,
-        trusted_proxies: trusted_proxies?,
+        trust: Trust {
+            proxies: trusted_proxies?,
+            headers: trusted_headers?,
+        },
         limits: limits?,
         timeouts: timeouts?,
         upstream: upstream?,
@@ -252,6 +265,37 @@ fn read_networks(value: &Value<'_>, findings: &mut Findings) -> Option<Networks>
         }
     }
     Some(networks)
+}
+
+fn read_trusted_headers(value: &Value<'_>, findings: &mut Findings) -> Option<TrustedHeaders> {
+    let items = value.sequence(findings)?;
+    if items.len() > TRUSTED_HEADERS_MAX {
+        let message = format!("has {} entries", items.len());
+        let hint = format!("list at most {TRUSTED_HEADERS_MAX} headers");
+        value.refuse_key(findings, message, hint);
+        return None;
+    }
+    let mut headers = TrustedHeaders::none();
+    for item in items {
+        let Some(text) = item.text(findings) else {
+            continue;
+        };
+        if let Err(error) = headers.add(text) {
+            let hint = match error {
+                NameError::NotAName => "use letters, digits and `-`",
+                NameError::Underscore => {
+                    "use `-`: a proxy's own field has no `_`, and one that has is dropped"
+                }
+                NameError::NotForwarding => {
+                    "name one that is dropped otherwise: `forwarded`, `x-forwarded-...`, `x-real-ip`, `x-client-ip`, \
+                     `true-client-ip`, `x-original-url`, `x-rewrite-url`"
+                }
+                NameError::Repeated => "keep one of them",
+            };
+            item.refuse(findings, format!("`{text}` {error}"), hint);
+        }
+    }
+    Some(headers)
 }
 
 fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {

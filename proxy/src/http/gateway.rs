@@ -17,8 +17,7 @@ use tracing::{debug, warn};
 use super::{
     attempt::Attempts,
     failures::{connect_failure_of, failure_of, is_answer_over},
-    headers::{self, Forwarded},
-    ledger, respond,
+    headers, ledger, respond,
     tunnel::Ticket,
     turn::Arrived,
 };
@@ -28,8 +27,8 @@ use crate::{
     cell::{Change, OpenTunnel},
     clock,
     exchange::{Exchange, Failure, Judgement, Policy, Refused, Verdict},
+    forwarding::{Hop, Trust},
     lifecycle::{Lifecycle, Phase},
-    net::Networks,
     snapshot::Current,
     upstream::Report,
 };
@@ -39,7 +38,7 @@ use crate::{
 pub struct Gateway {
     pub current: Arc<Current>,
     pub policy: Policy,
-    pub trusted_proxies: Networks,
+    pub trust: Trust,
     pub attempts: Attempts,
     pub lifecycle: Arc<Lifecycle>,
     pub access_log: AccessLog,
@@ -164,7 +163,7 @@ impl ProxyHttp for Gateway {
         }
         let request = session.req_header();
         let peer = flow.arrived.connection.peer;
-        let client = headers::client_behind(request, peer, &self.trusted_proxies);
+        let client = self.trust.client_behind(&request.headers, peer);
         let admitted = {
             let snapshot = self.current.peek();
             let view = headers::view(request, client);
@@ -213,13 +212,12 @@ impl ProxyHttp for Gateway {
             // It would not understand the 100 that the cell may send.
             upstream_request.remove_header(&header::EXPECT);
         }
-        let peer = flow.arrived.connection.peer;
-        let forwarded = Forwarded {
-            peer,
-            peer_is_trusted: self.trusted_proxies.contain(peer),
+        let hop = Hop {
+            peer: flow.arrived.connection.peer,
+            proto: flow.arrived.connection.scheme.as_str(),
             host: session.req_header().headers.get(header::HOST),
         };
-        headers::clean(upstream_request, &forwarded)?;
+        headers::clean(upstream_request, &self.trust, &hop)?;
         if flow.arrived.arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
         }

@@ -3,7 +3,7 @@
 //! Hop-by-hop fields and those that `Connection` names are Pingora's work, done before these functions run; so a client
 //! cannot nominate a field that is added here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{
@@ -11,30 +11,16 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
 };
 
-use crate::{exchange::Destination, net::Networks, tenant_key::RequestView};
+use crate::{
+    exchange::Destination,
+    forwarding::{Hop, Trust},
+    tenant_key::RequestView,
+};
 
 const TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant");
 const CELL: HeaderName = HeaderName::from_static("x-cellgate-cell");
 const GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const OUR_PREFIX: &str = "x-cellgate-";
-const FORWARDED: [&str; 4] = [
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "forwarded",
-];
-
-/// What is known of the way a request came.
-pub(super) struct Forwarded<'r> {
-    /// Whoever connected to the proxy.
-    pub(super) peer: IpAddr,
-    /// It is a proxy of our own, whose word on the client is taken.
-    pub(super) peer_is_trusted: bool,
-    pub(super) host: Option<&'r HeaderValue>,
-}
 
 /// The request target without scheme and authority, and without a fragment, which is no part of it. An empty path before
 /// a query stays empty.
@@ -105,63 +91,14 @@ pub(super) fn view(request: &RequestHeader, client: IpAddr) -> RequestView<'_> {
     }
 }
 
-/// The client's address: the nearest one in `x-forwarded-for` that is no proxy of our own, if our own proxies say so.
-pub(super) fn client_behind(request: &RequestHeader, peer: IpAddr, trusted: &Networks) -> IpAddr {
-    let mut client = peer;
-    if trusted.is_empty() || !trusted.contain(peer) {
-        return client;
-    }
-    for line in request.headers.get_all(FORWARDED_FOR).iter().rev() {
-        for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
-            let Some(address) = address_in(entry) else {
-                return client;
-            };
-            client = address.to_canonical();
-            if !trusted.contain(client) {
-                return client;
-            }
-        }
-    }
-    client
-}
-
-/// An address, with or without a port as some load balancers write it.
-fn address_in(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry.trim_ascii()).ok()?;
-    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
-    text.parse().ok().or_else(with_port)
-}
-
 /// Drops what clients send under our names, in any spelling, and says anew who forwarded what.
-pub(super) fn clean(request: &mut RequestHeader, forwarded: &Forwarded<'_>) -> Result<()> {
-    let chain = forwarded
-        .peer_is_trusted
-        .then(|| joined(request, &FORWARDED_FOR));
-    let proto = forwarded
-        .peer_is_trusted
-        .then(|| request.headers.get(FORWARDED_PROTO).cloned());
-    let host = forwarded
-        .peer_is_trusted
-        .then(|| request.headers.get(FORWARDED_HOST).cloned());
-    let dropped: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| is_ours(name.as_str()))
-        .cloned()
-        .collect();
-    for name in dropped {
-        request.remove_header(&name);
+pub(super) fn clean(request: &mut RequestHeader, trust: &Trust, hop: &Hop<'_>) -> Result<()> {
+    let rewrite = trust.rewrite(&request.headers, hop);
+    for name in &rewrite.dropped {
+        request.remove_header(name);
     }
-    let peer = forwarded.peer.to_string();
-    let chain = match chain {
-        Some(chain) if !chain.is_empty() => [&chain[..], b", ", peer.as_bytes()].concat(),
-        _ => peer.into_bytes(),
-    };
-    request.insert_header(FORWARDED_FOR, chain)?;
-    let proto = proto.flatten().unwrap_or(HeaderValue::from_static("http"));
-    request.insert_header(FORWARDED_PROTO, proto)?;
-    if let Some(host) = host.flatten().as_ref().or(forwarded.host) {
-        request.insert_header(FORWARDED_HOST, host)?;
+    for (name, value) in rewrite.set {
+        request.insert_header(name, value)?;
     }
     Ok(())
 }
@@ -290,21 +227,6 @@ fn joined(request: &RequestHeader, name: &HeaderName) -> Vec<u8> {
         .map(HeaderValue::as_bytes)
         .collect();
     lines.join(&b", "[..])
-}
-
-/// Our own names and those that tell the way of a request, with `_` taken for `-` as some servers do.
-fn is_ours(name: &str) -> bool {
-    let same = |known: &str| name.len() == known.len() && begins_like(name, known);
-    begins_like(name, OUR_PREFIX) || FORWARDED.iter().any(|known| same(known))
-}
-
-/// Names are lower case already.
-fn begins_like(name: &str, known: &str) -> bool {
-    name.len() >= known.len()
-        && name
-            .bytes()
-            .zip(known.bytes())
-            .all(|(n, k)| n == k || (n == b'_' && k == b'-'))
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! Patterns that cut the tenant out of a value: text around one `{tenant}`.
 
+use cellgate_table::id::TenantKeyError;
+
+use super::{
+    KeyError, RequestKey,
+    escapes::{Decoded, Plus, has_broken_escape},
+};
+
 const PLACEHOLDER: &str = "{tenant}";
 
 /// `prefix{tenant}suffix`, matched against a whole value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pattern {
     prefix: Box<[u8]>,
     suffix: Box<[u8]>,
@@ -32,65 +39,116 @@ impl Pattern {
             .strip_suffix(&*self.suffix)
     }
 
+    /// The key in a value that is still encoded, or `None` when what it stands for does not match.
+    pub(super) fn decode(&self, value: &[u8], plus: Plus) -> Result<Option<RequestKey>, KeyError> {
+        let mut decoded = Decoded::new(value, plus);
+        let length = decoded.clone().count();
+        let Some(length) = length.checked_sub(self.prefix.len() + self.suffix.len()) else {
+            return Ok(None);
+        };
+        let begins = decoded
+            .by_ref()
+            .take(self.prefix.len())
+            .eq(self.prefix.iter().copied());
+        let tenant = decoded.clone().take(length);
+        let ends = decoded.skip(length).eq(self.suffix.iter().copied());
+        if !begins || !ends {
+            return Ok(None);
+        }
+        if has_broken_escape(value) {
+            return Err(KeyError::Escape);
+        }
+        RequestKey::collect(tenant).map(Some)
+    }
+
     /// True when the pattern is `{tenant}` alone.
     pub fn is_whole(&self) -> bool {
         self.prefix.is_empty() && self.suffix.is_empty()
     }
 }
 
-/// A pattern for the beginning of a path, segment by segment; more segments may follow.
+/// A pattern for the beginning of a path, segment by segment; more segments may follow. Like the path, it is compared
+/// decoded: `/%74/acme` is `/t/acme` to the cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
-    /// The segments before the tenant's, each with its leading `/`.
-    before: Box<[u8]>,
+    /// The segments before the tenant's.
+    before: Vec<Box<[u8]>>,
     tenant: Pattern,
     /// The segments after it that must match too.
     after: Vec<Box<[u8]>>,
 }
 
 impl PathPattern {
-    /// Reads `/t/{tenant}/`; a `/`, `/*` or `/…` at the end says nothing more than its absence.
+    /// Reads `/t/{tenant}/`; a `/`, `/*` or `/…` at the end says nothing more than its absence. Escapes are read as in a
+    /// path; one that is broken makes it no pattern.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('/')?;
         let text = ["/…", "/...", "/*", "/"]
             .iter()
             .find_map(|ending| text.strip_suffix(ending))
             .unwrap_or(text);
+        if has_broken_escape(text.as_bytes()) {
+            return None;
+        }
         let mut before = Vec::new();
         let mut segments = text.split('/');
         let tenant = loop {
             let segment = segments.next()?;
-            before.push(b'/');
             if segment.contains(PLACEHOLDER) {
                 break Pattern::parse(segment)?;
             }
-            if segment.contains(['{', '}', '*']) {
-                return None;
-            }
-            before.extend_from_slice(segment.as_bytes());
+            before.push(literal(segment)?);
         };
-        let after: Vec<Box<[u8]>> = segments.map(|segment| segment.as_bytes().into()).collect();
-        let plain = |segment: &[u8]| {
-            !segment
-                .iter()
-                .any(|byte| matches!(byte, b'{' | b'}' | b'*'))
-        };
-        after.iter().all(|segment| plain(segment)).then_some(Self {
-            before: before.into(),
-            tenant,
-            after,
+        Some(Self {
+            before,
+            tenant: Pattern {
+                prefix: decoded(&tenant.prefix),
+                suffix: decoded(&tenant.suffix),
+            },
+            after: segments.map(literal).collect::<Option<_>>()?,
         })
     }
 
-    /// The tenant, or `None` when the path does not match. An empty segment in the tenant's place is no match.
-    pub fn cut<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        let rest = path.strip_prefix(&*self.before)?;
-        let mut segments = rest.split(|byte| *byte == b'/');
-        let tenant = self.tenant.cut(segments.next()?)?;
-        let follows = self
+    /// The key in a path, or `None` when the path does not match. Segments are cut out of the raw bytes, so an escaped
+    /// slash is part of one. No tenant in the tenant's place is no match.
+    pub(super) fn decode(&self, path: &[u8]) -> Result<Option<RequestKey>, KeyError> {
+        let Some(path) = path.strip_prefix(b"/") else {
+            return Ok(None);
+        };
+        let mut segments = path.split(|byte| *byte == b'/');
+        if !self
+            .before
+            .iter()
+            .all(|wanted| is_literal(segments.next(), wanted))
+        {
+            return Ok(None);
+        }
+        let Some(tenant) = segments.next() else {
+            return Ok(None);
+        };
+        if !self
             .after
             .iter()
-            .all(|wanted| segments.next() == Some(&**wanted));
-        (follows && !tenant.is_empty()).then_some(tenant)
+            .all(|wanted| is_literal(segments.next(), wanted))
+        {
+            return Ok(None);
+        }
+        match self.tenant.decode(tenant, Plus::Plus) {
+            Err(KeyError::Invalid(TenantKeyError::Empty)) => Ok(None),
+            found => found,
+        }
     }
+}
+
+fn is_literal(segment: Option<&[u8]>, wanted: &[u8]) -> bool {
+    segment.is_some_and(|segment| Decoded::new(segment, Plus::Plus).is(wanted))
+}
+
+/// A segment of text alone.
+fn literal(segment: &str) -> Option<Box<[u8]>> {
+    (!segment.contains(['{', '}', '*'])).then(|| decoded(segment.as_bytes()))
+}
+
+fn decoded(text: &[u8]) -> Box<[u8]> {
+    Decoded::new(text, Plus::Plus).collect()
 }

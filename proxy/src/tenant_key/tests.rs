@@ -1,5 +1,7 @@
 //! Which key each rule cuts out of a request, and what it refuses to guess.
 
+mod vectors;
+
 use http::HeaderValue;
 
 use super::*;
@@ -62,7 +64,11 @@ fn check(rules: &KeyRules, request: &Request, expected: Result<&str, KeyError>) 
 const MISSING: Result<&str, KeyError> = Err(KeyError::Missing);
 const REPEATED: Result<&str, KeyError> = Err(KeyError::Repeated);
 const ESCAPE: Result<&str, KeyError> = Err(KeyError::Escape);
+const NO_VALUE: Result<&str, KeyError> = Err(KeyError::NoValue);
 const EMPTY: Result<&str, KeyError> = Err(KeyError::Invalid(TenantKeyError::Empty));
+const CONTROL: Result<&str, KeyError> = Err(KeyError::Invalid(TenantKeyError::ControlCharacter));
+const OUTER_SPACE: Result<&str, KeyError> = Err(KeyError::OuterSpace);
+const TOO_LONG: Result<&str, KeyError> = Err(KeyError::Invalid(TenantKeyError::TooLong));
 
 #[test]
 fn header() {
@@ -73,27 +79,24 @@ fn header() {
     check(&rules, &with(b"a,b"), Ok("a,b"));
     check(&rules, &with("bücher".as_bytes()), Ok("bücher"));
     check(&rules, &request(), MISSING);
-    check(&rules, &with(b""), EMPTY);
+    // Nothing is decoded: a field's value says what it means.
+    check(&rules, &with(b"a%2Fb+c"), Ok("a%2Fb+c"));
+    check(&rules, &with(b"%zz"), Ok("%zz"));
+    check(&rules, &with(b""), NO_VALUE);
     check(
         &rules,
         &with(b"acme").header("x-tenant-id", b"acme"),
         REPEATED,
     );
-    check(
-        &rules,
-        &with(b"a\tb"),
-        Err(KeyError::Invalid(TenantKeyError::ControlCharacter)),
-    );
-    check(&rules, &with(b" acme"), Err(KeyError::OuterSpace));
-    check(&rules, &with(b"acme "), Err(KeyError::OuterSpace));
+    check(&rules, &with(b"").header("x-tenant-id", b"acme"), REPEATED);
+    check(&rules, &with(b"a\tb"), CONTROL);
+    check(&rules, &with(b" acme"), OUTER_SPACE);
+    check(&rules, &with(b"acme "), OUTER_SPACE);
+    check(&rules, &with("acme\u{a0}".as_bytes()), OUTER_SPACE);
     let long = "k".repeat(256);
     check(&rules, &with(long.as_bytes()), Ok(&long));
     let too_long = "k".repeat(257);
-    check(
-        &rules,
-        &with(too_long.as_bytes()),
-        Err(KeyError::Invalid(TenantKeyError::TooLong)),
-    );
+    check(&rules, &with(too_long.as_bytes()), TOO_LONG);
 }
 
 /// Servers that turn fields into variables read each of these as the tenant's own.
@@ -127,7 +130,9 @@ fn a_pattern_cuts_the_key_out() {
     check(&rules, &with(b"Tenant=acme;"), MISSING);
     check(&rules, &with(b"tenant=;"), EMPTY);
     // Told to the cell in a field of its own, this would be another tenant.
-    check(&rules, &with(b"tenant= acme;"), Err(KeyError::OuterSpace));
+    check(&rules, &with(b"tenant= acme;"), OUTER_SPACE);
+    // Without a value it is not just another value.
+    check(&rules, &with(b""), NO_VALUE);
 }
 
 #[test]
@@ -175,14 +180,62 @@ fn path() {
     of("/t-{tenant}.d/", "/t-acme.d/x", Ok("acme"));
     of("/{tenant}", "/acme", Ok("acme"));
     of("/{tenant}", "*", MISSING);
-    // Case and escapes that are needed stay as they are.
-    of("/t/{tenant}", "/t/Acme%20Inc", Ok("Acme%20Inc"));
-    of("/t/{tenant}", "/t/%61cme", ESCAPE);
-    of("/t/{tenant}", "/t/acme%2Dx", ESCAPE);
+    // Whatever the spelling, the key is what the cell's framework sees.
+    of("/t/{tenant}", "/t/Acme%20Inc", Ok("Acme Inc"));
+    of("/t/{tenant}", "/t/%61cme", Ok("acme"));
+    of("/t/{tenant}", "/t/acme%2Dx", Ok("acme-x"));
+    of("/t/{tenant}", "/t/a%2fb/", Ok("a/b"));
+    of("/t/{tenant}", "/t/a%2Fb/", Ok("a/b"));
+    of("/t/{tenant}", "/t/b%C3%BCcher", Ok("bücher"));
+    of("/t/{tenant}", "/t/a+b", Ok("a+b"));
+    of("/t/{tenant}", "/t/a%2561", Ok("a%61"));
+    of("/t/{tenant}", "/t/acme/%61", Ok("acme"));
+    of("/t/{tenant}", "/t/acme/%zz", Ok("acme"));
     of("/t/{tenant}", "/t/acme%4", ESCAPE);
     of("/t/{tenant}", "/t/acme%", ESCAPE);
     of("/t/{tenant}", "/t/acme%zz", ESCAPE);
-    of("/t/{tenant}", "/t/acme/%61", Ok("acme"));
+    of("/t/{tenant}", "/t/acme%+1", ESCAPE);
+    of("/t/{tenant}", "/t/acme%00", CONTROL);
+    of("/t/{tenant}", "/t/acme%0d%0ax:%20y", CONTROL);
+    of("/t/{tenant}", "/t/acme%7f", CONTROL);
+    of("/t/{tenant}", "/t/%20acme", OUTER_SPACE);
+    of("/t/{tenant}", "/t/acme%C2%A0", OUTER_SPACE);
+    of("/t/{tenant}", "/t/%20", OUTER_SPACE);
+}
+
+/// The text around the tenant is compared as the cell's router compares it: decoded.
+#[test]
+fn path_patterns_are_compared_decoded() {
+    let of = |pattern: &str, path: &'static str, expected: Result<&str, KeyError>| {
+        let rules = rule(Source::Path(PathPattern::parse(pattern).unwrap()));
+        check(&rules, &Request { path, ..request() }, expected);
+    };
+    of("/t/{tenant}", "/%74/acme", Ok("acme"));
+    of("/t/{tenant}/api", "/t/acme/%61pi", Ok("acme"));
+    of("/t-{tenant}.d/", "/%74-acme%2ed/x", Ok("acme"));
+    of("/t-{tenant}.d/", "/t-a%2Fb.d/x", Ok("a/b"));
+    of("/t-{tenant}/", "/t-/x", MISSING);
+    of("/a%20b/{tenant}", "/a%20b/acme", Ok("acme"));
+    of("/a b/{tenant}", "/a%20b/acme", Ok("acme"));
+    // An escaped slash separates nothing.
+    of("/t/{tenant}", "/t%2Facme", MISSING);
+    of("/t/{tenant}/api", "/t/acme%2Fapi", MISSING);
+    // A broken escape where no tenant is matches nothing and harms nobody.
+    of("/t/{tenant}", "/%7/acme", MISSING);
+    of("/t-{tenant}/", "/100%", MISSING);
+    of("/t-{tenant}/", "/t-100%", ESCAPE);
+}
+
+/// The limit is that of the key, however long its spelling.
+#[test]
+fn the_length_of_a_decoded_key() {
+    let rules = rule(Source::Path(PathPattern::parse("/t/{tenant}").unwrap()));
+    let of = |escapes: usize| {
+        let path: &'static str = String::leak(format!("/t/{}", "%6B".repeat(escapes)));
+        key_of(&rules, &Request { path, ..request() })
+    };
+    assert_eq!(of(256), Ok("k".repeat(256)));
+    assert_eq!(of(257), TOO_LONG.map(str::to_owned));
 }
 
 /// A cell that walks along these segments finds another tenant than the proxy did.
@@ -235,25 +288,56 @@ fn query() {
     of("tenant=acme", Ok("acme"));
     of("a=b&tenant=acme&c", Ok("acme"));
     of("tenant=a=b", Ok("a=b"));
-    of("tenant=a+b", Ok("a+b"));
-    of("tenant=a%26b", Ok("a%26b"));
-    of("tenant", MISSING);
+    of("tenant=a+b", Ok("a b"));
+    of("tenant=a%20b", Ok("a b"));
+    of("tenant=a%2Bb", Ok("a+b"));
+    of("tenant=a%26b", Ok("a&b"));
+    of("tenant=a%3bb", Ok("a;b"));
+    of("tenant=%61cm%65", Ok("acme"));
+    of("tenant=%ff", Ok("\u{fffd}"));
     of("tenants=acme", MISSING);
     of("Tenant=acme", MISSING);
-    of("tenant=", EMPTY);
+    of("tenant=", NO_VALUE);
+    of("tenant", NO_VALUE);
+    of("a&tenant&b", NO_VALUE);
     of("tenant=a&tenant=a", REPEATED);
-    of("tenant=%41cme", ESCAPE);
+    of("tenant&tenant=a", REPEATED);
+    of("tenant=a&tenant=", REPEATED);
     of("tenant=a%2", ESCAPE);
+    of("tenant=%", ESCAPE);
+    of("tenant=a%0a", CONTROL);
+    of("tenant=+acme", OUTER_SPACE);
+    of("tenant=acme%20", OUTER_SPACE);
     // The name in other words, which whoever decodes takes for the same.
-    of("tenant=acme&t%65nant=evil", ESCAPE);
-    of("%74enant=evil", ESCAPE);
+    let escaped_name = Err(KeyError::EscapedName);
+    of("tenant=acme&t%65nant=evil", escaped_name);
+    of("%74enant=evil", escaped_name);
     of("t%zznant=x&tenant=acme", Ok("acme"));
     // Some servers end a parameter here, others do not.
     let semicolon = Err(KeyError::Semicolon);
     of("tenant=acme;x", semicolon);
     of("x;tenant=acme", semicolon);
     of("a=1;tenant=evil&tenant=acme", semicolon);
+    of("a=1;t%65nant=evil&tenant=acme", semicolon);
     of("a=1;b=2&tenant=acme", Ok("acme"));
+}
+
+/// The pattern is compared with what the value stands for.
+#[test]
+fn a_pattern_cuts_the_key_out_of_a_decoded_parameter() {
+    let rules = rule_with(Source::Query(b"site"[..].into()), Some("c-{tenant} eu"));
+    let of = |query: &'static str, expected: Result<&str, KeyError>| {
+        let query = Some(query);
+        check(&rules, &Request { query, ..request() }, expected);
+    };
+    of("site=c-acme+eu", Ok("acme"));
+    of("site=c%2da%2Fb%20%65u", Ok("a/b"));
+    of("site=c-acme", MISSING);
+    of("site=c-+eu", EMPTY);
+    of("site=c-acme+eu+", MISSING);
+    of("site=c-%4+eu", ESCAPE);
+    of("site=%4", MISSING);
+    of("site=", NO_VALUE);
 }
 
 #[test]
@@ -271,14 +355,32 @@ fn cookie() {
     of("a=b; tenant=acme; c=d", Ok("acme"));
     of("a=b;tenant=acme", Ok("acme"));
     of("tenant=\"acme\"", Ok("acme"));
-    of("tenant=\"", Ok("\""));
+    of("tenant=\"a b\"", Ok("a b"));
     of("tenant=a=b", Ok("a=b"));
+    of("tenant=a%2Fb+c", Ok("a%2Fb+c"));
     of("Tenant=acme", MISSING);
     of("xtenant=acme", MISSING);
-    of("tenant", MISSING);
-    of("tenant=", EMPTY);
+    of("a=tenant", MISSING);
+    of("tenant", NO_VALUE);
+    of("tenant=", NO_VALUE);
+    of("tenant= ; a=b", NO_VALUE);
+    of("tenant=\"\"", NO_VALUE);
+    of("tenant=\" acme\"", OUTER_SPACE);
     of("tenant=a; tenant=a", REPEATED);
     of("tenant =evil; tenant=acme", REPEATED);
+    of("tenant; tenant=acme", REPEATED);
+    // What some servers take for the end of a cookie or of a value.
+    let odd = Err(KeyError::CookieValue);
+    of("tenant=acme,evil", odd);
+    of("tenant=acme, tenant=evil", odd);
+    of("a=b, tenant=evil; tenant=acme", odd);
+    of("a=b,c, d=e; tenant=acme", Ok("acme"));
+    of("tenant=\"", odd);
+    of("tenant=\"acme", odd);
+    of("tenant=ac\"me", odd);
+    of("tenant=\"ac\"me\"", odd);
+    of("tenant=\"a\\143me\"", odd);
+    of("a=\"b; tenant=evil\"", odd);
     let two_lines = request()
         .header("cookie", b"tenant=a")
         .header("cookie", b"tenant=b");
@@ -339,7 +441,7 @@ fn the_first_rule_that_matches_decides() {
     check(&rules, &request().header("x-last", b"last"), Ok("last"));
     // A rule that finds something it cannot use is not passed over: the next one might find another tenant.
     let bad_first = request().header("x-first", b"").header("x-last", b"last");
-    check(&rules, &bad_first, EMPTY);
+    check(&rules, &bad_first, NO_VALUE);
 }
 
 #[test]
@@ -365,6 +467,9 @@ fn patterns() {
         "/{x}/{tenant}",
         "/t/{tenant}/{tenant}",
         "/*/{tenant}",
+        "/%4/{tenant}",
+        "/t-%{tenant}",
+        "/{tenant}/%zz",
     ] {
         assert_eq!(PathPattern::parse(text), None, "{text}");
     }
@@ -381,7 +486,10 @@ fn each_refusal_has_its_own_words() {
         KeyError::Missing,
         KeyError::Repeated,
         KeyError::LookAlike,
+        KeyError::NoValue,
         KeyError::Escape,
+        KeyError::EscapedName,
+        KeyError::CookieValue,
         KeyError::DotSegments,
         KeyError::Semicolon,
         KeyError::OuterSpace,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    id::{CellIndex, TenantKey, TenantKeyError},
+    id::{CellIndex, TenantKey, TenantKeyError, has_outer_white_space},
     limits,
     problem::Quoted,
     read::cells,
@@ -96,11 +96,11 @@ fn read_aliases(
             });
         }
         // A request's own key cannot have it either: the field that names the tenant to its cell would lose it.
-        if target.starts_with(' ') || target.ends_with(' ') {
+        if has_outer_white_space(target.as_bytes()) {
             value.refuse_with(findings, || {
                 (
-                    format!("{} begins or ends with a space", Quoted(target)),
-                    "remove the space; no request can name such a tenant".to_owned(),
+                    format!("{} begins or ends with white space", Quoted(target)),
+                    "remove it; no request can name such a tenant".to_owned(),
                 )
             });
             continue;

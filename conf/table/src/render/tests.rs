@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{TenantKey, parse, testing};
+use crate::{TenantKey, id::has_outer_white_space, parse, testing};
 
 proptest! {
     #[test]
@@ -40,9 +40,9 @@ fn check_keys(keys: &[String]) {
         .map(|key| (key.clone(), tenant.clone()))
         .collect();
     check_table(&table);
-    // The tenant of an alias has no space at its ends.
-    let has_outer_space = |key: &&TenantKey| key.as_str().trim_matches(' ') != key.as_str();
-    if let Some(target) = keys.iter().find(|key| !has_outer_space(key)) {
+    // The tenant of an alias has no white space at its ends.
+    let is_target = |key: &&TenantKey| !has_outer_white_space(key.as_bytes());
+    if let Some(target) = keys.iter().find(is_target) {
         table.aliases = vec![(tenant, target.clone())];
         check_table(&table);
     }

@@ -81,6 +81,7 @@ impl ConcatBytes for Vec<(Duration, Vec<u8>)> {
 }
 
 const BAD_GATEWAY: Expected = Expected::Refused(502, "upstream_error");
+const HEAD_TOO_LARGE: Expected = Expected::Refused(502, "upstream_head_too_large");
 const TIMEOUT: Expected = Expected::Refused(504, "upstream_timeout");
 
 /// An answer that must never be seen by anybody.

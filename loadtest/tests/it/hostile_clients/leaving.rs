@@ -110,7 +110,8 @@ fn half_an_upload_never_looks_whole() {
         }
     });
     let proxy = Proxy::in_front_of(cell.address()).start();
-    for framing in ["content-length: 100\r\n\r\n", CHUNKED_64, CHUNKED_4] {
+    // A smaller one of a known length is read whole before the cell hears of it.
+    for framing in ["content-length: 100000\r\n\r\n", CHUNKED_64, CHUNKED_4] {
         for half_closed in [true, false] {
             // As long as the second kind of chunk says.
             let half = format!("h{:03}", cell.connections());

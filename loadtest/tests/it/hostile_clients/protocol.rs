@@ -99,7 +99,14 @@ fn clients_cannot_speak_in_the_proxys_name() {
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-client-cert",
         "forwarded",
+        "x-real-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-original-url",
+        "x-rewrite-url",
     ];
     for name in ours.iter().chain(&ways) {
         let spellings = [

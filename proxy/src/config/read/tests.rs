@@ -56,7 +56,7 @@ fn every_default() {
     assert_eq!(config.state_dir, Path::new("/var/lib/cellgate"));
     assert_eq!(config.admin, address("127.0.0.1:9600"));
     assert_eq!(config.threads, available_parallelism().unwrap());
-    assert!(config.trusted_proxies.is_empty());
+    assert_eq!(config.trust, Trust::default());
     let limits = Limits {
         connections_max: 20_000,
         head_bytes_max: 32_768,
@@ -107,6 +107,7 @@ fn every_key() {
          tenant_key: [{ source_ip: true }]\nunknown_tenants: refuse\n\
          table: { path: /t.yaml, max_moved_percent: 0.5, max_moved_overrides: 0, poll_interval_ms: 50 }\n\
          state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
+         trusted_headers: [Forwarded, x-forwarded-prefix]\n\
          limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0,\n\
          \x20 body_buffered_bytes_max: 4, body_buffers_total_bytes_max: 5, body_bytes_per_second_min: 6 }\n\
          timeouts: { head_ms: 11, keepalive_ms: 12, client_idle_ms: 13, connect_ms: 4, upstream_read_ms: 5,\n\
@@ -125,7 +126,11 @@ fn every_key() {
     assert_eq!(config.table.poll_interval, ms(50));
     assert_eq!(config.state_dir, Path::new("/etc/cellgate/state"));
     assert_eq!(config.threads.get(), 3);
-    assert!(config.trusted_proxies.contain([10, 1, 2, 3].into()));
+    assert!(config.trust.proxies.contain([10, 1, 2, 3].into()));
+    let mut headers = TrustedHeaders::none();
+    headers.add("forwarded").unwrap();
+    headers.add("x-forwarded-prefix").unwrap();
+    assert_eq!(config.trust.headers, headers);
     assert_eq!(config.limits.body_bytes_max, 0);
     let t = config.timeouts;
     let all = [
@@ -247,6 +252,29 @@ fn check_mistake(from: &str, to: &str, expected: &str) {
     };
     let found = problem(&text);
     assert!(found.contains(expected), "{to}: {found}");
+}
+
+#[test]
+fn headers_that_cannot_be_trusted() {
+    let check = |list: &str, expected: &str| {
+        let found = problem(&format!("{LEAST}trusted_headers: [{list}]\n"));
+        assert!(found.contains(expected), "{list}: {found}");
+    };
+    check("x y", "`x y` is not a header name");
+    check("x_forwarded_for", "`x_forwarded_for` holds `_`");
+    for other in ["x-request-id", "x-cellgate-tenant", "x-forwarded-", "host"] {
+        check(
+            other,
+            "is not a forwarding header; name one that is dropped otherwise",
+        );
+    }
+    check("x-real-ip, X-Real-IP", "`X-Real-IP` is duplicated");
+    let many = "a, ".repeat(33);
+    check(&many, "has 33 entries; list at most 32 headers");
+    assert_eq!(
+        good(&format!("{LEAST}trusted_headers: []\n")).trust.headers,
+        TrustedHeaders::none()
+    );
 }
 
 #[test]

@@ -20,148 +20,35 @@ fn fields(request: &RequestHeader) -> Vec<String> {
     fields
 }
 
-fn networks(list: &[&str]) -> Networks {
-    let mut networks = Networks::default();
-    for network in list {
-        networks.add(network).unwrap();
-    }
-    networks
-}
-
 #[test]
-fn our_names_in_any_spelling() {
-    for name in [
-        "x-cellgate-tenant",
-        "X_Cellgate_Tenant",
-        "x-cellgate_cell",
-        "x_cellgate-generation",
-        "x-cellgate-",
-        "x-cellgate-anything-else",
-        "x-forwarded-for",
-        "x_forwarded_for",
-        "X-Forwarded_Proto",
-        "x_forwarded-host",
-        "forwarded",
-    ] {
-        assert!(is_ours(&name.to_ascii_lowercase()), "{name}");
-    }
-    for name in [
-        "x-cellgate",
-        "cellgate-tenant",
-        "x-forwarded",
-        "x-forwarded-form",
-        "x-forwarded-port",
-        "forwarded-for",
-    ] {
-        assert!(!is_ours(name), "{name}");
-    }
-}
-
-#[test]
-fn what_is_said_of_the_way() {
+fn what_is_said_of_the_way_is_said_anew() {
     let host = HeaderValue::from_static("shop.example");
-    let sent = [
-        ("X-Forwarded-For", "198.51.100.1"),
-        ("x-forwarded-for", "198.51.100.2, 10.0.0.9"),
-        ("x_forwarded_for", "evil"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Host", "front.example"),
-        ("Forwarded", "for=evil"),
-        ("X-Cellgate-Tenant", "evil"),
-        ("X-Other", "kept"),
-    ];
-    let check = |sent: &[(&str, &str)], peer_is_trusted: bool, expected: &[&str]| {
-        let mut request = request("/", sent);
-        let forwarded = Forwarded {
-            peer: IpAddr::from([10, 0, 0, 7]),
-            peer_is_trusted,
-            host: Some(&host),
-        };
-        clean(&mut request, &forwarded).unwrap();
-        assert_eq!(
-            fields(&request),
-            expected,
-            "{sent:?}, trusted: {peer_is_trusted}"
-        );
-    };
-    check(
-        &sent,
-        false,
+    let mut request = request(
+        "/",
         &[
+            ("X-Forwarded-For", "198.51.100.1"),
+            ("x-forwarded-for", "198.51.100.2"),
+            ("X_Forwarded_Proto", "https"),
+            ("X-Forwarded-Port", "443"),
+            ("X-Cellgate-Tenant", "evil"),
+            ("X-Other", "kept"),
+        ],
+    );
+    let hop = Hop {
+        peer: [10, 0, 0, 7].into(),
+        proto: "http",
+        host: Some(&host),
+    };
+    clean(&mut request, &Trust::default(), &hop).unwrap();
+    assert_eq!(
+        fields(&request),
+        [
             "x-forwarded-for: 10.0.0.7",
             "x-forwarded-host: shop.example",
             "x-forwarded-proto: http",
             "x-other: kept",
-        ],
+        ]
     );
-    check(
-        &sent,
-        true,
-        &[
-            "x-forwarded-for: 198.51.100.1, 198.51.100.2, 10.0.0.9, 10.0.0.7",
-            "x-forwarded-host: front.example",
-            "x-forwarded-proto: https",
-            "x-other: kept",
-        ],
-    );
-    // A trusted peer that says nothing.
-    check(
-        &[],
-        true,
-        &[
-            "x-forwarded-for: 10.0.0.7",
-            "x-forwarded-host: shop.example",
-            "x-forwarded-proto: http",
-        ],
-    );
-}
-
-#[test]
-fn the_client_behind_our_own_proxies() {
-    let check = |peer: &str, chain: &[&str], expected: &str| {
-        let lines: Vec<(&str, &str)> = chain
-            .iter()
-            .map(|line| ("x-forwarded-for", *line))
-            .collect();
-        let trusted = networks(&["10.0.0.0/8", "fd00::/8"]);
-        let client = client_behind(&request("/", &lines), peer.parse().unwrap(), &trusted);
-        assert_eq!(
-            client,
-            expected.parse::<IpAddr>().unwrap(),
-            "{peer} {chain:?}"
-        );
-    };
-    check("192.0.2.1", &["198.51.100.1"], "192.0.2.1");
-    check("10.0.0.1", &[], "10.0.0.1");
-    check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");
-    // From right to left: what the client itself put there stays to the left.
-    check("10.0.0.1", &["6.6.6.6, 198.51.100.1"], "198.51.100.1");
-    check(
-        "10.0.0.1",
-        &["6.6.6.6, 198.51.100.1,10.0.0.2 , 10.0.0.3"],
-        "198.51.100.1",
-    );
-    check(
-        "10.0.0.1",
-        &["6.6.6.6", "198.51.100.1", "10.0.0.2"],
-        "198.51.100.1",
-    );
-    check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
-    check("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2");
-    check("10.0.0.1", &[""], "10.0.0.1");
-    check("10.0.0.1", &["198.51.100.1:443"], "198.51.100.1");
-    check(
-        "fd00::1",
-        &["[2001:db8::1]:443, ::ffff:10.0.0.2"],
-        "2001:db8::1",
-    );
-    check("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1");
-    let nobody = client_behind(
-        &request("/", &[("x-forwarded-for", "198.51.100.1")]),
-        IpAddr::from([10, 0, 0, 1]),
-        &Networks::default(),
-    );
-    assert_eq!(nobody, IpAddr::from([10, 0, 0, 1]));
 }
 
 #[test]

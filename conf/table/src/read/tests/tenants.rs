@@ -6,7 +6,7 @@ fn aliases_rejects_and_holds() {
         "www.acme.example: acme",
         "a: \" acme\"",
         &[
-            "19:6: aliases.a: ` acme` begins or ends with a space; remove the space; no request can name such a tenant",
+            "19:6: aliases.a: ` acme` begins or ends with white space; remove it; no request can name such a tenant",
         ],
     );
     check_good_but(

@@ -1,6 +1,6 @@
 //! What is no answer, or hardly one.
 
-use super::{BAD_GATEWAY, Case, Expected, POISON, Then, case};
+use super::{BAD_GATEWAY, Case, Expected, HEAD_TOO_LARGE, POISON, Then, case};
 
 pub(super) fn nonsense() -> Vec<Case> {
     use Then::{Close, Next};
@@ -72,7 +72,7 @@ pub(super) fn bad_fields() -> Vec<Case> {
             "a head of a megabyte",
             format!("HTTP/1.1 200 OK\r\nx-long: {long}\r\ncontent-length: 3\r\n\r\nall"),
             Next,
-            &[BAD_GATEWAY],
+            &[HEAD_TOO_LARGE],
         ),
         case(
             "a head of a thousand fields",
@@ -81,7 +81,7 @@ pub(super) fn bad_fields() -> Vec<Case> {
                 "x-a: b\r\n".repeat(1000)
             ),
             Next,
-            &[BAD_GATEWAY],
+            &[HEAD_TOO_LARGE],
         ),
         case(
             "a field name of our own",

@@ -1,0 +1,101 @@
+//! The names of fields that tell of a request's way, and the ones of them that are trusted.
+
+use std::fmt;
+
+use http::HeaderName;
+
+/// Fields that cellgate speaks in. No client's are ever kept.
+const OWN_PREFIX: &str = "x-cellgate-";
+const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// What else load balancers and frameworks take a client's address, or another target, from.
+const FORWARDING: [&str; 6] = [
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+
+/// The forwarding fields that are kept when a trusted proxy sends them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedHeaders {
+    names: Vec<HeaderName>,
+}
+
+/// Why a name cannot be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    NotAName,
+    /// Some server takes it for another name that it may have to be kept apart from.
+    Underscore,
+    /// It does not tell of a request's way: it is passed on anyhow, or it is cellgate's own.
+    NotForwarding,
+    Repeated,
+}
+
+impl Default for TrustedHeaders {
+    fn default() -> Self {
+        let names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-port"];
+        Self {
+            names: names.map(HeaderName::from_static).into(),
+        }
+    }
+}
+
+impl TrustedHeaders {
+    pub fn none() -> Self {
+        Self { names: Vec::new() }
+    }
+
+    pub fn add(&mut self, text: &str) -> Result<(), NameError> {
+        let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| NameError::NotAName)?;
+        let known = name.as_str();
+        if known.contains('_') && is_reserved(known) {
+            return Err(NameError::Underscore);
+        }
+        let of_the_family = known
+            .strip_prefix(FORWARDED_PREFIX)
+            .is_some_and(|rest| !rest.is_empty());
+        if !of_the_family && !FORWARDING.contains(&known) {
+            return Err(NameError::NotForwarding);
+        }
+        if self.contain(&name) {
+            return Err(NameError::Repeated);
+        }
+        self.names.push(name);
+        Ok(())
+    }
+
+    pub fn contain(&self, name: &HeaderName) -> bool {
+        self.names.contains(name)
+    }
+}
+
+/// Whether only a trusted proxy may send a field of this name, or nobody. The name is in lower case, as `http` has it.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let same = |known: &&str| name.len() == known.len() && begins_like(name, known);
+    begins_like(name, OWN_PREFIX) || FORWARDING.iter().any(same)
+}
+
+/// Servers that turn fields into variables (CGI) take `_` for `-`, and some any other sign too.
+fn begins_like(name: &str, known: &str) -> bool {
+    name.len() >= known.len()
+        && name
+            .bytes()
+            .zip(known.bytes())
+            .all(|(n, k)| n == k || (k == b'-' && !n.is_ascii_alphanumeric()))
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAName => "is not a header name",
+            Self::Underscore => "holds `_`",
+            Self::NotForwarding => "is not a forwarding header",
+            Self::Repeated => "is duplicated",
+        })
+    }
+}
+
+impl std::error::Error for NameError {}
