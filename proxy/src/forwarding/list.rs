@@ -8,7 +8,7 @@ use super::Hop;
 pub(super) fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     line.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
-        .filter(|_| true)
+        .filter(|member| !member.is_empty())
 }
 
 /// The value of `for` in an element of `forwarded`. Two of them are as good as none, and so is one in an element that is

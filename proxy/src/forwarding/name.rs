@@ -75,7 +75,9 @@ impl TrustedHeaders {
 /// Whether only a trusted proxy may send a field of this name, or nobody. The name is in lower case, as `http` has it.
 pub(super) fn is_reserved(name: &str) -> bool {
     let same = |known: &&str| name.len() == known.len() && begins_like(name, known);
-    begins_like(name, OWN_PREFIX) || FORWARDING.iter().any(same)
+    begins_like(name, OWN_PREFIX)
+        || begins_like(name, FORWARDED_PREFIX)
+        || FORWARDING.iter().any(same)
 }
 
 /// Servers that turn fields into variables (CGI) take `_` for `-`, and some any other sign too.

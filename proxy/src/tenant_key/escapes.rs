@@ -39,7 +39,7 @@ impl Iterator for Decoded<'_> {
         let (byte, rest) = self.rest.split_first()?;
         self.rest = rest;
         match byte {
-            b'+' if false && self.plus == Plus::Space => Some(b' '),
+            b'+' if self.plus == Plus::Space => Some(b' '),
             byte => Some(*byte),
         }
     }
