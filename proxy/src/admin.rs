@@ -16,7 +16,7 @@ use crate::{
     cell::EndpointState,
     clock,
     exchange::Connection,
-    explain::explain,
+    explain::{Explanation, explain},
     http::ServeConnection,
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
@@ -59,6 +59,9 @@ struct Status {
 struct CellStatus {
     in_flight: u32,
     max_in_flight: u32,
+    /// Upgraded connections that are open.
+    tunnels: u32,
+    tunnels_max: u32,
     /// Endpoints that may be chosen.
     healthy: usize,
     endpoints: usize,
@@ -192,8 +195,26 @@ impl Admin {
         };
         match self.current.load() {
             None => json_answer(503, &json!({ "error": "there is no table yet" })),
-            Some(s) => json_answer(200, &explain(&s.table, Some(s.generation), key.as_bytes())),
+            Some(s) => json_answer(200, &explain_now(&s, key.as_bytes())),
         }
+    }
+}
+
+/// What the table says of a key, and what is open of its tenant at the moment.
+#[derive(Debug, Serialize)]
+struct ExplanationNow {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// Upgraded connections that the tenant holds open to its cell.
+    tunnels: u32,
+}
+
+fn explain_now(snapshot: &Snapshot, key: &[u8]) -> ExplanationNow {
+    let home = snapshot.table.home_of(key);
+    let cell = snapshot.cell(home.cell);
+    ExplanationNow {
+        tunnels: cell.state.tunnels_of(home.tenant),
+        explanation: explain(&snapshot.table, Some(snapshot.generation), key),
     }
 }
 
@@ -210,6 +231,8 @@ fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
     CellStatus {
         in_flight: cell.state.in_flight(),
         max_in_flight: cell.in_flight_max,
+        tunnels: cell.state.tunnels(),
+        tunnels_max: cell.tunnels_max,
         healthy: cell.usable_endpoints(now_ms),
         endpoints: cell.endpoints.len(),
         endpoint_states: cell

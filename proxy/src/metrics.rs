@@ -31,6 +31,9 @@ pub struct Metrics {
     pub held_requests: IntGauge,
     pub client_aborts: IntCounter,
     pub connections: IntGauge,
+    pub upstream_idle: IntGauge,
+    pub upstream_reused: IntCounter,
+    pub upstream_missed: IntCounter,
     pub connections_refused: IntCounter,
     pub table_generation: IntGauge,
     pub table_reload_failures: IntCounter,
@@ -161,6 +164,21 @@ impl Metrics {
                 "Requests whose client went away before the end.",
             ),
             connections: gauge(r, "client_connections", "Client connections open."),
+            upstream_idle: gauge(
+                r,
+                "upstream_idle_connections",
+                "Connections to cells that wait for their next request.",
+            ),
+            upstream_reused: counter(
+                r,
+                "upstream_connections_reused_total",
+                "Requests that went over a connection that had carried others.",
+            ),
+            upstream_missed: counter(
+                r,
+                "upstream_connections_missed_total",
+                "Requests for which no kept connection fitted, so that a new one was needed.",
+            ),
             connections_refused: counter(
                 r,
                 "client_connections_refused_total",

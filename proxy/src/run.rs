@@ -234,7 +234,7 @@ fn build_server(
         current: Arc::clone(&parts.current),
         loader: Arc::clone(&parts.loader),
         lifecycle: parts.lifecycle,
-        metrics: parts.metrics,
+        metrics: Arc::clone(&parts.metrics),
     });
     server.add_service(ListenService::new("edge", edge, edge_app, threads));
     server.add_service(
@@ -252,16 +252,33 @@ fn build_server(
         IdleConnections {
             pool,
             current: parts.current,
+            metrics: Arc::clone(&parts.metrics),
         },
     ));
     server.add_service(background_service("housekeeping", housekeeping));
     server
 }
 
-/// Closes connections to cells that have waited for too long, that their cell has closed, or whose cell is gone.
+/// Closes connections to cells that have waited for too long, that their cell has closed, or whose cell is gone, and
+/// publishes how many there are.
 struct IdleConnections {
     pool: Arc<Pool>,
     current: Arc<Current>,
+    metrics: Arc<Metrics>,
+}
+
+impl IdleConnections {
+    fn publish(&self) {
+        let (pool, metrics) = (&self.pool, &self.metrics);
+        let idle = i64::try_from(pool.idle()).unwrap_or(i64::MAX);
+        metrics.upstream_idle.set(idle);
+        for (counter, count) in [
+            (&metrics.upstream_reused, pool.reused()),
+            (&metrics.upstream_missed, pool.missed()),
+        ] {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
 }
 
 #[async_trait]
@@ -277,6 +294,7 @@ impl BackgroundService for IdleConnections {
                 self.pool
                     .retain_cells(|cell| snapshot.table.index_of(cell).is_some());
             }
+            self.publish();
         }
     }
 }

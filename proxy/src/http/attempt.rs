@@ -61,7 +61,7 @@ impl Attempts {
     /// client uploads it has to be longer than the client's own time: a slow client is not the cell's failure.
     fn read_timeout(&self, arrival: &Arrival) -> Duration {
         let timeouts = &self.timeouts;
-        if arrival.body.has_body() {
+        if arrival.body.has_body() && !arrival.is_body_in_hand {
             timeouts
                 .upstream_read
                 .max(timeouts.client_idle + CLIENT_FIRST)

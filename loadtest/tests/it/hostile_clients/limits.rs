@@ -67,7 +67,7 @@ fn a_client_that_leaves_is_no_failure_of_the_cell() {
     let proxy = Proxy::in_front_of(cell.address()).start();
     let requests = [
         "GET /x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n\r\n".to_owned(),
-        [POST, "content-length: 10\r\n\r\nhalf"].concat(),
+        [POST, "content-length: 100000\r\n\r\nhalf"].concat(),
         [POST, "transfer-encoding: chunked\r\n\r\n5\r\nha"].concat(),
     ];
     for (request, count) in requests.iter().zip([1.0, 2.0, 3.0]) {

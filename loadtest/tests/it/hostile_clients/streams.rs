@@ -137,8 +137,12 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
                 .expect("it comes back");
             assert_eq!(echo[0], byte);
         }
-        let in_flight = proxy.status()["cells"]["only"]["in_flight"].clone();
-        assert_eq!(in_flight, 1, "{end}");
+        let only = proxy.status()["cells"]["only"].clone();
+        assert_eq!(
+            (&only["in_flight"], &only["tunnels"]),
+            (&0.into(), &1.into()),
+            "{end}"
+        );
         match end {
             "the cell ends it" => {
                 connection.send("!").expect("it is still open");
