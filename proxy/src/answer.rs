@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::json;
 
+use crate::gate::Refusal;
+
 /// Why the proxy answers by itself. The code stands in `x-cellgate-reason`, in metrics and in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -22,7 +24,6 @@ pub enum Reason {
     VersionNotSupported,
     CellOverloaded,
     NoHealthyEndpoint,
-    Draining,
     NoTable,
     Overloaded,
     ConnectFailed,
@@ -32,7 +33,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::NoTenantKey,
         Self::BadTenantKey,
         Self::BadRequest,
@@ -48,7 +49,6 @@ impl Reason {
         Self::VersionNotSupported,
         Self::CellOverloaded,
         Self::NoHealthyEndpoint,
-        Self::Draining,
         Self::NoTable,
         Self::Overloaded,
         Self::ConnectFailed,
@@ -75,7 +75,6 @@ impl Reason {
             Self::VersionNotSupported => "version_not_supported",
             Self::CellOverloaded => "cell_overloaded",
             Self::NoHealthyEndpoint => "no_healthy_endpoint",
-            Self::Draining => "draining",
             Self::NoTable => "no_table",
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
@@ -99,11 +98,9 @@ impl Reason {
             Self::InternalError => 500,
             Self::NotImplemented => 501,
             Self::ConnectFailed | Self::UpstreamError => 502,
-            Self::CellOverloaded
-            | Self::NoHealthyEndpoint
-            | Self::Draining
-            | Self::NoTable
-            | Self::Overloaded => 503,
+            Self::CellOverloaded | Self::NoHealthyEndpoint | Self::NoTable | Self::Overloaded => {
+                503
+            }
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,
         }
@@ -131,13 +128,65 @@ impl Reason {
             Self::VersionNotSupported => "the HTTP version is not supported",
             Self::CellOverloaded => "the tenant's cell has too many requests in flight",
             Self::NoHealthyEndpoint => "no endpoint of the tenant's cell is healthy",
-            Self::Draining => "the proxy is shutting down",
             Self::NoTable => "the proxy has no table yet",
             Self::Overloaded => "the proxy has too many connections",
             Self::ConnectFailed => "the tenant's cell could not be reached",
             Self::UpstreamError => "the tenant's cell gave no usable answer",
             Self::UpstreamTimeout => "the tenant's cell did not answer in time",
             Self::InternalError => "the proxy failed",
+        }
+    }
+}
+
+/// What the gate's refusals are called outside. Named one by one: a new one has to be given its answer here.
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::ConnectMethod => Self::MethodNotAllowed,
+            Refusal::BodyTooLarge => Self::BodyTooLarge,
+            Refusal::TargetTooLong => Self::TargetTooLong,
+            Refusal::BadExpectation => Self::ExpectationFailed,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders | Refusal::TrailersTooLarge => {
+                Self::HeadTooLarge
+            }
+            Refusal::MethodTooLong | Refusal::UnknownTransferCoding => Self::NotImplemented,
+            Refusal::UnsupportedVersion | Refusal::Http2Preface => Self::VersionNotSupported,
+            Refusal::MalformedHead
+            | Refusal::BareCr
+            | Refusal::BareLf
+            | Refusal::ControlByte
+            | Refusal::EmptyRequestLine
+            | Refusal::BadRequestLine
+            | Refusal::BadMethod
+            | Refusal::BadVersion
+            | Refusal::BadTarget
+            | Refusal::BadTargetByte
+            | Refusal::LineFolding
+            | Refusal::SpaceInName
+            | Refusal::MissingColon
+            | Refusal::EmptyName
+            | Refusal::BadName
+            | Refusal::LookalikeName
+            | Refusal::MissingHost
+            | Refusal::EmptyHost
+            | Refusal::RepeatedHost
+            | Refusal::BadHost
+            | Refusal::HostMismatch
+            | Refusal::BadContentLength
+            | Refusal::RepeatedContentLength
+            | Refusal::LengthAndEncoding
+            | Refusal::BadTransferEncoding
+            | Refusal::EncodingInHttp10
+            | Refusal::TraceWithBody
+            | Refusal::UpgradeWithBody
+            | Refusal::ConnectionNamesFraming
+            | Refusal::BytesBeforeSwitch
+            | Refusal::BadChunkSize
+            | Refusal::BadChunkExtension
+            | Refusal::ChunkExtensionsTooLarge
+            | Refusal::BadChunkEnd
+            | Refusal::BadTrailer
+            | Refusal::ForbiddenTrailer => Self::BadRequest,
         }
     }
 }
@@ -214,6 +263,25 @@ mod tests {
                 reason.status() == 503,
                 "{reason}"
             );
+        }
+    }
+
+    /// The statuses that RFC 9110 and RFC 6585 have for these mistakes; what has none of its own is a 400.
+    #[test]
+    fn refusals_of_the_gate_are_answered_by_name() {
+        let expected = |refusal| match refusal {
+            Refusal::ConnectMethod => 405,
+            Refusal::BodyTooLarge => 413,
+            Refusal::TargetTooLong => 414,
+            Refusal::BadExpectation => 417,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders | Refusal::TrailersTooLarge => 431,
+            Refusal::MethodTooLong | Refusal::UnknownTransferCoding => 501,
+            Refusal::UnsupportedVersion | Refusal::Http2Preface => 505,
+            _ => 400,
+        };
+        for &refusal in Refusal::ALL {
+            let status = Reason::from(refusal).status();
+            assert_eq!(status, expected(refusal), "{}", refusal.code());
         }
     }
 

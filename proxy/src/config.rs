@@ -5,11 +5,12 @@
 mod file;
 mod read;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
+    gate::Protocol,
     net::Networks,
     tenant_key::{KeyRules, UnknownTenants},
 };
@@ -50,13 +51,15 @@ pub struct TableConfig {
     pub poll_interval: Duration,
 }
 
-/// What one client may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one client may cost and ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
     pub head_bytes_max: usize,
     pub headers_max: usize,
     pub body_bytes_max: u64,
+    /// The protocols that an Upgrade may ask for.
+    pub upgrades: Arc<[Protocol]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,12 @@
 mod connection;
 mod exchange;
 mod gateway;
+mod head;
 mod headers;
 mod listen;
 mod respond;
 mod stream;
+mod upgrade;
 
 pub use connection::Edge;
 pub use gateway::Gateway;

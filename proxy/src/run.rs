@@ -195,6 +195,7 @@ fn build_server(
         key_rules: config.key_rules,
         unknown_tenants: config.unknown_tenants,
         trusted_proxies: config.trusted_proxies,
+        upgrades: Arc::clone(&limits.upgrades),
         timeouts,
         upstream: config.upstream,
         lifecycle: Arc::clone(&parts.lifecycle),

@@ -107,11 +107,7 @@ struct AdminSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    clippy::struct_field_names,
-    reason = "only the shape of the file is wanted here, with the names that it has there"
-)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct LimitsSection {
     /// Client connections at once; more are closed at once. Default 20,000.
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -124,6 +120,9 @@ struct LimitsSection {
     headers_max: Option<u32>,
     /// Size of a request body. Default 1,073,741,824 (1 GiB).
     body_bytes_max: Option<u64>,
+    /// Protocols that a client may ask for with `Upgrade`, such as `websocket` or `name/version`. Default `[websocket]`.
+    #[schemars(length(max = 16))]
+    upgrades: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]

@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
@@ -20,11 +21,13 @@ use cellgate_table::{
 };
 
 use super::{AccessLogConfig, Config, Ejection, Limits, Listener, TableConfig, Timeouts, Upstream};
-use crate::{net::Networks, tenant_key::UnknownTenants};
+use crate::{gate::Protocol, net::Networks, tenant_key::UnknownTenants};
 
 /// Size of `proxy.yaml`, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const LISTENERS_MAX: usize = 64;
+/// Protocols in `limits.upgrades`: each is compared with each that a client offers.
+const UPGRADES_MAX: usize = 16;
 
 const KEYS: [&str; 13] = [
     "listeners",
@@ -257,6 +260,7 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
         "head_bytes_max",
         "headers_max",
         "body_bytes_max",
+        "upgrades",
     ];
     section(fields, "limits", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
@@ -277,13 +281,45 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
         // Pingora's own limit is 256.
         let headers = number(fields, "headers_max", 1..=256_u32, 100, findings);
         let body = number(fields, "body_bytes_max", 0..=u64::MAX, 1 << 30, findings);
+        let upgrades = match fields.and_then(|fields| fields.optional("upgrades")) {
+            Some(value) => read_upgrades(&value, findings),
+            None => Some(Protocol::defaults().into()),
+        };
         Some(Limits {
             connections_max: connections? as usize,
             head_bytes_max: head? as usize,
             headers_max: headers? as usize,
             body_bytes_max: body?,
+            upgrades: upgrades?,
         })
     })
+}
+
+fn read_upgrades(value: &Value<'_>, findings: &mut Findings) -> Option<Arc<[Protocol]>> {
+    let items = value.sequence(findings)?;
+    let mut protocols = Vec::new();
+    for item in items {
+        if protocols.len() == UPGRADES_MAX {
+            let hint = "name only those that cells speak";
+            value.refuse(
+                findings,
+                format!("has more than {UPGRADES_MAX} protocols"),
+                hint,
+            );
+            return None;
+        }
+        let Some(text) = item.text(findings) else {
+            continue;
+        };
+        match Protocol::parse(text) {
+            Ok(protocol) => protocols.push(protocol),
+            Err(error) => {
+                let hint = "write a name such as websocket, with a version where it has one";
+                item.refuse(findings, format!("`{text}` {error}"), hint);
+            }
+        }
+    }
+    Some(protocols.into())
 }
 
 fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeouts> {

@@ -18,6 +18,7 @@ use pingora::{
 use super::{
     exchange::Arrival,
     gateway::Gateway,
+    head::with_host,
     stream::{GatedStream, HeadWait, NextHead},
 };
 use crate::{
@@ -99,7 +100,7 @@ impl Edge {
             head: self.timeouts.head,
         };
         loop {
-            let head = match stream.next_head(&limits, wait, &mut shutdown_seen).await {
+            let mut head = match stream.next_head(&limits, wait, &mut shutdown_seen).await {
                 NextHead::Head(head) => head,
                 NextHead::Done => return,
                 NextHead::TimedOut => {
@@ -113,7 +114,7 @@ impl Edge {
             };
             // In flight from the last byte of the head until the answer is written.
             let busy = self.lifecycle.request();
-            let arrival = match self.admit(&head, &limits, &mut stream, client) {
+            let arrival = match self.admit(&mut head, &limits, &mut stream, client) {
                 Ok(arrival) => arrival,
                 Err(refusal) => {
                     drop(busy);
@@ -137,19 +138,22 @@ impl Edge {
     /// Shows the head to the gate and sets the stream up for its body.
     fn admit(
         &self,
-        head: &BytesMut,
-        limits: &GateLimits,
+        head: &mut BytesMut,
+        limits: &GateLimits<'_>,
         stream: &mut GatedStream,
         client: IpAddr,
     ) -> Result<Arrival, Refusal> {
         let seen = inspect_head(head, limits)?;
+        // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
         if seen.host.is_none() {
-            // HTTP/1.0 may do without, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
         }
         let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
         let arrival = arrival_of(&seen, client);
         stream.begin(body, arrival.asks_for_switch(), self.idle_limit(&arrival))?;
+        if let Some(host) = seen.respelled_host {
+            *head = with_host(head, host);
+        }
         Ok(arrival)
     }
 
@@ -174,8 +178,8 @@ impl Edge {
     }
 
     async fn refuse_malformed(&self, stream: GatedStream, client: IpAddr, refusal: Refusal) {
-        let reason = reason_for(refusal);
-        self.refuse(stream, client, reason, Some(&refusal.to_string()))
+        self.metrics.gate_refused(refusal);
+        self.refuse(stream, client, refusal.into(), Some(refusal))
             .await;
     }
 
@@ -184,19 +188,23 @@ impl Edge {
         stream: GatedStream,
         client: IpAddr,
         reason: Reason,
-        detail: Option<&str>,
+        refusal: Option<Refusal>,
     ) {
         self.metrics.rejected_without_cell(reason);
         self.access_log
-            .write(|| Entry::refused_unread(client, reason));
-        stream.close_with(&closing_response(reason, detail)).await;
+            .write(|| Entry::refused_unread(client, reason, refusal));
+        let detail = refusal.map(|refusal| refusal.to_string());
+        stream
+            .close_with(&closing_response(reason, detail.as_deref()))
+            .await;
     }
 
-    fn gate_limits(&self) -> GateLimits {
+    fn gate_limits(&self) -> GateLimits<'_> {
         GateLimits {
             head_bytes_max: self.limits.head_bytes_max,
             headers_max: self.limits.headers_max,
             target_bytes_max: TARGET_BYTES_MAX.min(self.limits.head_bytes_max),
+            upgrades: &self.limits.upgrades,
         }
     }
 }
@@ -210,7 +218,7 @@ fn arrival_of(head: &Head<'_>, client: IpAddr) -> Arrival {
         upgrade: head.upgrade,
         extra_codings: head.extra_codings,
         // What follows a body that some servers do not read must not share its connection.
-        spoils_upstream: head.has_undefined_body() || head.extra_codings,
+        spoils_upstream: head.has_undefined_body || head.extra_codings,
     }
 }
 
@@ -231,18 +239,4 @@ fn client_address(stream: &Stream) -> IpAddr {
     address.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |address| {
         address.ip().to_canonical()
     })
-}
-
-/// What the gate's refusals are called outside.
-pub(super) fn reason_for(refusal: Refusal) -> Reason {
-    match refusal.status() {
-        405 => Reason::MethodNotAllowed,
-        413 => Reason::BodyTooLarge,
-        414 => Reason::TargetTooLong,
-        417 => Reason::ExpectationFailed,
-        431 => Reason::HeadTooLarge,
-        501 => Reason::NotImplemented,
-        505 => Reason::VersionNotSupported,
-        _ => Reason::BadRequest,
-    }
 }

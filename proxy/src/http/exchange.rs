@@ -12,7 +12,7 @@ use crate::{
     answer::Reason,
     cell::{EndpointUse, InFlight},
     clock,
-    gate::{BodyFraming, Upgrade},
+    gate::{BodyFraming, Refusal, Upgrade},
     snapshot::{CellRuntime, Snapshot},
     tenant_key::RequestKey,
 };
@@ -39,6 +39,8 @@ pub struct Exchange {
     pub(super) destination: Option<Destination>,
     /// Why the proxy answered by itself, if it did.
     pub(super) reason: Option<Reason>,
+    /// What the gate said of the body, if that is why.
+    pub(super) refusal: Option<Refusal>,
     /// The client's address behind trusted proxies.
     pub(super) client: Option<IpAddr>,
 }
@@ -61,11 +63,6 @@ impl Arrival {
     /// It asks for another protocol on this connection.
     pub(super) fn asks_for_switch(&self) -> bool {
         self.upgrade.is_asked()
-    }
-
-    /// It offers another protocol in a way that is not to be acted upon.
-    pub(super) fn drops_upgrade(&self) -> bool {
-        matches!(self.upgrade, Upgrade::Stray | Upgrade::H2c)
     }
 }
 

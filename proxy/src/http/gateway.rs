@@ -20,7 +20,7 @@ use tracing::warn;
 use super::{
     exchange::{Arrival, Destination, Exchange},
     headers::{self, Forwarded},
-    respond,
+    respond, upgrade,
 };
 use crate::{
     access_log::{AccessLog, Entry},
@@ -28,6 +28,7 @@ use crate::{
     cell::{Change, EndpointUse},
     clock,
     config::{Timeouts, Upstream},
+    gate::Protocol,
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
     net::Networks,
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub key_rules: KeyRules,
     pub unknown_tenants: UnknownTenants,
     pub trusted_proxies: Networks,
+    pub upgrades: Arc<[Protocol]>,
     pub timeouts: Timeouts,
     pub upstream: Upstream,
     pub lifecycle: Arc<Lifecycle>,
@@ -207,6 +209,7 @@ fn log_entry(session: &Session, exchange: &Exchange, status: Option<u16>, took: 
         target: Some(text(request.raw_path())),
         status: status.unwrap_or(0),
         reason: exchange.reason,
+        refusal: exchange.refusal,
         took,
         request_body_bytes: session.as_downstream().body_bytes_read() as u64,
         response_body_bytes: session.as_downstream().body_bytes_sent() as u64,
@@ -259,9 +262,8 @@ impl ProxyHttp for Gateway {
         handed_on: Box<dyn std::any::Any + Send + Sync>,
     ) {
         exchange.arrival = handed_on.downcast::<Arrival>().ok().map(|arrival| *arrival);
-        if exchange.arrival.is_some_and(|it| it.drops_upgrade()) {
-            // Pingora would act on the field alone, without `Connection: upgrade`.
-            headers::drop_upgrade(session.req_header_mut());
+        if let Some(arrival) = &exchange.arrival {
+            upgrade::limit(session.req_header_mut(), arrival.upgrade, &self.upgrades);
         }
         if session.req_header().version == Version::HTTP_10 {
             // Interim answers came with HTTP/1.1.
@@ -332,6 +334,9 @@ impl ProxyHttp for Gateway {
         headers::clean(upstream_request, &forwarded)?;
         if arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
+        }
+        if arrival.asks_for_switch() {
+            upgrade::pass_on(upstream_request, session.req_header())?;
         }
         if arrival.spoils_upstream {
             // The cell closes, and so nothing can follow on this connection.
@@ -438,6 +443,10 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let failure = respond::Failure::of(error, exchange.reason, reason_for);
         exchange.reason = failure.reason();
+        exchange.refusal = failure.refusal();
+        if let Some(refusal) = exchange.refusal {
+            self.metrics.gate_refused(refusal);
+        }
         let status = respond::fail(session, &failure).await;
         if failure.is_client_gone() {
             self.metrics.client_aborts.inc();

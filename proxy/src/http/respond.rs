@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
-use super::{connection, exchange::Arrival};
+use super::exchange::Arrival;
 use crate::{
     answer::{Reason, problem_body},
     gate::{BodyFraming, Refusal},
@@ -79,7 +79,8 @@ pub(super) enum Failure {
     ClientGone,
     Answer {
         reason: Reason,
-        detail: Option<String>,
+        /// What the gate said, if it was the one.
+        refusal: Option<Refusal>,
     },
 }
 
@@ -92,7 +93,7 @@ impl Failure {
     ) -> Self {
         let answer = |reason| Self::Answer {
             reason,
-            detail: None,
+            refusal: None,
         };
         if let (Some(reason), ErrorType::HTTPStatus(_)) = (known, error.etype()) {
             return answer(reason);
@@ -106,16 +107,15 @@ impl Failure {
 
     fn by_client(error: &Error) -> Self {
         if let Some(refusal) = gate_refusal(error) {
-            let detail = Some(refusal.to_string());
             return Self::Answer {
-                reason: connection::reason_for(refusal),
-                detail,
+                reason: refusal.into(),
+                refusal: Some(refusal),
             };
         }
         match error.etype() {
             ErrorType::ReadTimedout => Self::Answer {
                 reason: Reason::RequestTimeout,
-                detail: None,
+                refusal: None,
             },
             ErrorType::WriteError
             | ErrorType::WriteTimedout
@@ -123,7 +123,7 @@ impl Failure {
             | ErrorType::ConnectionClosed => Self::ClientGone,
             _ => Self::Answer {
                 reason: Reason::BadRequest,
-                detail: None,
+                refusal: None,
             },
         }
     }
@@ -132,6 +132,13 @@ impl Failure {
         match self {
             Self::ClientGone => None,
             Self::Answer { reason, .. } => Some(*reason),
+        }
+    }
+
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::ClientGone => None,
+            Self::Answer { refusal, .. } => *refusal,
         }
     }
 
@@ -148,7 +155,7 @@ fn gate_refusal(error: &Error) -> Option<Refusal> {
 
 /// Answers a failed request if its answer has not begun; the status, or 0 when nobody was answered.
 pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
-    let Failure::Answer { reason, detail } = failure else {
+    let Failure::Answer { reason, refusal } = failure else {
         return 0;
     };
     // After this the connection closes: how much of the request was read is not known.
@@ -158,6 +165,7 @@ pub(super) async fn fail(session: &mut Session, failure: &Failure) -> u16 {
         session.as_downstream_mut().shutdown().await;
         return 0;
     }
+    let detail = refusal.map(|refusal| refusal.to_string());
     match write(session, *reason, detail.as_deref()).await {
         Ok(()) => reason.status(),
         Err(error) => {

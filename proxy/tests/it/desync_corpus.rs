@@ -43,7 +43,7 @@ fn ambiguous_requests_that_pass_are_reported() {
     for case in cases("Ambiguous") {
         for bytes in case.encodings() {
             if let Ok(head) = inspect(&bytes) {
-                assert!(head.has_undefined_body(), "{}", case.name);
+                assert!(head.has_undefined_body, "{}", case.name);
                 passed += 1;
             }
         }

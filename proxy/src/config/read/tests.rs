@@ -62,6 +62,7 @@ fn every_default() {
         head_bytes_max: 32_768,
         headers_max: 100,
         body_bytes_max: 1_073_741_824,
+        upgrades: Protocol::defaults().into(),
     };
     assert_eq!(config.limits, limits);
     let timeouts = Timeouts {
@@ -100,7 +101,8 @@ fn every_key() {
          tenant_key: [{ source_ip: true }]\nunknown_tenants: refuse\n\
          table: { path: /t.yaml, max_moved_percent: 0.5, max_moved_overrides: 0, poll_interval_ms: 50 }\n\
          state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
-         limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0 }\n\
+         limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0,\n\
+         \x20 upgrades: [foo/2, WebSocket] }\n\
          timeouts: { head_ms: 11, keepalive_ms: 12, client_idle_ms: 13, connect_ms: 4, upstream_read_ms: 5,\n\
          \x20 upstream_write_ms: 6, upgrade_idle_ms: 7, shutdown_delay_ms: 8, shutdown_ms: 9 }\n\
          upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3,\n\
@@ -118,6 +120,8 @@ fn every_key() {
     assert_eq!(config.threads.get(), 3);
     assert!(config.trusted_proxies.contain([10, 1, 2, 3].into()));
     assert_eq!(config.limits.body_bytes_max, 0);
+    let upgrades = ["foo/2", "websocket"].map(|name| Protocol::parse(name).unwrap());
+    assert_eq!(*config.limits.upgrades, upgrades);
     let t = config.timeouts;
     let all = [
         t.connect,
@@ -225,6 +229,24 @@ fn check_mistake(from: &str, to: &str, expected: &str) {
     };
     let found = problem(&text);
     assert!(found.contains(expected), "{to}: {found}");
+}
+
+#[test]
+fn protocols_that_cannot_be_asked_for() {
+    let check = |upgrades: &str, expected: &str| {
+        check_mistake(
+            "",
+            &format!("limits: {{ upgrades: [{upgrades}] }}"),
+            expected,
+        );
+    };
+    let unfit = "`web socket` is not the name of a protocol";
+    check("websocket, web socket", unfit);
+    check(&"a, ".repeat(17), "has more than 16 protocols");
+    for never in ["h2c", "HTTP/2.0", "http", "tls/1.2", "TLS"] {
+        let expected = "can never be allowed: requests inside it would pass unchecked";
+        check(never, expected);
+    }
 }
 
 #[test]
