@@ -24,7 +24,6 @@ pub enum Reason {
     VersionNotSupported,
     CellOverloaded,
     NoHealthyEndpoint,
-    Draining,
     NoTable,
     Overloaded,
     ConnectFailed,
@@ -35,7 +34,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::NoTenantKey,
         Self::BadTenantKey,
         Self::BadRequest,
@@ -51,7 +50,6 @@ impl Reason {
         Self::VersionNotSupported,
         Self::CellOverloaded,
         Self::NoHealthyEndpoint,
-        Self::Draining,
         Self::NoTable,
         Self::Overloaded,
         Self::ConnectFailed,
@@ -79,7 +77,6 @@ impl Reason {
             Self::VersionNotSupported => "version_not_supported",
             Self::CellOverloaded => "cell_overloaded",
             Self::NoHealthyEndpoint => "no_healthy_endpoint",
-            Self::Draining => "draining",
             Self::NoTable => "no_table",
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
@@ -104,11 +101,9 @@ impl Reason {
             Self::InternalError => 500,
             Self::NotImplemented => 501,
             Self::ConnectFailed | Self::UpstreamError | Self::UpstreamHeadTooLarge => 502,
-            Self::CellOverloaded
-            | Self::NoHealthyEndpoint
-            | Self::Draining
-            | Self::NoTable
-            | Self::Overloaded => 503,
+            Self::CellOverloaded | Self::NoHealthyEndpoint | Self::NoTable | Self::Overloaded => {
+                503
+            }
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,
         }
@@ -136,7 +131,6 @@ impl Reason {
             Self::VersionNotSupported => "the HTTP version is not supported",
             Self::CellOverloaded => "the tenant's cell has too many requests in flight",
             Self::NoHealthyEndpoint => "no endpoint of the tenant's cell is healthy",
-            Self::Draining => "the proxy is shutting down",
             Self::NoTable => "the proxy has no table yet",
             Self::Overloaded => "the proxy has too many connections",
             Self::ConnectFailed => "the tenant's cell could not be reached",
@@ -150,18 +144,55 @@ impl Reason {
     }
 }
 
-/// What the gate's refusals are called outside.
+/// What the gate's refusals are called outside. Named one by one: a new one has to be given its answer here.
 impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
-        match refusal.status() {
-            405 => Self::MethodNotAllowed,
-            413 => Self::BodyTooLarge,
-            414 => Self::TargetTooLong,
-            417 => Self::ExpectationFailed,
-            431 => Self::HeadTooLarge,
-            501 => Self::NotImplemented,
-            505 => Self::VersionNotSupported,
-            _ => Self::BadRequest,
+        match refusal {
+            Refusal::ConnectMethod => Self::MethodNotAllowed,
+            Refusal::BodyTooLarge => Self::BodyTooLarge,
+            Refusal::TargetTooLong => Self::TargetTooLong,
+            Refusal::BadExpectation => Self::ExpectationFailed,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders | Refusal::TrailersTooLarge => {
+                Self::HeadTooLarge
+            }
+            Refusal::MethodTooLong | Refusal::UnknownTransferCoding => Self::NotImplemented,
+            Refusal::UnsupportedVersion | Refusal::Http2Preface => Self::VersionNotSupported,
+            Refusal::MalformedHead
+            | Refusal::BareCr
+            | Refusal::BareLf
+            | Refusal::ControlByte
+            | Refusal::EmptyRequestLine
+            | Refusal::BadRequestLine
+            | Refusal::BadMethod
+            | Refusal::BadVersion
+            | Refusal::BadTarget
+            | Refusal::BadTargetByte
+            | Refusal::LineFolding
+            | Refusal::SpaceInName
+            | Refusal::MissingColon
+            | Refusal::EmptyName
+            | Refusal::BadName
+            | Refusal::LookalikeName
+            | Refusal::MissingHost
+            | Refusal::EmptyHost
+            | Refusal::RepeatedHost
+            | Refusal::BadHost
+            | Refusal::HostMismatch
+            | Refusal::BadContentLength
+            | Refusal::RepeatedContentLength
+            | Refusal::LengthAndEncoding
+            | Refusal::BadTransferEncoding
+            | Refusal::EncodingInHttp10
+            | Refusal::TraceWithBody
+            | Refusal::UpgradeWithBody
+            | Refusal::ConnectionNamesFraming
+            | Refusal::BytesBeforeSwitch
+            | Refusal::BadChunkSize
+            | Refusal::BadChunkExtension
+            | Refusal::ChunkExtensionsTooLarge
+            | Refusal::BadChunkEnd
+            | Refusal::BadTrailer
+            | Refusal::ForbiddenTrailer => Self::BadRequest,
         }
     }
 }
@@ -238,6 +269,25 @@ mod tests {
                 reason.status() == 503,
                 "{reason}"
             );
+        }
+    }
+
+    /// The statuses that RFC 9110 and RFC 6585 have for these mistakes; what has none of its own is a 400.
+    #[test]
+    fn refusals_of_the_gate_are_answered_by_name() {
+        let expected = |refusal| match refusal {
+            Refusal::ConnectMethod => 405,
+            Refusal::BodyTooLarge => 413,
+            Refusal::TargetTooLong => 414,
+            Refusal::BadExpectation => 417,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders | Refusal::TrailersTooLarge => 431,
+            Refusal::MethodTooLong | Refusal::UnknownTransferCoding => 501,
+            Refusal::UnsupportedVersion | Refusal::Http2Preface => 505,
+            _ => 400,
+        };
+        for &refusal in Refusal::ALL {
+            let status = Reason::from(refusal).status();
+            assert_eq!(status, expected(refusal), "{}", refusal.code());
         }
     }
 

@@ -5,12 +5,13 @@
 mod file;
 mod read;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
     forwarding::Trust,
+    gate::Protocol,
     tenant_key::{KeyRules, UnknownTenants},
 };
 
@@ -51,8 +52,8 @@ pub struct TableConfig {
     pub poll_interval: Duration,
 }
 
-/// What one client may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one client may cost and ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
     pub head_bytes_max: usize,
@@ -64,6 +65,8 @@ pub struct Limits {
     pub body_buffers_total_bytes_max: usize,
     /// How slowly a client may send or take a body; 0 allows any pace.
     pub body_bytes_per_second_min: u32,
+    /// The protocols that an Upgrade may ask for.
+    pub upgrades: Arc<[Protocol]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

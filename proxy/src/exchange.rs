@@ -25,8 +25,8 @@ pub use destination::Destination;
 pub use failure::{ClientFault, Failure, Judgement, UpstreamFault, Verdict};
 
 use crate::{
-    answer::Reason, cell::OpenTunnel, snapshot::EndpointRuntime, tenant_key::RequestKey,
-    upstream::AnswerRefusal,
+    answer::Reason, cell::OpenTunnel, gate::Refusal, snapshot::EndpointRuntime,
+    tenant_key::RequestKey, upstream::AnswerRefusal,
 };
 
 /// One request and its answer.
@@ -41,6 +41,8 @@ pub struct Exchange {
     reason: Option<Reason>,
     /// Why the cell's answer was not passed on, if it was not.
     answer_refusal: Option<AnswerRefusal>,
+    /// What the gate found wrong with the request's body, if it did.
+    refusal: Option<Refusal>,
 }
 
 impl Exchange {
@@ -53,6 +55,7 @@ impl Exchange {
             destination: None,
             reason: None,
             answer_refusal: None,
+            refusal: None,
         }
     }
 
@@ -62,6 +65,10 @@ impl Exchange {
 
     pub fn reason(&self) -> Option<Reason> {
         self.reason
+    }
+
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     pub fn answer_refusal(&self) -> Option<AnswerRefusal> {

@@ -11,8 +11,9 @@
 //! 2. [`inspect_head`] reads exactly that head and says how the body is framed.
 //! 3. [`BodyTracker`] follows the body, so that not one byte of the next request is handed on with this one.
 //!
-//! This room is pure and synchronous. It must not do I/O, read a clock, log, allocate, depend on Pingora, or know
-//! anything about tenants and cells. It keeps no state but what its two small state machines hold.
+//! This room is pure and synchronous. It must not do I/O, read a clock, log, allocate for a request, name a status,
+//! depend on Pingora, or know anything about tenants and cells. It keeps no state but what its two small state machines
+//! hold.
 
 mod body;
 pub(crate) mod bytes;
@@ -25,32 +26,36 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use body::{BodyTracker, CHUNK_EXTENSION_BYTES_MAX, Progress, TRAILER_BYTES_MAX};
-pub use fields::Upgrade;
 pub use framing::BodyFraming;
-pub use head::{Head, Version, inspect_head};
+pub use head::{Head, inspect_head};
 pub use refusal::Refusal;
 pub use scan::{HeadScan, HeadScanner};
+pub use upgrade::{Protocol, ProtocolError, Upgrade, allowed, was_offered};
 
-/// What a head may weigh. The defaults are well above what browsers and API clients send and below what Pingora takes
+/// What a head may weigh and ask for. The defaults are well above what browsers and API clients send and below what Pingora takes
 /// (1 MiB, 256 fields and 65,534 bytes of target, fixed): a limit set above Pingora's moves its refusals there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GateLimits {
+pub struct GateLimits<'p> {
     /// Bytes from the first of the request line to the blank line, both included.
     pub head_bytes_max: usize,
     /// Header field lines.
     pub headers_max: usize,
     /// Bytes of the request target. RFC 9112 section 3 asks for at least 8,000 for the whole request line.
     pub target_bytes_max: usize,
+    /// The protocols that a client may ask for with Upgrade.
+    pub upgrades: &'p [Protocol],
 }
 
-impl Default for GateLimits {
+impl Default for GateLimits<'_> {
     fn default() -> Self {
         Self {
             head_bytes_max: 32 * 1024,
             headers_max: 128,
             target_bytes_max: 8 * 1024,
+            upgrades: Protocol::defaults(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod connection;
 mod failures;
 mod gateway;
+mod head;
 mod headers;
 mod ledger;
 mod lent;
@@ -18,6 +19,7 @@ mod pace;
 mod respond;
 mod tunnel;
 mod turn;
+mod upgrade;
 
 pub use attempt::Attempts;
 pub use body_buffers::BodyBuffers;

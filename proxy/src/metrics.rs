@@ -1,12 +1,12 @@
-//! Every metric's name, in one place. Labels are `cell` and `reason` (and the class of a status), never a tenant: their
-//! number is bounded by the table.
+//! Every metric's name, in one place. Labels are `cell`, `reason` and `code` (and the class of a status), never a
+//! tenant: their number is bounded by the table and by this program.
 
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::answer::Reason;
+use crate::{answer::Reason, gate::Refusal};
 
 /// Seconds; from a tenth of a millisecond to a minute.
 const DURATION_BUCKETS: [f64; 17] = [
@@ -28,6 +28,7 @@ pub struct Metrics {
     upstream_retries: IntCounterVec,
     ejections: IntCounterVec,
     rejected: IntCounterVec,
+    gate_refusals: ByRefusal,
     pub held_requests: IntGauge,
     pub client_aborts: IntCounter,
     pub connections: IntGauge,
@@ -87,6 +88,23 @@ impl<const N: usize> ByReason<N> {
         let counter = self.0.iter().find(|(known, _)| *known == reason);
         debug_assert!(counter.is_some(), "{reason} is not counted here");
         if let Some((_, counter)) = counter {
+            counter.inc();
+        }
+    }
+}
+
+/// One counter per refusal of the gate, bound in advance.
+#[derive(Debug)]
+struct ByRefusal(Box<[(Refusal, IntCounter)]>);
+
+impl ByRefusal {
+    fn of(counters: &IntCounterVec) -> Self {
+        let bound = |&refusal: &Refusal| (refusal, counters.with_label_values(&[refusal.code()]));
+        Self(Refusal::ALL.iter().map(bound).collect())
+    }
+
+    fn inc(&self, refusal: Refusal) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == refusal) {
             counter.inc();
         }
     }
@@ -153,6 +171,12 @@ impl Metrics {
                 "Requests answered by the proxy itself, by reason; the cell is empty where none was found.",
                 &["cell", "reason"],
             ),
+            gate_refusals: ByRefusal::of(&counters(
+                r,
+                "gate_refusals_total",
+                "Requests that the gate refused, by what it found wrong with their bytes.",
+                &["code"],
+            )),
             held_requests: gauge(
                 r,
                 "held_requests",
@@ -267,6 +291,11 @@ impl Metrics {
         self.rejected.with_label_values(&["", reason.code()]).inc();
     }
 
+    /// Counts what the gate found wrong with a request; the answer to it is counted by its reason.
+    pub fn gate_refused(&self, refusal: Refusal) {
+        self.gate_refusals.inc(refusal);
+    }
+
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -339,4 +368,26 @@ fn durations(registry: &Registry) -> HistogramVec {
         .namespace("cellgate_proxy")
         .buckets(DURATION_BUCKETS.to_vec());
     register(registry, HistogramVec::new(options, &["cell"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Series are there from the start, so that the first refusal of its kind shows as an increase.
+    #[test]
+    fn each_refusal_of_the_gate_has_a_series() {
+        let metrics = Metrics::new();
+        for &refusal in Refusal::ALL {
+            metrics.gate_refused(refusal);
+        }
+        metrics.gate_refused(Refusal::BareLf);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        for refusal in Refusal::ALL {
+            let count = if *refusal == Refusal::BareLf { 2 } else { 1 };
+            let code = refusal.code();
+            let line = format!("cellgate_proxy_gate_refusals_total{{code=\"{code}\"}} {count}\n");
+            assert!(text.contains(&line), "{line}");
+        }
+    }
 }

@@ -210,6 +210,7 @@ fn build_server(
             metrics: Arc::clone(&parts.metrics),
         },
         trust: config.trust,
+        upgrades: Arc::clone(&limits.upgrades),
         attempts: Attempts {
             pool: Arc::clone(&pool),
             timeouts,
@@ -222,10 +223,10 @@ fn build_server(
     proxy.handle_init_modules();
     let edge_app = Edge {
         proxy: Arc::new(proxy),
+        body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         limits,
         timeouts,
         interim_answers: config.upstream.interim_answers,
-        body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         lifecycle: Arc::clone(&parts.lifecycle),
         metrics: Arc::clone(&parts.metrics),
         access_log: parts.access_log.clone(),

@@ -210,6 +210,11 @@ impl StateDir {
         self.write_whole(MARK, format!("{digest}\n").as_bytes())
     }
 
+    /// Takes the mark back: there is no table to watch after all.
+    pub fn unmark(&self) -> io::Result<()> {
+        self.remove(MARK)
+    }
+
     /// The first seconds under a table went well, or the process ends in good order: the table is not to blame.
     pub fn survived(&self, digest: Digest) -> io::Result<()> {
         self.remove(MARK)?;

@@ -52,11 +52,6 @@ pub struct TenantMove {
 }
 
 impl Diff {
-    /// True when every tenant stays in its cell.
-    pub fn moves_nobody(&self) -> bool {
-        self.moved_share == 0.0 && self.tenant_moves.is_empty()
-    }
-
     /// How many slots change owner; 0 when the tables are `rehashed`.
     pub fn moved_slots(&self) -> u32 {
         self.slot_moves

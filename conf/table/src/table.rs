@@ -210,13 +210,6 @@ impl Table {
             && self.aliases == other.aliases
             && self.rejects == other.rejects
     }
-
-    /// The same table under another generation.
-    #[must_use]
-    pub fn with_generation(mut self, generation: Generation) -> Self {
-        self.generation = Some(generation);
-        self
-    }
 }
 
 fn find<'t, T>(sorted: &'t [T], key_of: impl Fn(&T) -> &TenantKey, key: &[u8]) -> Option<&'t T> {

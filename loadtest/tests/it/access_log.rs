@@ -134,9 +134,31 @@ fn a_request_that_is_refused_is_told_with_the_reason() {
     connection.rest().unwrap();
     let line = wait_for_lines(&log, 3).remove(2);
     let expected = json!({
-        "client": "127.0.0.1", "status": 400, "reason": "bad_request", "target": null,
+        "client": "127.0.0.1", "status": 400, "reason": "bad_request", "refusal": "missing_host",
+        "target": null,
     });
     assert_says(&line, &expected);
+
+    // Only its body cannot be read.
+    let mut connection = Connection::open(proxy.address());
+    let head = "POST /echo/x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n";
+    let body = "transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n";
+    connection.send([head, body].concat()).unwrap();
+    connection.rest().unwrap();
+    let line = wait_for_lines(&log, 4).remove(3);
+    let expected = json!({
+        "status": 400, "reason": "bad_request", "refusal": "bad_chunk_end", "target": "/echo/x",
+        "tenant": "a",
+    });
+    assert_says(&line, &expected);
+    for (code, count) in [
+        ("missing_host", 1.0),
+        ("bad_chunk_end", 1.0),
+        ("bare_lf", 0.0),
+    ] {
+        let counted = proxy.metric("gate_refusals_total", &[("code", code)]);
+        assert_eq!(counted, Some(count), "{code}");
+    }
 }
 
 /// Bytes of a request cannot forge a line or break one.

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use crate::{answer::Reason, clock};
+use crate::{answer::Reason, clock, gate::Refusal};
 
 /// One request and its answer. Fields that are not known are left out.
 #[derive(Debug, Serialize)]
@@ -30,6 +30,12 @@ pub struct Entry {
     /// Why the cell's answer was not passed on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_refusal: Option<String>,
+    /// What the gate found wrong with the request's bytes.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_refusal_code"
+    )]
+    pub refusal: Option<Refusal>,
     #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub took: Duration,
     pub request_body_bytes: u64,
@@ -49,7 +55,7 @@ pub struct Entry {
 
 impl Entry {
     /// A request that was refused before it was read as one.
-    pub fn refused_unread(client: IpAddr, reason: Reason) -> Self {
+    pub fn refused_unread(client: IpAddr, reason: Reason, refusal: Option<Refusal>) -> Self {
         Self {
             time: SystemTime::now(),
             client,
@@ -59,6 +65,7 @@ impl Entry {
             status: reason.status(),
             reason: Some(reason),
             answer_refusal: None,
+            refusal,
             took: Duration::ZERO,
             request_body_bytes: 0,
             response_body_bytes: 0,
@@ -82,6 +89,18 @@ fn as_date<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::
 )]
 fn as_code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(reason.map_or("", Reason::code))
+}
+
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn as_refusal_code<S: Serializer>(
+    refusal: &Option<Refusal>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(refusal.map_or("", Refusal::code))
 }
 
 fn as_ms<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

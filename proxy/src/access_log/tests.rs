@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, time::Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::answer::Reason;
+use crate::{answer::Reason, gate::Refusal};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,7 +32,7 @@ impl Scene {
 
     fn write(&self, reason: Reason) {
         self.log
-            .write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), reason));
+            .write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), reason, None));
     }
 
     fn dropped(&self) -> u64 {
@@ -77,6 +77,15 @@ fn a_line_is_json() {
         "duration_ms": 0.0, "request_body_bytes": 0, "response_body_bytes": 0,
     });
     assert_eq!(line, expected);
+}
+
+#[test]
+fn a_refusal_of_the_gate_is_named() {
+    let client = IpAddr::from([192, 0, 2, 1]);
+    let entry = Entry::refused_unread(client, Reason::BadRequest, Some(Refusal::BareLf));
+    let line = serde_json::to_value(entry).unwrap();
+    assert_eq!(line["reason"], "bad_request");
+    assert_eq!(line["refusal"], "bare_lf");
 }
 
 #[test]
@@ -135,7 +144,7 @@ fn a_full_queue_drops_and_counts() {
         }),
     };
     for _ in 0..5 {
-        log.write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), Reason::BadRequest));
+        log.write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), Reason::BadRequest, None));
     }
     assert_eq!(metrics.access_log_dropped.get(), 2);
     assert_eq!(lines.try_iter().count(), 3);

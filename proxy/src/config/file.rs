@@ -112,11 +112,7 @@ struct AdminSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    clippy::struct_field_names,
-    reason = "only the shape of the file is wanted here, with the names that it has there"
-)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct LimitsSection {
     /// Client connections at once; more are closed at once. Default 20,000.
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -138,6 +134,9 @@ struct LimitsSection {
     /// How slowly a client may send or take a body, measured over 10 seconds; 0 allows any pace. Default 100.
     #[schemars(range(min = 0, max = 1_000_000))]
     body_bytes_per_second_min: Option<u32>,
+    /// Protocols that a client may ask for with `Upgrade`, such as `websocket` or `name/version`. Default `[websocket]`.
+    #[schemars(length(max = 16))]
+    upgrades: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]

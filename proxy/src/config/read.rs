@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
@@ -25,6 +26,7 @@ use super::{
 };
 use crate::{
     forwarding::{NameError, Trust, TrustedHeaders},
+    gate::Protocol,
     net::Networks,
     tenant_key::UnknownTenants,
 };
@@ -33,6 +35,8 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const LISTENERS_MAX: usize = 64;
 const TRUSTED_HEADERS_MAX: usize = 32;
+/// Protocols in `limits.upgrades`: each is compared with each that a client offers.
+const UPGRADES_MAX: usize = 16;
 
 const KEYS: [&str; 14] = [
     "listeners",
@@ -307,6 +311,7 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
         "body_buffered_bytes_max",
         "body_buffers_total_bytes_max",
         "body_bytes_per_second_min",
+        "upgrades",
     ];
     section(fields, "limits", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
@@ -348,6 +353,10 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
             100,
             findings,
         );
+        let upgrades = match fields.and_then(|fields| fields.optional("upgrades")) {
+            Some(value) => read_upgrades(&value, findings),
+            None => Some(Protocol::defaults().into()),
+        };
         Some(Limits {
             connections_max: connections? as usize,
             head_bytes_max: head? as usize,
@@ -356,8 +365,36 @@ fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
             body_buffered_bytes_max: buffered? as usize,
             body_buffers_total_bytes_max: usize::try_from(buffers?).unwrap_or(usize::MAX),
             body_bytes_per_second_min: pace?,
+            upgrades: upgrades?,
         })
     })
+}
+
+fn read_upgrades(value: &Value<'_>, findings: &mut Findings) -> Option<Arc<[Protocol]>> {
+    let items = value.sequence(findings)?;
+    let mut protocols = Vec::new();
+    for item in items {
+        if protocols.len() == UPGRADES_MAX {
+            let hint = "name only those that cells speak";
+            value.refuse(
+                findings,
+                format!("has more than {UPGRADES_MAX} protocols"),
+                hint,
+            );
+            return None;
+        }
+        let Some(text) = item.text(findings) else {
+            continue;
+        };
+        match Protocol::parse(text) {
+            Ok(protocol) => protocols.push(protocol),
+            Err(error) => {
+                let hint = "write a name such as websocket, with a version where it has one";
+                item.refuse(findings, format!("`{text}` {error}"), hint);
+            }
+        }
+    }
+    Some(protocols.into())
 }
 
 fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeouts> {

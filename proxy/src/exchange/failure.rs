@@ -91,7 +91,13 @@ impl Exchange {
                     change: None,
                 };
             }
-            Failure::Client(fault) => return self.answer(fault.into()),
+            Failure::Client(fault) => {
+                if let ClientFault::Refused(refusal) = fault {
+                    self.refusal = Some(refusal);
+                    policy.metrics.gate_refused(refusal);
+                }
+                return self.answer(fault.into());
+            }
             Failure::OutOfResources => return self.answer(Reason::Overloaded.into()),
             Failure::Internal => return self.answer(Reason::InternalError.into()),
         };

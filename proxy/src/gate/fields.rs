@@ -1,32 +1,11 @@
-//! The header fields that say whom a request is for, where it ends and what becomes of its connection.
+//! The header fields that say whom a request is for, where it ends and which protocol comes after it.
 
 use super::bytes::{Skeleton, trim};
 use super::framing::{TransferCodings, content_length};
+use super::head::Version;
 use super::host::check_host;
-use super::{BodyFraming, Refusal, Version};
-
-/// Whether the client asks for another protocol on this connection, RFC 9110 section 7.8.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Upgrade {
-    #[default]
-    None,
-    /// An Upgrade field that asks for nothing: without `Connection: upgrade`, or on HTTP/1.0. It has to be dropped, as
-    /// Pingora and some cells would act on it.
-    Stray,
-    /// Cleartext HTTP/2. RFC 9113 section 3.1 gave it up; to be dropped together with HTTP2-Settings, and the request
-    /// answered as HTTP/1.1.
-    H2c,
-    WebSocket,
-    Other,
-}
-
-impl Upgrade {
-    /// Whether bytes after the head belong to the other protocol and have to wait for a 101.
-    #[must_use]
-    pub fn is_asked(self) -> bool {
-        matches!(self, Self::WebSocket | Self::Other)
-    }
-}
+use super::upgrade::{self, Protocol, Upgrade};
+use super::{BodyFraming, Refusal};
 
 /// What the fields said so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,19 +14,22 @@ pub(super) struct Fields<'a> {
     pub(super) expects_continue: bool,
     length: Option<u64>,
     codings: TransferCodings,
-    protocol: Upgrade,
-    connection: Connection,
-}
-
-/// The connection options that matter here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Connection {
-    close: bool,
-    keep_alive: bool,
-    upgrade: bool,
+    /// What may be asked for with Upgrade.
+    upgrades: &'a [Protocol],
+    /// What the Upgrade lines ask for, taken by themselves.
+    asked: Upgrade,
+    /// The Connection field has the option `upgrade`.
+    connection_upgrade: bool,
 }
 
 impl<'a> Fields<'a> {
+    pub(super) fn new(upgrades: &'a [Protocol]) -> Self {
+        Self {
+            upgrades,
+            ..Self::default()
+        }
+    }
+
     /// Takes note of a field. `letters` is the number of letters and digits in its name.
     pub(super) fn take(
         &mut self,
@@ -102,14 +84,10 @@ impl<'a> Fields<'a> {
     }
 
     fn take_upgrade(&mut self, value: &[u8]) {
-        for protocol in value.split(|&byte| byte == b',') {
-            let protocol = trim(protocol);
-            self.protocol = match self.protocol {
-                Upgrade::H2c => Upgrade::H2c,
-                _ if protocol.eq_ignore_ascii_case(b"h2c") => Upgrade::H2c,
-                Upgrade::None if protocol.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
-                _ => Upgrade::Other,
-            };
+        if upgrade::allowed(value, self.upgrades).next().is_some() {
+            self.asked = Upgrade::Asked;
+        } else if self.asked == Upgrade::None {
+            self.asked = Upgrade::Dropped;
         }
     }
 
@@ -118,16 +96,10 @@ impl<'a> Fields<'a> {
     fn take_connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
         for option in value.split(|&byte| byte == b',') {
             let option = trim(option);
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.connection.close = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.connection.upgrade = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => {
-                    self.connection.keep_alive = true;
-                }
-                _ if Skeleton::of(option).frames_or_routes() => {
-                    return Err(Refusal::ConnectionNamesFraming);
-                }
-                _ => {}
+            if option.eq_ignore_ascii_case(b"upgrade") {
+                self.connection_upgrade = true;
+            } else if Skeleton::of(option).frames_or_routes() {
+                return Err(Refusal::ConnectionNamesFraming);
             }
         }
         Ok(())
@@ -149,18 +121,12 @@ impl<'a> Fields<'a> {
         self.codings.has_extra()
     }
 
-    /// RFC 9112 section 9.3.
-    pub(super) fn keep_alive(&self, version: Version) -> bool {
-        !self.connection.close && (version == Version::Http11 || self.connection.keep_alive)
-    }
-
     pub(super) fn upgrade(&self, version: Version) -> Upgrade {
-        if self.protocol == Upgrade::None {
-            return Upgrade::None;
+        match self.asked {
+            Upgrade::Asked if version == Version::Http10 || !self.connection_upgrade => {
+                Upgrade::Dropped
+            }
+            asked => asked,
         }
-        if version == Version::Http10 || !self.connection.upgrade {
-            return Upgrade::Stray;
-        }
-        self.protocol
     }
 }

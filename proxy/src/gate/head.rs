@@ -1,8 +1,8 @@
 //! The inspection of one whole head: request line, then fields, then what they mean together.
 
 use super::bytes::{self, ALNUM, CR, LF, TARGET, TOKEN, find_control, is};
-use super::fields::{Fields, Upgrade};
-use super::{BodyFraming, GateLimits, Refusal, target};
+use super::fields::Fields;
+use super::{BodyFraming, GateLimits, Refusal, Upgrade, target};
 
 /// Longer than every method in the IANA registry (`UPDATEREDIRECTREF` has 17 bytes).
 const METHOD_BYTES_MAX: usize = 32;
@@ -13,8 +13,8 @@ const STANDARD_METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
     Http10,
     Http11,
 }
@@ -22,49 +22,23 @@ pub enum Version {
 /// What the gate learned from a head that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
-    pub method: &'a str,
-    /// As sent, in origin-, absolute- or asterisk-form. It may hold a fragment, which is no part of a request target
-    /// and which Pingora cuts off, and non-ASCII text as UTF-8.
-    pub target: &'a str,
-    /// Host and optional port. `None` only on HTTP/1.0, where the field is not required.
+    /// Host and optional port: those of the target if it names any, RFC 9112 section 3.2.2, else those of the Host field.
+    /// `None` only on HTTP/1.0, where the field is not required.
     pub host: Option<&'a str>,
-    pub version: Version,
+    /// The Host field says the same as the target in other bytes: in another case, or with the default port. It has to be
+    /// replaced by this, the target's, since a program that compares bytes would see two hosts.
+    pub respelled_host: Option<&'a str>,
     pub body: BodyFraming,
+    /// A body whose meaning RFC 9110 leaves open (sections 9.3.1, 9.3.2 and 9.3.5). Legal and in use, but there are
+    /// servers that do not read it and take it for the next request: do not reuse the upstream connection after it.
+    pub has_undefined_body: bool,
     /// The body went through another transfer coding before `chunked`, or Transfer-Encoding came as several lines.
     /// Legal, but what follows such a request upstream should not share a connection with it, and the lines have to be
     /// joined into one, since a program that looks at one line only would see another framing.
     pub extra_codings: bool,
-    /// What the client wants for the connection, before limits and drains have their say.
-    pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends its body. Never true without a body.
     pub expects_continue: bool,
     pub upgrade: Upgrade,
-}
-
-impl Head<'_> {
-    /// RFC 9110 section 9.2.1.
-    #[must_use]
-    pub fn is_safe(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
-    }
-
-    /// RFC 9110 section 9.2.2.
-    #[must_use]
-    pub fn is_idempotent(&self) -> bool {
-        self.is_safe() || matches!(self.method, "PUT" | "DELETE")
-    }
-
-    #[must_use]
-    pub fn has_body(&self) -> bool {
-        self.body.has_body()
-    }
-
-    /// A body whose meaning RFC 9110 leaves open (sections 9.3.1, 9.3.2 and 9.3.5). Legal and in use, but there are
-    /// servers that do not read it and take it for the next request: do not reuse the upstream connection after it.
-    #[must_use]
-    pub fn has_undefined_body(&self) -> bool {
-        self.has_body() && matches!(self.method, "GET" | "HEAD" | "DELETE")
-    }
 }
 
 struct RequestLine<'a> {
@@ -78,13 +52,13 @@ struct RequestLine<'a> {
 /// # Errors
 ///
 /// The first rule that the head breaks, in the order of its bytes, then what its fields mean together.
-pub fn inspect_head<'a>(head: &'a [u8], limits: &GateLimits) -> Result<Head<'a>, Refusal> {
+pub fn inspect_head<'a>(head: &'a [u8], limits: &GateLimits<'a>) -> Result<Head<'a>, Refusal> {
     if head.len() > limits.head_bytes_max {
         return Err(Refusal::HeadTooLarge);
     }
     let (line, mut rest) = split_line(head)?;
     let line = request_line(line, limits)?;
-    let mut fields = Fields::default();
+    let mut fields = Fields::new(limits.upgrades);
     let mut count = 0;
     while !rest.starts_with(b"\r\n") {
         if count == limits.headers_max {
@@ -115,7 +89,7 @@ fn split_line(bytes: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     }
 }
 
-fn request_line<'a>(line: &'a [u8], limits: &GateLimits) -> Result<RequestLine<'a>, Refusal> {
+fn request_line<'a>(line: &'a [u8], limits: &GateLimits<'_>) -> Result<RequestLine<'a>, Refusal> {
     let version = check_version(line)?;
     let before_version = &line[..line.len() - " HTTP/1.1".len()];
     let method_end = before_version
@@ -229,11 +203,13 @@ fn name_refusal(name: &[u8], rest: &[u8]) -> Refusal {
 
 fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>, Refusal> {
     let authority = target::authority(line.method, line.target)?;
-    let host = match (fields.host, authority) {
-        // RFC 9112 section 3.2: identical, so compared as bytes. Pingora does the same.
-        (Some(host), Some(authority)) if host != authority => return Err(Refusal::HostMismatch),
+    let respelled_host = match (fields.host, &authority) {
+        (Some(host), Some(authority)) if !authority.is_same_as(host) => {
+            return Err(Refusal::HostMismatch);
+        }
         (None, _) if line.version == Version::Http11 => return Err(Refusal::MissingHost),
-        (host, authority) => host.or(authority),
+        (Some(host), Some(authority)) => Some(authority.text).filter(|text| *text != host),
+        (_, None) | (None, _) => None,
     };
     let body = fields.framing(line.version)?;
     if line.method == "TRACE" && body.has_body() {
@@ -244,13 +220,11 @@ fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>,
         return Err(Refusal::UpgradeWithBody);
     }
     Ok(Head {
-        method: line.method,
-        target: line.target,
-        host,
-        version: line.version,
+        host: authority.map(|authority| authority.text).or(fields.host),
+        respelled_host,
         body,
+        has_undefined_body: body.has_body() && matches!(line.method, "GET" | "HEAD" | "DELETE"),
         extra_codings: fields.has_extra_codings(),
-        keep_alive: fields.keep_alive(line.version),
         // RFC 9110 section 10.1.1: ignored on HTTP/1.0.
         expects_continue: fields.expects_continue
             && line.version == Version::Http11

@@ -53,6 +53,18 @@ fn check_address(address: &[u8]) -> Result<(), Refusal> {
     parsed.map(|_| ()).ok_or(Refusal::BadHost)
 }
 
+/// Name or address, and the port if there is one. For what [`check_host`] has let through.
+pub(super) fn split_port(host: &str) -> (&str, Option<u16>) {
+    let name_end = host.find(']').unwrap_or(0);
+    match host[name_end..].find(':') {
+        Some(colon) => {
+            let (name, port) = host.split_at(name_end + colon);
+            (name, port[1..].parse().ok())
+        }
+        None => (host, None),
+    }
+}
+
 /// Nothing, or a colon and a port. RFC 3986 section 3.2.3 allows a colon with nothing behind it.
 fn check_port(port: &[u8]) -> Result<(), Refusal> {
     let digits = match port {

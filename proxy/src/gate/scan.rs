@@ -39,7 +39,7 @@ impl HeadScanner {
 
     /// Goes on where the last call stopped. `buffer` is the whole of what was received, so it begins with the bytes
     /// that the earlier calls saw.
-    pub fn scan(&mut self, buffer: &[u8], limits: &GateLimits) -> HeadScan {
+    pub fn scan(&mut self, buffer: &[u8], limits: &GateLimits<'_>) -> HeadScan {
         loop {
             let window_end = self.skip.saturating_add(limits.head_bytes_max);
             let window = &buffer[..buffer.len().min(window_end)];

@@ -32,7 +32,7 @@ fn check(request: &[u8], expected: Result<(), Refusal>) {
 /// What the connection loop does. `MalformedHead` also stands for a head that never ends.
 fn read<'a>(
     parts: impl IntoIterator<Item = &'a [u8]>,
-    limits: &GateLimits,
+    limits: &GateLimits<'_>,
 ) -> Result<String, Refusal> {
     let mut scanner = HeadScanner::new();
     let mut buffer = Vec::new();
@@ -133,13 +133,11 @@ fn what_a_head_says() {
     assert_eq!(
         head(request),
         Head {
-            method: "PUT",
-            target: "/x?y#z",
             host: Some("a:1"),
-            version: Version::Http11,
+            respelled_host: None,
             body: BodyFraming::Length(3),
+            has_undefined_body: false,
             extra_codings: false,
-            keep_alive: true,
             expects_continue: false,
             upgrade: Upgrade::None,
         }
@@ -161,20 +159,5 @@ fn refusals_speak_alike() {
             !sentence.ends_with('.') && sentence == sentence.to_lowercase(),
             "{sentence}"
         );
-        assert!(
-            matches!(
-                refusal.status(),
-                400 | 405 | 413 | 414 | 417 | 431 | 501 | 505
-            ),
-            "{code}"
-        );
     }
-    assert_eq!(
-        (
-            ConnectMethod.status(),
-            HeadTooLarge.status(),
-            BareLf.status()
-        ),
-        (405, 431, 400)
-    );
 }

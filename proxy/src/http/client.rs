@@ -82,7 +82,7 @@ impl ClientStream {
     /// Waits for the next head. While nothing of it has come, a shutdown ends the wait.
     pub(super) async fn next_head(
         &mut self,
-        limits: &GateLimits,
+        limits: &GateLimits<'_>,
         wait: HeadWait,
         shutdown: &mut watch::Receiver<bool>,
     ) -> NextHead {

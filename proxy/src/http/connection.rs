@@ -18,6 +18,7 @@ use super::{
     body_buffers::{BodyBuffers, Reserved},
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
     gateway::Gateway,
+    head::with_host,
     lent::{End, LentStream, LentTerms, Returned},
     listen::ServeConnection,
     tunnel::{self, Ticket},
@@ -98,7 +99,7 @@ impl Edge {
             head: self.timeouts.head,
         };
         loop {
-            let head = match client.next_head(&limits, wait, &mut shutdown_seen).await {
+            let mut head = match client.next_head(&limits, wait, &mut shutdown_seen).await {
                 NextHead::Head(head) => head,
                 NextHead::Done => return,
                 NextHead::TimedOut => {
@@ -112,7 +113,7 @@ impl Edge {
             };
             // In flight from the last byte of the head until the answer is written.
             let _busy = self.lifecycle.request();
-            let (arrival, body) = match self.inspect(&head, &limits, &client) {
+            let (arrival, body) = match self.inspect(&mut head, &limits, &client) {
                 Ok(request) => request,
                 Err(refusal) => {
                     return self.refuse_malformed(client, &connection, refusal).await;
@@ -215,19 +216,22 @@ impl Edge {
     /// Shows the head to the gate.
     fn inspect(
         &self,
-        head: &BytesMut,
-        limits: &GateLimits,
+        head: &mut BytesMut,
+        limits: &GateLimits<'_>,
         client: &ClientStream,
     ) -> Result<(Arrival, BodyTracker), Refusal> {
         let seen = inspect_head(head, limits)?;
         if seen.host.is_none() {
-            // HTTP/1.0 may do without, but cells are asked in HTTP/1.1, which may not.
+            // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
         }
         let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
         let arrival = Arrival::of(&seen);
         if arrival.asks_for_switch() && !client.ahead.is_empty() {
             return Err(Refusal::BytesBeforeSwitch);
+        }
+        if let Some(host) = seen.respelled_host {
+            *head = with_host(head, host);
         }
         Ok((arrival, body))
     }
@@ -264,8 +268,8 @@ impl Edge {
         connection: &Connection,
         refusal: Refusal,
     ) {
-        let detail = refusal.to_string();
-        self.refuse(client, connection, refusal.into(), Some(&detail))
+        self.metrics.gate_refused(refusal);
+        self.refuse(client, connection, refusal.into(), Some(refusal))
             .await;
     }
 
@@ -274,19 +278,23 @@ impl Edge {
         client: ClientStream,
         connection: &Connection,
         reason: Reason,
-        detail: Option<&str>,
+        refusal: Option<Refusal>,
     ) {
         self.metrics.rejected_without_cell(reason);
         self.access_log
-            .write(|| Entry::refused_unread(connection.peer, reason));
-        client.close_with(&closing_response(reason, detail)).await;
+            .write(|| Entry::refused_unread(connection.peer, reason, refusal));
+        let detail = refusal.map(|refusal| refusal.to_string());
+        client
+            .close_with(&closing_response(reason, detail.as_deref()))
+            .await;
     }
 
-    fn gate_limits(&self) -> GateLimits {
+    fn gate_limits(&self) -> GateLimits<'_> {
         GateLimits {
             head_bytes_max: self.limits.head_bytes_max,
             headers_max: self.limits.headers_max,
             target_bytes_max: TARGET_BYTES_MAX.min(self.limits.head_bytes_max),
+            upgrades: &self.limits.upgrades,
         }
     }
 }

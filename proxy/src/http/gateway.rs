@@ -20,6 +20,7 @@ use super::{
     headers, ledger, respond,
     tunnel::Ticket,
     turn::Arrived,
+    upgrade,
 };
 use crate::{
     access_log::AccessLog,
@@ -28,6 +29,7 @@ use crate::{
     clock,
     exchange::{Exchange, Failure, Judgement, Policy, Refused, Verdict},
     forwarding::{Hop, Trust},
+    gate::Protocol,
     lifecycle::{Lifecycle, Phase},
     snapshot::Current,
     upstream::Report,
@@ -39,6 +41,8 @@ pub struct Gateway {
     pub current: Arc<Current>,
     pub policy: Policy,
     pub trust: Trust,
+    /// The protocols that a client may ask for with Upgrade.
+    pub upgrades: Arc<[Protocol]>,
     pub attempts: Attempts,
     pub lifecycle: Arc<Lifecycle>,
     pub access_log: AccessLog,
@@ -153,10 +157,8 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, flow: &mut Flow) -> Result<bool> {
-        if flow.arrived.arrival.drops_upgrade() {
-            // Pingora would act on the field alone, without `Connection: upgrade`.
-            headers::drop_upgrade(session.req_header_mut());
-        }
+        let upgrade = flow.arrived.arrival.upgrade;
+        upgrade::limit(session.req_header_mut(), upgrade, &self.upgrades);
         if session.req_header().version == Version::HTTP_10 {
             // Interim answers came with HTTP/1.1.
             session.as_downstream_mut().set_ignore_info_resp(true);
@@ -220,6 +222,9 @@ impl ProxyHttp for Gateway {
         headers::clean(upstream_request, &self.trust, &hop)?;
         if flow.arrived.arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
+        }
+        if flow.arrived.arrival.asks_for_switch() {
+            upgrade::pass_on(upstream_request, session.req_header())?;
         }
         if flow.arrived.arrival.spoils_upstream {
             // The cell closes, and so nothing can follow on this connection.

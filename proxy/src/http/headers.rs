@@ -205,11 +205,6 @@ pub(super) fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
     request.set_raw_path(&origin_form)
 }
 
-pub(super) fn drop_upgrade(request: &mut RequestHeader) {
-    request.remove_header(&header::UPGRADE);
-    request.remove_header("http2-settings");
-}
-
 /// Pingora frames a body anew as plain `chunked`; a coding below that is still on the body and has to be named, in one
 /// line, as a cell that looks at one line only would see another framing.
 pub(super) fn restore_codings(request: &mut RequestHeader, from: &RequestHeader) -> Result<()> {

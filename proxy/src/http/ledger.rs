@@ -27,6 +27,7 @@ pub(super) fn entry(
         target: Some(text(request.raw_path())),
         status: status.unwrap_or(0),
         reason: exchange.reason(),
+        refusal: exchange.refusal(),
         answer_refusal: exchange.answer_refusal().map(|refusal| refusal.to_string()),
         took,
         request_body_bytes: session.as_downstream().body_bytes_read() as u64,

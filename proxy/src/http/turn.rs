@@ -83,7 +83,7 @@ impl Arrival {
             upgrade: head.upgrade,
             extra_codings: head.extra_codings,
             // What follows a body that some servers do not read must not share its connection.
-            spoils_upstream: head.has_undefined_body() || head.extra_codings,
+            spoils_upstream: head.has_undefined_body || head.extra_codings,
             is_body_in_hand: false,
         }
     }
@@ -91,11 +91,6 @@ impl Arrival {
     /// It asks for another protocol on this connection.
     pub(super) fn asks_for_switch(&self) -> bool {
         self.upgrade.is_asked()
-    }
-
-    /// It offers another protocol in a way that is not to be acted upon.
-    pub(super) fn drops_upgrade(&self) -> bool {
-        matches!(self.upgrade, Upgrade::Stray | Upgrade::H2c)
     }
 }
 

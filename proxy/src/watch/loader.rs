@@ -1,4 +1,7 @@
-//! From the file's bytes to the snapshot in force: judge, build, swap, keep.
+//! From the file's bytes to the snapshot in force: judge, build, keep, swap.
+//!
+//! The code for that is long and its input comes from outside, so all of it runs under one guard: if it panics, what was
+//! in force stays, and nothing that was begun for the table is left behind.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,7 +11,7 @@ use std::{
 };
 
 use cellgate_table::{
-    Generation, Problems, Table,
+    Cell, CellId, Generation, Problems,
     accept::{self, Taken},
     parse,
 };
@@ -22,7 +25,7 @@ use crate::{
     digest::Digest,
     metrics::Metrics,
     snapshot::{Accepted, Current, Snapshot, Source},
-    state_dir::{EarlyDeaths, StateDir},
+    state_dir::{EarlyDeaths, Kept, StateDir},
 };
 
 /// A process that dies sooner than this after it took a table counts a death against that table.
@@ -42,8 +45,15 @@ pub struct Loader {
     /// One look at a time; also what was looked at last, so that one refusal is told once.
     looking: Mutex<LastLook>,
     /// Since when the table in force stands marked as one that has yet to prove itself.
-    marked: Mutex<Option<(Instant, Digest)>>,
+    marked: Mutex<Option<Marked>>,
+    build: Build,
 }
+
+/// Makes a snapshot of a table: [`Snapshot::build`].
+type Build = fn(Accepted, Option<&Snapshot>, &Metrics) -> Snapshot;
+
+/// Which table is marked in the state directory, and since when.
+type Marked = (Instant, Digest);
 
 #[derive(Debug, Default)]
 struct LastLook {
@@ -99,6 +109,7 @@ impl Loader {
             earlier_deaths,
             looking: Mutex::default(),
             marked: Mutex::default(),
+            build: Snapshot::build,
         }
     }
 
@@ -116,10 +127,7 @@ impl Loader {
     /// The first look: the file if it is good, else the newest last good table, else none. What the file says is judged
     /// against the last good table, as at any other time: a restart is no side door around the rules.
     pub fn start(&self) {
-        let last_good = self.last_good();
-        if let Some(last_good) = last_good {
-            self.put_in_force(last_good);
-        }
+        self.serve_last_good();
         self.look();
         if self.current.load().is_none() {
             warn!("there is no table to serve by: not ready until the table file is good");
@@ -144,45 +152,59 @@ impl Loader {
         None
     }
 
-    /// The newest kept table that still parses. One on which earlier lives died early comes last of all: serving by it
-    /// may kill this life too, but a proxy without any table serves nobody for certain.
-    fn last_good(&self) -> Option<Accepted> {
-        let mut condemned = None;
+    /// Puts the newest kept table in force that is still good. One on which earlier lives died early comes last of all:
+    /// serving by it may kill this life too, but a proxy without any table serves nobody for certain.
+    fn serve_last_good(&self) {
+        let mut condemned = Vec::new();
         for kept in self.state_dir.kept() {
-            let accepted = match catch_unwind(|| parse(&kept.bytes)) {
-                Ok(Ok(table)) => Accepted {
-                    table,
-                    generation: kept.generation,
-                    digest: kept.digest,
-                    source: Source::LastGood,
-                },
-                Ok(Err(problems)) => {
-                    let problem = problems.summary();
-                    warn!(
-                        generation = kept.generation.get(),
-                        problem, "a kept table is not good any more"
-                    );
-                    continue;
-                }
-                Err(_) => {
-                    error!(
-                        generation = kept.generation.get(),
-                        "a kept table made the loader panic"
-                    );
-                    continue;
-                }
-            };
             if !self.earlier_deaths.condemn(kept.digest) {
-                return Some(accepted);
+                if self.serve_kept(&kept) {
+                    return;
+                }
+                continue;
             }
             error!(
                 generation = kept.generation.get(),
                 digest = %kept.digest,
                 "a kept table is skipped: the process died on it twice within its first seconds"
             );
-            condemned.get_or_insert(accepted);
+            condemned.push(kept);
         }
-        condemned
+        // Stops at the first that can be served by.
+        let _ = condemned.iter().any(|kept| self.serve_kept(kept));
+    }
+
+    /// Whether the kept table is in force now.
+    fn serve_kept(&self, kept: &Kept) -> bool {
+        let served = guarded(|| {
+            let table = parse(&kept.bytes)?;
+            self.put_in_force(
+                Accepted {
+                    table,
+                    generation: kept.generation,
+                    digest: kept.digest,
+                    source: Source::LastGood,
+                },
+                None,
+            );
+            Ok::<_, Problems>(())
+        });
+        match served {
+            Some(Ok(())) => return true,
+            Some(Err(problems)) => warn!(
+                generation = kept.generation.get(),
+                problem = problems.summary(),
+                "a kept table is not good any more"
+            ),
+            None => {
+                self.metrics.table_reload_failures.inc();
+                error!(
+                    generation = kept.generation.get(),
+                    "a kept table made the loader panic"
+                );
+            }
+        }
+        false
     }
 
     /// Looks at the file once and takes what it finds, if it may.
@@ -198,36 +220,30 @@ impl Loader {
         if last.good == Some(digest) {
             return Outcome::Unchanged;
         }
-        // The code that takes a table is long and its input comes from outside; if it panics, the old table stays.
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(&bytes, digest)));
-        match judged {
-            Ok(Ok(None)) => {
-                self.accepted_again(&mut last, digest);
-                Outcome::Unchanged
-            }
-            Ok(Ok(Some(accepted))) => {
-                let generation = accepted.generation;
-                self.keep(&accepted, &bytes);
-                self.put_in_force(accepted);
+        let problems = match guarded(|| self.take(&bytes, digest)) {
+            Some(Ok(outcome)) => {
                 self.tell_ok(&mut last, digest);
-                Outcome::Taken(generation)
+                return outcome;
             }
-            Ok(Err(problems)) => {
-                let problems = problems.in_file(self.config.path.display());
-                self.refuse(&mut last, Some(digest), problems)
-            }
-            Err(_) => {
-                let message =
-                    "the loader failed on this table: a mistake in cellgate, not in the file";
-                let problems =
-                    Problems::whole_file(message, "please report it together with the file");
-                self.refuse(
-                    &mut last,
-                    Some(digest),
-                    problems.in_file(self.config.path.display()),
-                )
-            }
-        }
+            Some(Err(problems)) => problems,
+            None => Problems::whole_file(
+                "the loader failed on this table: a mistake in cellgate, not in the file",
+                "please report it together with the file",
+            ),
+        };
+        let problems = problems.in_file(self.config.path.display());
+        self.refuse(&mut last, Some(digest), problems)
+    }
+
+    /// Judges the file's bytes and puts in force what they say, if it is anything new.
+    fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Problems> {
+        let Some(accepted) = self.judge(bytes, digest)? else {
+            self.accepted_again(digest);
+            return Ok(Outcome::Unchanged);
+        };
+        let generation = accepted.generation;
+        self.put_in_force(accepted, Some(bytes));
+        Ok(Outcome::Taken(generation))
     }
 
     fn read(&self) -> Result<Vec<u8>, FileError> {
@@ -266,11 +282,10 @@ impl Loader {
         }
     }
 
-    /// Kept before it is in force, so that a crash on this very table finds it named in the mark.
-    fn keep(&self, accepted: &Accepted, bytes: &[u8]) {
+    fn keep(&self, snapshot: &Snapshot, bytes: &[u8]) {
         let kept = self
             .state_dir
-            .keep(accepted.generation, accepted.digest, bytes);
+            .keep(snapshot.generation, snapshot.digest, bytes);
         let error = kept.err().map(|error| error.to_string());
         if let Some(error) = &error {
             self.metrics.state_write_failures.inc();
@@ -285,16 +300,15 @@ impl Loader {
             .state_dir_error = error;
     }
 
-    fn put_in_force(&self, accepted: Accepted) {
-        match self.state_dir.mark_start(accepted.digest) {
-            Ok(()) => {
-                let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-                *marked = Some((Instant::now(), accepted.digest));
-            }
-            Err(error) => debug!(%error, "the start under a table cannot be marked on disk"),
-        }
+    /// Marks, builds, keeps, swaps; in this order. A process that dies while it builds finds the table named in the mark,
+    /// and a table that cannot be built is not kept: the next start would take it for a good one.
+    fn put_in_force(&self, accepted: Accepted, bytes: Option<&[u8]>) {
+        let attempt = Attempt::begin(self, &accepted);
         let previous = self.current.load();
-        let snapshot = Snapshot::build(accepted, previous.as_deref(), &self.metrics);
+        let snapshot = (self.build)(accepted, previous.as_deref(), &self.metrics);
+        if let Some(bytes) = bytes {
+            self.keep(&snapshot, bytes);
+        }
         info!(
             generation = snapshot.generation.get(),
             digest = %snapshot.digest,
@@ -305,9 +319,34 @@ impl Loader {
         );
         self.publish_metrics(&snapshot);
         self.current.store(Arc::new(snapshot));
+        attempt.succeeded();
         if let Some(previous) = previous {
-            self.forget_removed_cells(&previous.table);
+            self.forget_removed_cells(previous.table.cells().iter().map(Cell::id));
         }
+    }
+
+    /// Marks a table as one that has yet to prove itself; what was marked before.
+    fn mark(&self, digest: Digest) -> Option<Marked> {
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *marked;
+        match self.state_dir.mark_start(digest) {
+            Ok(()) => *marked = Some((Instant::now(), digest)),
+            Err(error) => debug!(%error, "the start under a table cannot be marked on disk"),
+        }
+        before
+    }
+
+    /// Takes a mark back: the process lives, so the table in force is the one to watch, if it has yet to prove itself.
+    fn restore_mark(&self, before: Option<Marked>) {
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let restored = match before {
+            Some((_, digest)) => self.state_dir.mark_start(digest),
+            None => self.state_dir.unmark(),
+        };
+        if let Err(error) = restored {
+            warn!(%error, "a mark in the state directory names a table that is not in force");
+        }
+        *marked = before;
     }
 
     fn publish_metrics(&self, snapshot: &Snapshot) {
@@ -332,19 +371,19 @@ impl Loader {
         }
     }
 
-    fn forget_removed_cells(&self, previous: &Table) {
-        let Some(current) = self.current.load() else {
-            return;
-        };
-        for cell in previous.cells() {
-            if current.table.index_of(cell.id()).is_none() {
-                self.metrics.forget_cell(cell.id().as_str());
+    /// Drops the metrics of those of these cells that the table in force does not name.
+    fn forget_removed_cells<'c>(&self, cells: impl Iterator<Item = &'c CellId>) {
+        let current = self.current.load();
+        for cell in cells {
+            let is_served = |snapshot: &Arc<Snapshot>| snapshot.table.index_of(cell).is_some();
+            if !current.as_ref().is_some_and(is_served) {
+                self.metrics.forget_cell(cell.as_str());
             }
         }
     }
 
     /// The file says what is in force, in the same or in other words.
-    fn accepted_again(&self, last: &mut LastLook, digest: Digest) {
+    fn accepted_again(&self, digest: Digest) {
         if let Some(snapshot) = self.current.load()
             && (snapshot.source == Source::LastGood || snapshot.digest != digest)
         {
@@ -354,9 +393,8 @@ impl Loader {
                 digest,
                 source: Source::File,
             };
-            self.put_in_force(accepted);
+            self.put_in_force(accepted, None);
         }
-        self.tell_ok(last, digest);
     }
 
     fn tell_ok(&self, last: &mut LastLook, digest: Digest) {
@@ -411,6 +449,44 @@ impl Loader {
             .unwrap_or_else(PoisonError::into_inner)
             .last_reload = Some(last_reload);
     }
+}
+
+/// What was begun for a table on its way into force. Dropped before the end, that is by a panic, it takes all of it back.
+struct Attempt<'l> {
+    loader: &'l Loader,
+    marked_before: Option<Marked>,
+    cells: Vec<CellId>,
+    is_over: bool,
+}
+
+impl<'l> Attempt<'l> {
+    fn begin(loader: &'l Loader, accepted: &Accepted) -> Self {
+        let ids = accepted.table.cells().iter().map(|cell| cell.id().clone());
+        Self {
+            loader,
+            marked_before: loader.mark(accepted.digest),
+            cells: ids.collect(),
+            is_over: false,
+        }
+    }
+
+    fn succeeded(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.loader.restore_mark(self.marked_before);
+            self.loader.forget_removed_cells(self.cells.iter());
+        }
+    }
+}
+
+/// `None` when it panicked. The loader's locks recover from that, and what else it shares is changed by single steps.
+fn guarded<T>(step: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(step)).ok()
 }
 
 #[cfg(test)]

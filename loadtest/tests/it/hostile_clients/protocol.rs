@@ -271,3 +271,73 @@ fn answers_without_a_body_have_none() {
         "the connection to the cell was used again"
     );
 }
+
+/// The target's host counts, and Host may say the same in another case or with the scheme's port.
+#[test]
+fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
+    let cell = Origin::well_behaved();
+    let proxy = plan(&cell).start();
+    for (number, (target, host)) in [
+        ("http://test", "test"),
+        ("http://TEST", "test"),
+        ("http://test", "Test"),
+        ("http://test:80", "test"),
+        ("http://test", "test:80"),
+        ("http://test:", "test"),
+        ("https://test:443", "test"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut connection = Connection::open(proxy.address());
+        let head =
+            format!("GET {target}{OK}{number} HTTP/1.1\r\nHost: {host}\r\nx-tenant-id: a\r\n\r\n");
+        connection.send(head).expect("the proxy listens");
+        let answer = connection.answer("GET").expect("it answers");
+        assert_eq!(answer.text(), number.to_string(), "{target} {host}");
+        let received = cell.received().concat();
+        let asked = received.rsplit("GET ").next().unwrap_or_default();
+        let (_, authority) = target.split_once("//").expect("an absolute target");
+        let has = |name: &str| asked.contains(&format!("\\r\\n{name}: {authority}\\r\\n"));
+        assert!(has("Host") || has("host"), "{authority}: {asked}");
+    }
+    wait_until_idle(&proxy);
+}
+
+/// What is not allowed is not offered to the cell, and the request goes on without it.
+#[test]
+fn only_listed_protocols_are_offered() {
+    let cell = Origin::well_behaved();
+    let proxy = plan(&cell)
+        .set("limits", "{ upgrades: [websocket, foo/2] }")
+        .start();
+    for (number, (fields, expected)) in [
+        ("upgrade: x", None),
+        ("upgrade: h2c\r\nhttp2-settings: AAA", None),
+        ("upgrade: websocket", Some("websocket")),
+        (
+            "upgrade: Foo/2, h2c\r\nupgrade: websocket",
+            Some("Foo/2, websocket"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut connection = Connection::open(proxy.address());
+        let head = format!(
+            "GET {OK}{number} HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: upgrade\r\n{fields}\r\n\r\n"
+        );
+        connection.send(head).expect("the proxy listens");
+        let answer = connection.answer("GET").expect("it answers");
+        assert_eq!(answer.text(), number.to_string(), "{fields}");
+        let received = cell.received();
+        let head = received.last().expect("the cell was asked").to_lowercase();
+        let expected = expected.map(|offer| format!("upgrade: {}\\r\\n", offer.to_lowercase()));
+        assert!(!head.contains("h2c") && !head.contains("http2"), "{head}");
+        match expected {
+            Some(offer) => assert!(head.contains(&offer), "{head}"),
+            None => assert!(!head.contains("upgrade"), "{head}"),
+        }
+    }
+    wait_until_idle(&proxy);
+}

@@ -142,7 +142,9 @@ fn badly_addressed() -> Vec<(&'static str, String)> {
         ),
         (
             "bytes behind an upgrade",
-            format!("GET /x HTTP/1.1\r\n{FIELDS}connection: upgrade\r\nupgrade: x\r\n\r\nmore"),
+            format!(
+                "GET /x HTTP/1.1\r\n{FIELDS}connection: upgrade\r\nupgrade: websocket\r\n\r\nmore"
+            ),
         ),
     ]
 }

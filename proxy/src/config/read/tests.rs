@@ -65,6 +65,7 @@ fn every_default() {
         body_buffered_bytes_max: 65_536,
         body_buffers_total_bytes_max: 67_108_864,
         body_bytes_per_second_min: 100,
+        upgrades: Protocol::defaults().into(),
     };
     assert_eq!(config.limits, limits);
     let timeouts = Timeouts {
@@ -109,7 +110,8 @@ fn every_key() {
          state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
          trusted_headers: [Forwarded, x-forwarded-prefix]\n\
          limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0,\n\
-         \x20 body_buffered_bytes_max: 4, body_buffers_total_bytes_max: 5, body_bytes_per_second_min: 6 }\n\
+         \x20 body_buffered_bytes_max: 4, body_buffers_total_bytes_max: 5, body_bytes_per_second_min: 6,\n\
+         \x20 upgrades: [foo/2, WebSocket] }\n\
          timeouts: { head_ms: 11, keepalive_ms: 12, client_idle_ms: 13, connect_ms: 4, upstream_read_ms: 5,\n\
          \x20 upstream_write_ms: 6, upgrade_idle_ms: 7, shutdown_delay_ms: 8, shutdown_ms: 9 }\n\
          upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3, idle_per_cell_max: 9,\n\
@@ -132,6 +134,8 @@ fn every_key() {
     headers.add("x-forwarded-prefix").unwrap();
     assert_eq!(config.trust.headers, headers);
     assert_eq!(config.limits.body_bytes_max, 0);
+    let upgrades = ["foo/2", "websocket"].map(|name| Protocol::parse(name).unwrap());
+    assert_eq!(*config.limits.upgrades, upgrades);
     let t = config.timeouts;
     let all = [
         t.connect,
@@ -275,6 +279,24 @@ fn headers_that_cannot_be_trusted() {
         good(&format!("{LEAST}trusted_headers: []\n")).trust.headers,
         TrustedHeaders::none()
     );
+}
+
+#[test]
+fn protocols_that_cannot_be_asked_for() {
+    let check = |upgrades: &str, expected: &str| {
+        check_mistake(
+            "",
+            &format!("limits: {{ upgrades: [{upgrades}] }}"),
+            expected,
+        );
+    };
+    let unfit = "`web socket` is not the name of a protocol";
+    check("websocket, web socket", unfit);
+    check(&"a, ".repeat(17), "has more than 16 protocols");
+    for never in ["h2c", "HTTP/2.0", "http", "tls/1.2", "TLS"] {
+        let expected = "can never be allowed: requests inside it would pass unchecked";
+        check(never, expected);
+    }
 }
 
 #[test]

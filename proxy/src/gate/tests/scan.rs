@@ -61,6 +61,7 @@ fn limits_are_exact() {
         head_bytes_max: request.len(),
         headers_max: 2,
         target_bytes_max: 1,
+        ..GateLimits::default()
     };
     let refused = |limits| read(request.as_bytes().chunks(1), &limits).err();
     assert_eq!(refused(limits), None);

@@ -33,6 +33,37 @@ impl Scene {
     fn write(&self, text: &str) {
         fs::write(self.folder.path().join("table.yaml"), text).unwrap();
     }
+
+    /// Which table a death would count against.
+    fn mark(&self) -> Option<String> {
+        let mark = fs::read_to_string(self.folder.path().join("state/starting"));
+        mark.ok().map(|text| text.trim().to_owned())
+    }
+
+    fn kept(&self) -> Vec<u64> {
+        let state_dir = StateDir::new(self.folder.path().join("state"));
+        state_dir.kept().map(|kept| kept.generation.get()).collect()
+    }
+
+    fn series(&self, cell: &str) -> usize {
+        let text = String::from_utf8(self.metrics.render()).unwrap();
+        text.matches(&format!("cell=\"{cell}\"")).count()
+    }
+}
+
+/// Fails as late as it can, with the metrics of the table's cells made.
+fn build_and_panic(accepted: Accepted, previous: Option<&Snapshot>, metrics: &Metrics) -> Snapshot {
+    let snapshot = Snapshot::build(accepted, previous, metrics);
+    panic!("no snapshot of generation {}", snapshot.generation.get());
+}
+
+fn panic_on_generation_2(
+    accepted: Accepted,
+    previous: Option<&Snapshot>,
+    metrics: &Metrics,
+) -> Snapshot {
+    assert_ne!(accepted.generation.get(), 2);
+    Snapshot::build(accepted, previous, metrics)
 }
 
 /// A table whose tenant `acme` lives in `cell`.
@@ -200,16 +231,103 @@ fn cells_that_leave_take_their_series_along() {
     scene.write(&table("", "a"));
     let loader = scene.loader();
     loader.start();
-    let series = |cell: &str| {
-        let text = String::from_utf8(scene.metrics.render()).unwrap();
-        text.matches(&format!("cell=\"{cell}\"")).count()
-    };
-    assert!(series("b") > 0);
+    assert!(scene.series("b") > 0);
     scene.write(
         "format: 1\nallow_move: true\nhash: { seed: 0, slots: 4 }\n\
          cells: { a: { endpoints: [{ address: \"127.0.0.1:1\" }] } }\nslots: { a: [\"0-3\"] }\n",
     );
     assert!(matches!(loader.look(), Outcome::Taken(_)));
-    assert_eq!(series("b"), 0);
-    assert!(series("a") > 0);
+    assert_eq!(scene.series("b"), 0);
+    assert!(scene.series("a") > 0);
+}
+
+/// A table that cannot be built was kept before that showed, and its first seconds stayed marked: the next start would
+/// have served by it.
+#[test]
+fn a_panic_while_a_table_is_built_leaves_nothing_of_it() {
+    for has_survived in [true, false] {
+        let scene = Scene::new();
+        let mut loader = scene.loader();
+        scene.write(&table("generation: 1", "a"));
+        loader.start();
+        if has_survived {
+            loader.survive(Duration::ZERO);
+        }
+        let marked = scene.mark();
+        assert_eq!(marked.is_none(), has_survived);
+
+        loader.build = build_and_panic;
+        let with_c = table("generation: 2", "b").replace(
+            "cells:\n",
+            "cells:\n  c: { endpoints: [{ address: \"127.0.0.1:3\" }] }\n",
+        );
+        scene.write(&with_c);
+        for _ in 0..2 {
+            assert!(matches!(loader.look(), Outcome::Refused(_)));
+        }
+        expect(&loader, 1, Source::File, "a");
+        assert_eq!(scene.metrics.table_reload_failures.get(), 1);
+        assert_eq!(scene.metrics.table_last_reload_success.get(), 0);
+        assert_eq!(scene.metrics.table_generation.get(), 1);
+        let why = loader.status().last_reload.unwrap().error.unwrap();
+        assert!(why.contains("a mistake in cellgate"), "{why}");
+        assert_eq!(scene.mark(), marked);
+        assert_eq!(scene.kept(), [1]);
+        assert_eq!(scene.series("c"), 0);
+        assert!(scene.series("b") > 0);
+
+        loader.build = Snapshot::build;
+        assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+        expect(&loader, 2, Source::File, "b");
+        assert!(scene.series("c") > 0);
+        assert_eq!(loader.survive(Duration::ZERO), None);
+        assert_eq!(scene.mark(), None);
+    }
+}
+
+#[test]
+fn a_panic_while_the_same_table_is_taken_in_other_words_changes_nothing() {
+    let scene = Scene::new();
+    let mut loader = scene.loader();
+    scene.write(&table("generation: 1", "a"));
+    loader.start();
+    let digest = loader.current.load().unwrap().digest;
+    let marked = scene.mark();
+    loader.build = build_and_panic;
+    scene.write(&format!("# a remark\n{}", table("generation: 1", "a")));
+    assert!(matches!(loader.look(), Outcome::Refused(_)));
+    expect(&loader, 1, Source::File, "a");
+    assert_eq!(loader.current.load().unwrap().digest, digest);
+    assert_eq!(scene.mark(), marked);
+    assert_eq!(scene.metrics.table_reload_failures.get(), 1);
+    loader.build = Snapshot::build;
+    assert_eq!(loader.look(), Outcome::Unchanged);
+    assert_ne!(loader.current.load().unwrap().digest, digest);
+}
+
+#[test]
+fn a_kept_table_that_cannot_be_built_is_passed_over_at_start() {
+    let scene = Scene::new();
+    for (generation, cell) in [("generation: 1", "a"), ("generation: 2", "b")] {
+        scene.write(&table(generation, cell));
+        let loader = scene.loader();
+        loader.start();
+        loader.survive(Duration::ZERO);
+    }
+    fs::remove_file(scene.folder.path().join("table.yaml")).unwrap();
+    let before = scene.metrics.table_reload_failures.get();
+    let mut loader = scene.loader();
+    loader.build = panic_on_generation_2;
+    loader.start();
+    expect(&loader, 1, Source::LastGood, "a");
+    // And the file that is not there.
+    assert_eq!(scene.metrics.table_reload_failures.get(), before + 2);
+    let digest = loader.current.load().unwrap().digest;
+    assert_eq!(scene.mark(), Some(digest.to_string()));
+
+    let mut loader = scene.loader();
+    loader.build = build_and_panic;
+    loader.start();
+    assert_eq!(home_of_acme(&loader), None);
+    assert_eq!(scene.mark(), None);
 }
