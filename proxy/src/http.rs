@@ -17,6 +17,7 @@ mod lent;
 mod listen;
 mod pace;
 mod respond;
+mod returned;
 mod tunnel;
 mod turn;
 mod upgrade;

@@ -19,8 +19,9 @@ use super::{
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
     gateway::Gateway,
     head::with_host,
-    lent::{End, LentStream, LentTerms, Returned},
+    lent::{LentStream, LentTerms},
     listen::ServeConnection,
+    returned::{End, Returned},
     tunnel::{self, Ticket},
     turn::{Arrival, Arrived, Turn},
 };

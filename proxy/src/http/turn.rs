@@ -15,7 +15,7 @@ use std::{
 
 use tokio::task_local;
 
-use super::{lent::Returned, tunnel::Ticket};
+use super::{returned::Returned, tunnel::Ticket};
 use crate::{
     exchange::Connection,
     gate::{BodyFraming, Head, Upgrade},
