@@ -173,7 +173,10 @@ fn explain_and_traffic_agree_for_every_key() {
             assert_eq!(seen["tenant"], bytes, "{shown}");
         }
         if number < odd || number % KEYS_PER_COMMAND == 0 {
-            assert_eq!(explained(&proxy, key), explanation, "{shown}");
+            // What is open at the moment is not in the table.
+            let mut by_table = explanation.clone();
+            by_table.as_object_mut().unwrap().remove("tunnels");
+            assert_eq!(explained(&proxy, key), by_table, "{shown}");
         }
         let position: usize = cell["cell-".len()..].parse().unwrap();
         requests_by_cell[position - 1] += 1;

@@ -59,7 +59,9 @@ fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
         .count();
     let differ: Vec<String> = direct
         .iter()
-        .filter(|(id, verdict)| !verdict.agrees_with(through.get(*id)))
+        .filter(|(id, verdict)| {
+            !verdict.agrees_with(through.get(*id)) && !is_refused_by_rule(id, through.get(*id))
+        })
         .map(|(id, verdict)| format!("{id}: {verdict:?}, through the proxy {:?}", through.get(id)))
         .collect();
     figure(format!(
@@ -71,6 +73,16 @@ fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
     assert_eq!(direct.len(), through.len());
     wait_until_idle(&proxy);
+}
+
+/// Where the origin's answer names a transfer coding that nobody knows, so that its end cannot be
+/// known either, the proxy refuses it. The test cannot be set up with it or without it.
+fn is_refused_by_rule(id: &str, through: Option<&Verdict>) -> bool {
+    let refused = Verdict::Failed(
+        "Setup".to_owned(),
+        "Response 1 status is 502, not 200".to_owned(),
+    );
+    id == "headers-store-Transfer-Encoding" && through == Some(&refused)
 }
 
 /// What a test says: passed, or why not.

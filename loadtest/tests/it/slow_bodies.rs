@@ -38,7 +38,11 @@ fn slow_senders_of_small_bodies_hold_no_place_of_their_cell() {
     }
     let fleet = Fleet::start(1);
     let limit = format!("max_in_flight: {MAX_IN_FLIGHT}");
-    let proxy = Proxy::start(fleet.table().cell_line("cell-1", &limit));
+    let proxy = Proxy::plan()
+        // As slow as they are, they are to stay.
+        .set("limits", "{ body_bytes_per_second_min: 0 }")
+        .table(fleet.table().cell_line("cell-1", &limit))
+        .start();
     let others = Clients::start(proxy.address(), "other", CLIENTS);
     let before = others.watch(time / 4);
     let memory = proxy.resident_bytes();
@@ -84,6 +88,56 @@ fn slow_senders_of_small_bodies_hold_no_place_of_their_cell() {
     }
     drop(slow);
     assert_eq!(others.stop().failed, [""; 0]);
+    wait_until_idle(&proxy);
+}
+
+/// Uploads too large to be read first, and slower than anybody needs to be.
+const SLOW_UPLOADS: usize = 25;
+/// Ten seconds of waiting for a client, and some for the machine.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// They hold places of their cell, but not for long.
+#[test]
+fn slow_uploads_give_their_places_back() {
+    let fleet = Fleet::start(1);
+    let limit = format!("max_in_flight: {MAX_IN_FLIGHT}");
+    let proxy = Proxy::start(fleet.table().cell_line("cell-1", &limit));
+    let head = "POST /echo/slow HTTP/1.1\r\nhost: test\r\nx-tenant-id: slow\r\n\
+                transfer-encoding: chunked\r\n\r\nffff\r\n";
+    let started = Instant::now();
+    let mut slow: Vec<Connection> = (0..SLOW_UPLOADS)
+        .map(|_| {
+            let mut sender = Connection::open(proxy.address());
+            sender.send(head).expect("the proxy listens");
+            sender
+        })
+        .collect();
+    let in_flight = || proxy.status()["cells"]["cell-1"]["in_flight"].as_u64();
+    wait_until("the cell is full", PATIENCE, || {
+        in_flight() == Some(MAX_IN_FLIGHT as u64)
+    });
+    wait_until("its places are free again", GIVEN_UP_WITHIN, || {
+        for sender in &mut slow {
+            // Whoever was answered already need not hear of it.
+            let _ = sender.send("x");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        in_flight() == Some(0)
+    });
+    figure(format!(
+        "{SLOW_UPLOADS} slow uploads to a cell of {MAX_IN_FLIGHT}: gone after {:.1?}",
+        started.elapsed()
+    ));
+    let mut statuses: Vec<u16> = slow
+        .iter_mut()
+        .map(|sender| sender.answer("POST").map_or(0, |answer| answer.status))
+        .collect();
+    statuses.sort_unstable();
+    // The cell echoes as it reads, so its answers have begun; what is missing of them tells their clients.
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert_eq!(refused, SLOW_UPLOADS - MAX_IN_FLIGHT, "{statuses:?}");
+    assert!(!statuses.contains(&200), "{statuses:?}");
+    assert_eq!(proxy.get("other", "/echo/after").status, 200);
     wait_until_idle(&proxy);
 }
 

@@ -164,7 +164,7 @@ impl LentStream {
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }
-            if !self.reading.advance(Instant::now(), count) && !self.is_final {
+            if !self.reading.advance(Instant::now(), count) {
                 let slow = io::Error::new(io::ErrorKind::TimedOut, TooSlow);
                 return Poll::Ready(Err(slow));
             }
@@ -272,10 +272,6 @@ impl LentStream {
 
     /// Waiting for a body's next piece, with a limit on how slowly it may come.
     fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_final {
-            // While it is answered, a client may take its time with the rest.
-            return Poll::Pending;
-        }
         let now = Instant::now();
         let Some(left) = self.reading.wait(now) else {
             return Poll::Pending;

@@ -276,7 +276,7 @@ fn answers_without_a_body_have_none() {
 #[test]
 fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
     for (number, (target, host)) in [
         ("http://test", "test"),
         ("http://TEST", "test"),
@@ -308,7 +308,7 @@ fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
 #[test]
 fn only_listed_protocols_are_offered() {
     let cell = Origin::well_behaved();
-    let proxy = plan(&cell)
+    let proxy = Proxy::in_front_of(cell.address())
         .set("limits", "{ upgrades: [websocket, foo/2] }")
         .start();
     for (number, (fields, expected)) in [
