@@ -155,10 +155,9 @@ impl ClientStream {
             let read = timeout_at(now + patience, inner.read_buf(ahead)).await;
             match read {
                 Ok(Ok(count @ 1..)) if pace.advance(std::time::Instant::now(), count) => {}
-                Ok(Ok(1..)) => return BodyRead::TimedOut,
                 Ok(Ok(0) | Err(_)) => return BodyRead::Gone,
                 Err(_) if patience < wait.idle && !pace.is_too_slow(std::time::Instant::now()) => {}
-                Err(_) => return BodyRead::TimedOut,
+                Ok(Ok(1..)) | Err(_) => return BodyRead::TimedOut,
             }
         }
         BodyRead::Whole

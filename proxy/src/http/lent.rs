@@ -34,6 +34,10 @@ use crate::gate::{BodyTracker, Refusal};
 
 /// See the module's documentation.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own of the exchange"
+)]
 pub(super) struct LentStream {
     /// `None` only after it was given back in `Drop`.
     client: Option<ClientStream>,
