@@ -16,6 +16,6 @@ mod stream;
 pub use answer::AnswerRefusal;
 pub use connect::Connector;
 pub use connection::{Connection, Idle};
-pub use pool::{Pool, PoolLimits, Transport};
+pub use pool::{IdleCheck, Pool, PoolLimits, Transport};
 pub use report::{Report, Switched};
 pub use stream::{CellStream, Interim, Return, Terms};

@@ -10,7 +10,7 @@ use super::turn::Arrival;
 use crate::{
     config::{InterimAnswers, Timeouts, Upstream},
     exchange::Exchange,
-    upstream::{Connector, Interim, Pool, Report, Return, Terms},
+    upstream::{Connector, IdleCheck, Interim, Pool, Report, Return, Terms},
 };
 
 /// How much sooner a client that stops in the middle of its body is given up than the cell that waits for the rest.
@@ -39,6 +39,11 @@ impl Attempts {
             address,
             connect_timeout: self.timeouts.connect,
             may_reuse,
+            check: if request.method.is_idempotent() {
+                IdleCheck::Notified
+            } else {
+                IdleCheck::Probed
+            },
             terms: Terms {
                 is_head_request: request.method == Method::HEAD,
                 request_body: arrival.body,

@@ -20,15 +20,16 @@ use pingora::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{CellStream, Connection, Return, Terms};
+use super::{CellStream, Connection, IdleCheck, Return, Terms};
 
 /// Gives one request's attempt its stream: over a connection that waits in the pool, or over a new one.
 #[derive(Debug)]
 pub struct Connector {
     pub address: SocketAddr,
     pub connect_timeout: Duration,
-    /// Look in the pool of `terms.back` first. Not after a kept connection has failed this request once.
+    /// IdleCheck in the pool of `terms.back` first. Not after a kept connection has failed this request once.
     pub may_reuse: bool,
+    pub check: IdleCheck,
     pub terms: Terms,
 }
 
@@ -41,7 +42,7 @@ impl Connector {
                 transport,
                 tenant,
             } = back;
-            pool.take(transport, tenant.as_deref())
+            pool.take(transport, tenant.as_deref(), self.check)
         });
         let connection = match kept {
             Some(connection) => connection,

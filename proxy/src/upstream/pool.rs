@@ -44,6 +44,15 @@ pub struct PoolLimits {
     pub requests_per_connection_max: u64,
 }
 
+/// How it is found out whether a kept connection is still open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleCheck {
+    /// As far as the event loop has heard, which costs nothing. For a request that may be repeated.
+    Notified,
+    /// By asking the system, for a request that may not.
+    Probed,
+}
+
 /// See the module's documentation.
 pub struct Pool<C = Connection> {
     limits: PoolLimits,
@@ -90,16 +99,25 @@ impl<C: Idle> Pool<C> {
         }
     }
 
-    /// The newest connection that fits and is still open and silent. `tenant` is the whole key, or `None` where the
-    /// cell's connections are shared by its tenants.
-    pub fn take(&self, transport: &Arc<Transport>, tenant: Option<&[u8]>) -> Option<C> {
+    /// The newest connection that fits and is still open and silent, as far as `check` tells. `tenant` is the whole key, or
+    /// `None` where the cell's connections are shared by its tenants.
+    pub fn take(
+        &self,
+        transport: &Arc<Transport>,
+        tenant: Option<&[u8]>,
+        check: IdleCheck,
+    ) -> Option<C> {
         let own = self.own_shard();
         for step in 0..self.shards.len() {
             let shard = &self.shards[(own + step) % self.shards.len()];
             while let Some(found) = self.find(shard, step == 0, transport, tenant) {
                 // Outside the lock, as it is a system call; so is closing what does not pass.
                 let is_fresh = found.since.elapsed() < self.limits.idle;
-                if is_fresh && found.connection.is_silent() {
+                let is_silent = match check {
+                    IdleCheck::Notified => found.connection.seems_silent(),
+                    IdleCheck::Probed => found.connection.is_silent(),
+                };
+                if is_fresh && is_silent {
                     self.reused.fetch_add(1, Ordering::Relaxed);
                     return Some(found.connection);
                 }

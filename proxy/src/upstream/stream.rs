@@ -184,9 +184,11 @@ impl CellStream {
 
     /// Reads what has come of the answer, without waiting, before more of the request is sent.
     fn look(&mut self) {
+        if !self.has_sent {
+            return;
+        }
         let mut scratch = [0; READ_BUFFER_BYTES];
-        while self.has_sent
-            && matches!(self.answer, Answer::Head(_) | Answer::Body(_))
+        while matches!(self.answer, Answer::Head(_) | Answer::Body(_))
             && self.ahead.len() < READ_AHEAD_BYTES_MAX
         {
             match read_now(self.socket(), &mut scratch) {
@@ -225,6 +227,8 @@ impl CellStream {
             let unsent = std::mem::take(&mut self.unsent);
             let written = if waiting == 0 {
                 self.socket_mut().poll_write(cx, bytes)
+            } else if bytes.is_empty() {
+                self.socket_mut().poll_write(cx, &unsent)
             } else {
                 let both = [IoSlice::new(&unsent), IoSlice::new(bytes)];
                 self.socket_mut().poll_write_vectored(cx, &both)

@@ -58,6 +58,7 @@ fn peer(address: SocketAddr, pool: &Arc<Pool>) -> (HttpPeer, Arc<Report>) {
         address,
         connect_timeout: Duration::from_secs(5),
         may_reuse: true,
+        check: IdleCheck::Notified,
         terms: Terms {
             is_head_request: false,
             request_body: BodyFraming::None,

@@ -57,7 +57,7 @@ fn key(text: &str) -> Box<[u8]> {
 }
 
 fn taken(pool: &Pool<Fake>, transport: &Arc<Transport>, tenant: Option<&str>) -> Option<u32> {
-    pool.take(transport, tenant.map(str::as_bytes))
+    pool.take(transport, tenant.map(str::as_bytes), IdleCheck::Probed)
         .map(|fake| fake.number)
 }
 
@@ -244,7 +244,7 @@ fn the_limits_hold_over_the_shards_of_all_threads() {
                     let cell = transport(["a", "b"][usize::from(round % 2)], 1);
                     pool.put(Arc::clone(&cell), None, Plain);
                     if round % 3 == 0 {
-                        let _ = pool.take(&cell, None);
+                        let _ = pool.take(&cell, None, IdleCheck::Probed);
                     }
                 }
             });

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::upstream::{AnswerRefusal, PoolLimits, answer};
+use crate::upstream::{AnswerRefusal, IdleCheck, PoolLimits, answer};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -96,7 +96,9 @@ impl Exchange {
     /// Drops the stream. Whether its connection is in the pool then.
     fn comes_back(self) -> bool {
         drop(self.stream);
-        self.pool.take(&self.transport, None).is_some()
+        self.pool
+            .take(&self.transport, None, IdleCheck::Probed)
+            .is_some()
     }
 
     /// Drops the stream. What the cell gets of it from here on, until the connection ends.
@@ -160,7 +162,9 @@ async fn a_clean_exchange_gives_its_connection_back() {
     } = exchange;
     let terms = stream.terms.clone();
     drop(stream);
-    let connection = pool.take(&transport, None).expect("it came back");
+    let connection = pool
+        .take(&transport, None, IdleCheck::Probed)
+        .expect("it came back");
     assert_eq!(connection.served, 1);
     let mut stream = CellStream::new(connection, terms);
     assert!(stream.terms.report.was_kept());
@@ -500,7 +504,7 @@ async fn a_kept_connection_that_the_cell_closed_or_spoke_on_is_not_given_out() {
             cell.shutdown().await.unwrap();
         }
         if speaks {
-            assert!(pool.take(&transport, None).is_none());
+            assert!(pool.take(&transport, None, IdleCheck::Probed).is_none());
         } else {
             let swept = async {
                 while pool.idle() > 0 {
