@@ -96,13 +96,15 @@ impl Trust {
                 rewrite.dropped.push(name.clone());
             }
         }
-        let peer = hop.peer.to_string().into_bytes();
-        let mut chain = Vec::new();
-        if is_kept(&FORWARDED_FOR) {
-            chain = hops(headers);
-        }
-        chain.push(&peer);
-        rewrite.set.push((FORWARDED_FOR, joined(&chain)));
+        let peer = hop.peer.to_string();
+        let chain = if is_kept(&FORWARDED_FOR) {
+            let mut chain = hops(headers);
+            chain.push(peer.as_bytes());
+            joined(&chain)
+        } else {
+            HeaderValue::try_from(peer).expect("an address is a header value")
+        };
+        rewrite.set.push((FORWARDED_FOR, chain));
         if !is_kept(&FORWARDED_PROTO) {
             let proto = HeaderValue::from_static(hop.proto);
             rewrite.set.push((FORWARDED_PROTO, proto));
