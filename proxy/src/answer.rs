@@ -129,7 +129,7 @@ impl Reason {
             Self::HeadTooLarge => "the request head is too large",
             Self::NotImplemented => "the request asks for something that is not implemented",
             Self::VersionNotSupported => "the HTTP version is not supported",
-            Self::CellOverloaded => "the tenant's cell has too many requests in flight",
+            Self::CellOverloaded => "the tenant's cell has as many requests or tunnels as it may",
             Self::NoHealthyEndpoint => "no endpoint of the tenant's cell is healthy",
             Self::NoTable => "the proxy has no table yet",
             Self::Overloaded => "the proxy has too many connections",
