@@ -91,7 +91,7 @@ impl ClientStream {
         wait: HeadWait,
         shutdown: &mut watch::Receiver<bool>,
     ) -> NextHead {
-        if self.ahead.is_empty() {
+        if self.ahead.is_empty() && self.ahead.capacity() > READ_BUFFER_BYTES {
             // What a large body needed is not kept while the connection idles.
             self.ahead = BytesMut::new();
         }
@@ -140,6 +140,7 @@ impl ClientStream {
         memory: &mut Reserved,
     ) -> BodyRead {
         let mut pace = Pace::new(wait.bytes_per_second_min, READING_WINDOW);
+        let mut idle_until = Instant::now() + wait.idle;
         while self.ahead.len() < length {
             let came = self.ahead.len();
             let room = (2 * came).max(READ_BUFFER_BYTES).min(length);
@@ -148,16 +149,19 @@ impl ClientStream {
             }
             self.ahead.reserve(room - came);
             let now = Instant::now();
-            let patience = pace
-                .wait(now.into_std())
-                .map_or(wait.idle, |left| left.min(wait.idle));
+            let slow_at = pace.wait(now.into_std()).map(|left| now + left);
+            let until = slow_at.map_or(idle_until, |slow_at| slow_at.min(idle_until));
             let Self { inner, ahead } = self;
-            let read = timeout_at(now + patience, inner.read_buf(ahead)).await;
+            let read = timeout_at(until, inner.read_buf(ahead)).await;
+            let now = Instant::now();
             match read {
-                Ok(Ok(count @ 1..)) if pace.advance(std::time::Instant::now(), count) => {}
+                Ok(Ok(count @ 1..)) if pace.advance(now.into_std(), count) => {
+                    idle_until = now + wait.idle;
+                }
+                Ok(Ok(1..)) => return BodyRead::TimedOut,
                 Ok(Ok(0) | Err(_)) => return BodyRead::Gone,
-                Err(_) if patience < wait.idle && !pace.is_too_slow(std::time::Instant::now()) => {}
-                Ok(Ok(1..)) | Err(_) => return BodyRead::TimedOut,
+                Err(_) if now < idle_until && !pace.is_too_slow(now.into_std()) => {}
+                Err(_) => return BodyRead::TimedOut,
             }
         }
         BodyRead::Whole

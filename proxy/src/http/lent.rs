@@ -264,7 +264,10 @@ impl LentStream {
             }
             return Poll::Ready(outcome);
         }
-        self.writing.wait(Instant::now());
+        let now = Instant::now();
+        self.writing.wait(now);
+        // Until it has taken this, nobody asks it for more of its own.
+        self.reading.pause(now);
         let limit = self.terms.stall_limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stalled.as_mut().poll(cx));
