@@ -1,0 +1,97 @@
+//! What requests hold on to while the table changes.
+
+use std::time::Duration;
+
+use crate::support::{
+    gauges::wait_for_in_flight,
+    heavy::{alone, figure, is_acceptance},
+    origin::{Origin, Visit},
+    proxy::{ONLY, Proxy, TENANT},
+    table::TableText,
+    wait_until,
+    wire::{Connection, Request},
+};
+
+/// How much more memory open answers may cost, in percent of what the same changes cost without them.
+const MORE_PERCENT_MAX: f64 = 10.0;
+
+/// What the allocator keeps differs from run to run. The least of several counts.
+const ROUNDS: usize = 3;
+
+/// A large table takes a while to be read.
+const TABLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How many tables follow each other, and how many names each has.
+fn amounts() -> (usize, usize) {
+    if is_acceptance() {
+        (12, 200_000)
+    } else {
+        (4, 50_000)
+    }
+}
+
+/// Begins an answer and does not end it.
+fn stream_on(visit: &mut Visit) {
+    visit.head();
+    visit.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+    visit.wait_for_end();
+}
+
+/// A table whose names no other one has.
+fn table(cell: &Origin, number: usize, names: usize) -> TableText {
+    let table = TableText::new([(ONLY, vec![cell.address()])]);
+    (0..names).fold(table, |table, name| {
+        table.pin(&format!("tenant-{name}-of-table-{number}"), ONLY)
+    })
+}
+
+/// What the proxy holds after all tables, with so many answers begun under each of them and still open.
+#[track_caller]
+fn resident_after_changes(open_under_each: usize) -> u64 {
+    let (tables, names) = amounts();
+    let cell = Origin::start(stream_on);
+    // The answers say nothing for long.
+    let hour = "{ upstream_read_ms: 3600000 }";
+    let proxy = Proxy::plan()
+        .set("timeouts", hour)
+        .table(table(&cell, 0, names))
+        .start();
+    let mut open = Vec::new();
+    for number in 1..=tables {
+        for _ in 0..open_under_each {
+            let mut connection = Connection::open(proxy.address());
+            let request =
+                Request::get("/x").header(TENANT, format!("tenant-1-of-table-{}", number - 1));
+            connection.send(request.bytes()).expect("the proxy listens");
+            assert_eq!(connection.interim().expect("it begins"), 200);
+            open.push(connection);
+        }
+        proxy.write_table(table(&cell, number, names));
+        let generation = number as u64 + 1;
+        wait_until("the next table is in force", TABLE_LIMIT, || {
+            proxy.generation() == generation
+        });
+    }
+    wait_for_in_flight(&proxy, open.len() as u64);
+    proxy.resident_bytes()
+}
+
+/// A request under way keeps what it needs of its cell, not the table that it began with.
+#[test]
+fn open_answers_keep_no_table() {
+    let _alone = alone();
+    let (tables, names) = amounts();
+    let (mut without, mut with) = (u64::MAX, u64::MAX);
+    for _ in 0..ROUNDS {
+        without = without.min(resident_after_changes(0));
+        with = with.min(resident_after_changes(1));
+    }
+    let more_percent = (with as f64 / without as f64 - 1.0) * 100.0;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    figure(format!(
+        "after {tables} tables of {names} names {:.1} MiB, with an answer of each still open {:.1} MiB: {more_percent:+.1} %",
+        mib(without),
+        mib(with),
+    ));
+    assert!(more_percent < MORE_PERCENT_MAX, "{more_percent:+.1} %");
+}
