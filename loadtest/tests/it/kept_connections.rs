@@ -50,9 +50,9 @@ fn ask_in_turn<'t>(proxy: &Proxy, tenants: impl IntoIterator<Item = &'t str>) {
 
 /// Waits until the proxy says that this many connections wait, which it does now and then.
 #[track_caller]
-fn wait_for_waiting(proxy: &Proxy, count: usize) {
+fn wait_for_waiting(proxy: &Proxy, count: u32) {
     wait_until(&format!("{count} connections wait"), PATIENCE, || {
-        proxy.metric("upstream_idle_connections", &[]) == Some(count as f64)
+        proxy.metric("upstream_idle_connections", &[]) == Some(f64::from(count))
     });
 }
 
@@ -128,7 +128,7 @@ fn a_connection_carries_no_more_requests_than_it_may() {
 #[test]
 fn no_more_connections_wait_than_may() {
     const AT_ONCE: usize = 12;
-    const IDLE_MAX: usize = 4;
+    const IDLE_MAX: u32 = 4;
     let all_are_here = Arc::new(Barrier::new(AT_ONCE));
     let cell = Origin::start(move |visit| {
         while let Some(head) = visit.head() {
@@ -150,7 +150,7 @@ fn no_more_connections_wait_than_may() {
     }
     // Those that waited were used the second time. The proxy's threads do not wait for each other's connections.
     let connections = cell.connections();
-    let expected = 2 * AT_ONCE - IDLE_MAX..=2 * AT_ONCE;
+    let expected = 2 * AT_ONCE - IDLE_MAX as usize..=2 * AT_ONCE;
     assert!(expected.contains(&connections), "{connections}");
 }
 

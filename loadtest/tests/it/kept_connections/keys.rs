@@ -53,9 +53,10 @@ impl Paced {
         let (asked_before, opened_before) = seen();
         meanwhile();
         let (asked, opened) = seen();
-        let (asked, opened) = (asked - asked_before, opened - opened_before);
-        assert!(asked > 0, "nobody asked");
-        1.0 - opened as f64 / asked as f64
+        let number = |count| u32::try_from(count).map_or(f64::INFINITY, f64::from);
+        let asked = number(asked - asked_before);
+        assert!(asked > 0.0, "nobody asked");
+        1.0 - number(opened - opened_before) / asked
     }
 
     fn ask_on(&self, proxy: &Proxy, stopping: &AtomicBool) {
