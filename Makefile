@@ -55,7 +55,7 @@ fuzz-build:
 	fi
 
 .PHONY: lint
-lint: tools ## Look for mistakes: clippy, and the borders between the rooms
+lint: tools ## Look for mistakes: clippy, the borders between the rooms, circles among files
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@bash .ci/borders
 

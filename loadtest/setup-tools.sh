@@ -5,9 +5,10 @@
 #   loadtest/setup-tools.sh build    a C compiler and cmake, which some of the dependencies are built with. Installed as
 #                                    root or with a passwordless sudo by apt-get, on macOS by brew. Exits 1 if one is
 #                                    missing in the end, and says what to type.
-#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl and a C++ compiler, which some tests use, and
-#                                    on Linux strace and the tools of ext4 and XFS. Installed by apt-get if this runs as
-#                                    root. Exits 0 whatever is missing: those tests skip, loudly.
+#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl, python3 and a C++ compiler, which some tests
+#                                    use, and `make lint` too in the case of python3; on Linux strace and the tools of
+#                                    ext4 and XFS. Installed by apt-get if this runs as root. Exits 0 whatever is missing:
+#                                    those tests skip, loudly.
 #
 # SETUP_TOOLS=no only looks and installs nothing. Runs on bash 3.2.
 set -euo pipefail
@@ -130,7 +131,7 @@ setup_build() {
 # The programs that are missing for the tests, one a line, by the names of Debian's packages.
 missing_for_tests() {
   local program
-  for program in wrk curl npm; do
+  for program in wrk curl npm python3; do
     have "$program" || echo "$program"
   done
   have node || echo nodejs

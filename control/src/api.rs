@@ -7,6 +7,7 @@
 )]
 
 mod answer;
+mod app;
 mod caller;
 mod cells;
 mod fleet;
@@ -40,13 +41,9 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::problem::Problem;
-use crate::daemon::Daemon;
+use self::{app::App, problem::Problem};
 
 pub use self::token::{TokenError, load_or_make as load_or_make_token};
-
-/// What handlers know.
-type App = Arc<Daemon>;
 
 #[derive(OpenApi)]
 #[openapi(

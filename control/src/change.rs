@@ -8,6 +8,7 @@ pub mod moves;
 pub mod restore;
 pub mod slots;
 pub mod tenants;
+mod transition;
 
 use cellgate_table::accept::MoveLimits;
 
@@ -115,7 +116,7 @@ fn settle_draining(write: &mut Write<'_>) -> Result<(), Refusal> {
     for mut cell in fleet.cells {
         let is_empty = cell.tenants == 0 && fleet.slots.count_of(&cell.id) == 0;
         if cell.state == CellState::Draining && is_empty {
-            cells::enter(write, &mut cell, CellState::Drained, None)?;
+            transition::enter(write, &mut cell, CellState::Drained, None)?;
         }
     }
     Ok(())

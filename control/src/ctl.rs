@@ -13,6 +13,7 @@ pub mod output;
 pub mod show;
 pub mod status;
 pub mod task;
+pub mod terminal;
 pub mod wait;
 
 use std::{process::ExitCode, time::Duration};

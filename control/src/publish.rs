@@ -5,6 +5,7 @@
 //! the old table or the new one, and what is in the folder tells the next life which.
 
 pub mod file;
+mod folder;
 pub mod lock;
 mod status;
 

@@ -5,6 +5,7 @@
 
 mod audit;
 mod cells;
+mod number;
 mod operations;
 mod read;
 mod schema;
@@ -27,6 +28,7 @@ use rusqlite::{
 use serde::Serialize;
 use serde_json::Value;
 
+use self::number::{as_sql, from_sql};
 use crate::refusal::{Refusal, StorageError};
 
 pub use self::{
@@ -348,15 +350,6 @@ impl Write<'_> {
         )?;
         Ok(self.generation)
     }
-}
-
-/// Generations and counts as SQLite has numbers; they never come near its limit.
-fn as_sql(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn from_sql(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 #[cfg(test)]

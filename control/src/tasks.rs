@@ -3,19 +3,17 @@
 
 mod observe;
 mod operate;
+mod wait;
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, error};
 
+use self::wait::{blocking, pause};
 use crate::{
     change::slots,
     clock,
@@ -36,7 +34,6 @@ const PUBLISH_RETRY: Duration = Duration::from_millis(500);
 const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(1);
 /// The word that a table may move more stands at least so long, for proxies that the daemon does not know.
 const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
-const OPERATE_PERIOD: Duration = Duration::from_secs(1);
 const SPREAD_PERIOD: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
 
@@ -63,37 +60,6 @@ pub fn start(daemon: &Arc<Daemon>, stop: &watch::Receiver<bool>) -> JoinSet<()> 
         stop.clone(),
     ));
     tasks
-}
-
-/// Waits for the period or a wake-up; true when the daemon stops.
-async fn pause(period: Duration, wake: Option<&Notify>, stop: &mut watch::Receiver<bool>) -> bool {
-    let woken = async {
-        match wake {
-            Some(wake) => wake.notified().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = sleep(period) => {}
-        () = woken => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    *stop.borrow()
-}
-
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(
-    daemon: &Arc<Daemon>,
-    work: impl FnOnce(&Daemon) -> T + Send + 'static,
-) -> Option<T> {
-    let daemon = Arc::clone(daemon);
-    match tokio::task::spawn_blocking(move || work(&daemon)).await {
-        Ok(result) => Some(result),
-        Err(error) => {
-            error!(%error, "a task failed; it is tried again");
-            None
-        }
-    }
 }
 
 /// Keeps the table file what is intended.

@@ -19,7 +19,6 @@ use cellgate_table::CellId;
 
 pub use balance::{Candidate, choose};
 pub use health::{Change, Health, may_eject_one_more};
-pub use tunnels::OpenTunnel;
 
 use crate::metrics::CellMetrics;
 use tunnels::Tunnels;
@@ -46,6 +45,13 @@ pub struct EndpointState {
 #[derive(Debug)]
 pub struct InFlight {
     cell: Arc<CellState>,
+}
+
+/// An open tunnel. Dropping it ends the count.
+#[derive(Debug)]
+pub struct OpenTunnel {
+    cell: Arc<CellState>,
+    tenant: Box<[u8]>,
 }
 
 /// One request in flight to an endpoint. Dropping it ends the count.
@@ -88,12 +94,39 @@ impl CellState {
             cell: Arc::clone(self),
         })
     }
+
+    /// `None` when `limit` tunnels are open already.
+    pub fn admit_tunnel(self: &Arc<Self>, tenant: &[u8], limit: u32) -> Option<OpenTunnel> {
+        self.tunnels.open(tenant, limit)?;
+        self.metrics.tunnels.inc();
+        Some(OpenTunnel {
+            cell: Arc::clone(self),
+            tenant: tenant.into(),
+        })
+    }
+
+    /// Tunnels that are open.
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.count()
+    }
+
+    /// Tunnels that one tenant holds open.
+    pub fn tunnels_of(&self, tenant: &[u8]) -> u32 {
+        self.tunnels.count_of(tenant)
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.cell.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.cell.metrics.in_flight.dec();
+    }
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.cell.tunnels.close(&self.tenant);
+        self.cell.metrics.tunnels.dec();
     }
 }
 

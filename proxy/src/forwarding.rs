@@ -6,6 +6,7 @@
 //! proxy that does not know them. This room must not know Pingora, the configuration file or the table.
 
 mod address;
+mod hop;
 mod list;
 mod name;
 
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub use hop::Hop;
 pub use name::{NameError, TrustedHeaders};
 
 use crate::net::Networks;
@@ -27,16 +29,6 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub struct Trust {
     pub proxies: Networks,
     pub headers: TrustedHeaders,
-}
-
-/// The last part of a request's way: from whoever connected to this proxy.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop<'r> {
-    pub peer: IpAddr,
-    /// The scheme that the peer used, in lower case.
-    pub proto: &'static str,
-    /// What the request is for, as the gate let it through.
-    pub host: Option<&'r HeaderValue>,
 }
 
 /// What becomes of a request's fields. What is in neither list stays as it is.

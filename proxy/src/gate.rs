@@ -27,6 +27,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod version;
 
 pub use body::{BodyTracker, CHUNK_EXTENSION_BYTES_MAX, Progress, TRAILER_BYTES_MAX};
 pub use framing::BodyFraming;

@@ -1,4 +1,4 @@
-//! The HTTP/1 adapter: connects the pure rooms that decide to Pingora, which parses, forwards and pools.
+//! The HTTP/1 adapter: connects the pure rooms that decide to Pingora, which parses and forwards.
 //!
 //! A connection runs through [`Edge`]: it reads a head within its deadline, lets the strict gate look at it, and lends the
 //! connection to Pingora for this one request. [`Gateway`] answers Pingora's hooks by what [`exchange`](crate::exchange)
@@ -17,6 +17,7 @@ mod lent;
 mod listen;
 mod pace;
 mod respond;
+mod returned;
 mod tunnel;
 mod turn;
 mod upgrade;

@@ -1,8 +1,10 @@
 //! The data plane of cellgate: takes each request to the cell of its tenant, out of a table file.
 //!
 //! Pure rooms decide: [`tenant_key`] whom a request is for, [`route`] which cell that is, [`gate`] whether the request
-//! can be read in one way only, [`forwarding`] whom it comes from, [`answer`] what the proxy says by itself. The adapter [`http`] connects them to Pingora.
-//! [`watch`] alone reads the table and swaps the one pointer in [`snapshot`] that requests read.
+//! can be read in one way only, [`forwarding`] whom it comes from, [`answer`] what the proxy says by itself.
+//! [`exchange`] asks them about one request and decides what a failure means. [`upstream`] holds the connections to
+//! cells. The adapter [`http`] connects them to Pingora. [`watch`] alone reads the table and swaps the one pointer in
+//! [`snapshot`] that requests read.
 //!
 //! The proxy must never call the control plane, a database or a name server on a request's way.
 

@@ -8,6 +8,7 @@ mod index;
 
 use cellgate_table::{CellIndex, HashSpec, Owner, Table};
 
+pub use index::Destination;
 use index::{Entry, NameIndex};
 
 /// The routes of one table.
@@ -24,14 +25,6 @@ pub struct Routes {
 struct AliasTarget {
     tenant: Box<[u8]>,
     route: Destination,
-}
-
-/// Where a tenant is to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destination {
-    pub cell: CellIndex,
-    pub owner: Owner,
-    pub is_rejected: bool,
 }
 
 /// The answer for one key.

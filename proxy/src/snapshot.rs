@@ -95,7 +95,8 @@ impl Current {
 }
 
 impl Snapshot {
-    /// Builds the view of an accepted table. Cells and endpoints that the previous view knew keep their state.
+    /// Builds the view of an accepted table. Cells and endpoints that the previous view knew keep their
+    /// state, which this changes nothing of.
     pub fn build(accepted: Accepted, previous: Option<&Self>, metrics: &Metrics) -> Self {
         let known = Known::of(previous);
         let table = accepted.table;
@@ -113,6 +114,18 @@ impl Snapshot {
             routes: Routes::new(&table),
             table,
             cells,
+        }
+    }
+
+    /// Forgets what checks said of the endpoints of cells that have no check any more: nobody else would correct it. Not
+    /// before it is in force, since until then the table before it goes by the same state.
+    pub fn forget_ended_checks(&self) {
+        for (cell, runtime) in self.table.cells().iter().zip(&self.cells) {
+            if cell.health_check().is_none() {
+                for endpoint in &runtime.endpoints {
+                    endpoint.state.health.forget_checks();
+                }
+            }
         }
     }
 
@@ -138,9 +151,6 @@ impl CellRuntime {
                 || Arc::new(EndpointState::new(endpoint.address)),
                 |state| Arc::clone(state),
             );
-            if cell.health_check().is_none() {
-                state.health.forget_checks();
-            }
             EndpointRuntime {
                 weight: endpoint.weight,
                 transport: Arc::new(Transport {

@@ -11,16 +11,17 @@
 //! value, broken escapes, a parameter's name written with escapes, white space at an end of the key, dot segments in a
 //! path that names the tenant, commas and quotes inside a cookie. `conf/table/vectors/keys.tsv` has examples of each.
 
+mod error;
 mod escapes;
 mod key;
 mod pattern;
 mod values;
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
-use cellgate_table::id::TenantKeyError;
 use http::{HeaderMap, HeaderName};
 
+pub use error::KeyError;
 pub use key::RequestKey;
 pub use pattern::{PathPattern, Pattern};
 
@@ -68,33 +69,6 @@ pub struct RequestView<'r> {
     /// The host name, without port.
     pub host: &'r [u8],
     pub client: IpAddr,
-}
-
-/// Why a request names no tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// No rule matched.
-    Missing,
-    /// The tenant, or the name it is looked for under, stands in the request more than once.
-    Repeated,
-    /// The same header in another spelling (`_` for `-`), which a server behind the proxy may take for it.
-    LookAlike,
-    /// The name that a rule looks for is there, and has no value.
-    NoValue,
-    /// A `%` without two hex digits after it.
-    Escape,
-    /// The name of the query parameter is written with escapes (`%74enant`), which not every program decodes.
-    EscapedName,
-    /// A path that names the tenant and then walks away from it (`/../`).
-    DotSegments,
-    /// A `;` beside the tenant's query parameter, which some servers take for the end of a parameter and some do not.
-    Semicolon,
-    /// A comma, quote or backslash in the tenant's cookie, or the tenant's cookie behind a comma: some servers end a cookie
-    /// there.
-    CookieValue,
-    /// White space at an end of the key, which whoever reads it next may drop.
-    OuterSpace,
-    Invalid(TenantKeyError),
 }
 
 impl KeyRules {
@@ -165,38 +139,6 @@ impl KeyRule {
         }
     }
 }
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("the request names no tenant"),
-            Self::Repeated => f.write_str("the request names its tenant more than once"),
-            Self::LookAlike => {
-                f.write_str("a header looks like the tenant's but is spelt with `_`")
-            }
-            Self::NoValue => {
-                f.write_str("the place where the request names its tenant is there, but empty")
-            }
-            Self::Escape => f.write_str("the tenant key holds a broken percent escape"),
-            Self::EscapedName => f.write_str(
-                "the name of the tenant's query parameter is written with percent escapes",
-            ),
-            Self::DotSegments => {
-                f.write_str("the path names a tenant and holds `.` or `..` segments")
-            }
-            Self::Semicolon => f.write_str(
-                "the query names the tenant beside a `;`, which servers read differently",
-            ),
-            Self::CookieValue => f.write_str(
-                "the tenant's cookie holds a comma, quote or backslash, or stands behind a comma, which servers read differently",
-            ),
-            Self::OuterSpace => f.write_str("the tenant key begins or ends with white space"),
-            Self::Invalid(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {}
 
 #[cfg(test)]
 mod tests;

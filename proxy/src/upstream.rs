@@ -15,7 +15,7 @@ mod stream;
 
 pub use answer::AnswerRefusal;
 pub use connect::Connector;
-pub use connection::Connection;
-pub use pool::{Idle, Pool, PoolLimits, Transport};
+pub use connection::{Connection, Idle};
+pub use pool::{Pool, PoolLimits, Transport};
 pub use report::{Report, Switched};
 pub use stream::{CellStream, Interim, Return, Terms};

@@ -7,12 +7,13 @@
 mod events;
 mod file;
 mod loader;
+mod wake;
 
 use std::{
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -20,9 +21,11 @@ use std::{
 
 use events::DirectoryWatch;
 use file::Stamp;
+use wake::strongest;
 
 pub use file::{FileError, read_table_file};
 pub use loader::{FIRST_SECONDS, LastReload, Loader, Outcome, TableStatus};
+pub use wake::{Wake, Waker, channel};
 
 /// The file is read and hashed anyway after this long, whatever its stat says.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(30);
@@ -30,40 +33,6 @@ const FULL_READ_INTERVAL: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(40);
 /// … or after this long if it never is.
 const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Wake-ups that may wait; more say nothing new.
-const WAKES_MAX: usize = 64;
-
-/// Why the watcher wakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// Something happened to the file; it may still be being written.
-    Touched,
-    /// A finished file took its place, or a writer closed it.
-    Finished,
-    /// Somebody wants it read now.
-    Reread,
-    Stop,
-}
-
-/// Wakes the watcher from anywhere, without waiting.
-#[derive(Clone, Debug)]
-pub struct Waker(SyncSender<Wake>);
-
-impl Waker {
-    pub fn wake(&self, wake: Wake) {
-        match self.0.try_send(wake) {
-            // Wake-ups wait already; the file is looked at because of them.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
-    }
-}
-
-/// The watcher's ends of its channel, made before its thread so that signals can reach it from the start.
-pub fn channel() -> (Waker, Receiver<Wake>) {
-    let (sender, receiver) = sync_channel(WAKES_MAX);
-    (Waker(sender), receiver)
-}
-
 /// Watches the table file until told to stop.
 #[derive(Debug)]
 pub struct Watcher {
@@ -155,21 +124,6 @@ impl Watcher {
                 return;
             }
         }
-    }
-}
-
-fn strongest(left: Option<Wake>, right: Option<Wake>) -> Option<Wake> {
-    let rank = |wake: &Option<Wake>| match wake {
-        None => 0,
-        Some(Wake::Touched) => 1,
-        Some(Wake::Finished) => 2,
-        Some(Wake::Reread) => 3,
-        Some(Wake::Stop) => 4,
-    };
-    if rank(&right) > rank(&left) {
-        right
-    } else {
-        left
     }
 }
 

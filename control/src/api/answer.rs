@@ -7,7 +7,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{App, problem::Problem};
+use super::{app::App, problem::Problem};
 use crate::{
     daemon::Daemon,
     refusal::Refusal,

@@ -9,7 +9,7 @@ use cellgate_table::limits::GENERATION_MAX;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::{App, problem::Problem};
+use super::{app::App, problem::Problem};
 use crate::store::{Idempotency, Request};
 
 /// Length of a name of a caller, a reason or an idempotency key, in bytes.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
     answer::{Answer, change, read},
+    app::App,
     caller::{Asked, At, Json, Nothing, Params},
     problem::Problem,
     view::{CellDetail, CellView, OperationView},

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
     answer::{Answer, read},
+    app::App,
     caller::{Params, counted_or_none},
     problem::Problem,
     stream,

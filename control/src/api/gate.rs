@@ -11,7 +11,7 @@ use axum::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
 
-use super::{App, problem::Problem};
+use super::{app::App, problem::Problem};
 
 /// See the module's documentation.
 #[derive(Clone)]

@@ -12,8 +12,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
     answer::{Answer, change},
+    app::App,
     caller::{Asked, Lines, Params},
     problem::Problem,
     view::TenantView,

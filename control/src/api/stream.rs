@@ -12,7 +12,7 @@ use axum::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{App, problem::Problem};
+use super::{app::App, problem::Problem};
 
 /// Events that may wait for a slow reader; then the newest wait in the log.
 const WAITING_MAX: usize = 64;

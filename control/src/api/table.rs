@@ -11,8 +11,8 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
     answer::{Answer, change, in_background, read},
+    app::App,
     caller::{Asked, At, Json, Nothing, Params, counted_or_none},
     cells::MoveBody,
     problem::Problem,

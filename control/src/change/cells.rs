@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Fleet, MoveWord, Rules, moves, settle_draining};
+use super::{
+    Fleet, MoveWord, Rules, moves, settle_draining,
+    transition::{REMOVE, enter, put_state},
+};
 use crate::{
     model::{
         Amounts, Cell, CellState, Settings,
@@ -20,15 +23,13 @@ use crate::{
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
-    store::{Read, Write},
+    store::Write,
 };
 
 pub use self::provided::{provider_failed, provisioned, readdress, taken_down, warmed};
 
 /// The provider of cells that somebody else runs.
 pub const STATIC: &str = "static";
-/// What a provider is asked to do with a cell that is to go.
-const REMOVE: &str = "remove";
 /// Length of what a provider is told besides, in bytes of JSON.
 const PARAMS_BYTES_MAX: usize = 64 * 1024;
 
@@ -407,48 +408,6 @@ fn take_down(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
         put_state(write, cell, CellState::Drained, reason)?;
     }
     write.ask(&cell.id, REMOVE)?;
-    Ok(())
-}
-
-/// One step of a cell's life, if it is a legal one.
-pub(super) fn enter(
-    write: &mut Write<'_>,
-    cell: &mut Cell,
-    next: CellState,
-    reason: Option<String>,
-) -> Result<(), Refusal> {
-    if !cell.state.may_become(next) {
-        return Err(Refusal::IllegalTransition {
-            cell: cell.id.clone(),
-            from: cell.state,
-            to: next,
-        });
-    }
-    // Its provider may be half-way: a cell that came back now would be taken down with what it has got by then.
-    if next == CellState::Active && is_being_removed(write.read(), &cell.id)? {
-        return Err(Refusal::BeingRemoved(cell.id.clone()));
-    }
-    put_state(write, cell, next, reason)
-}
-
-fn is_being_removed(read: Read<'_>, id: &CellId) -> Result<bool, Refusal> {
-    let open = read.open_operations()?;
-    Ok(open.iter().any(|it| it.cell == *id && it.verb == REMOVE))
-}
-
-fn put_state(
-    write: &mut Write<'_>,
-    cell: &mut Cell,
-    next: CellState,
-    reason: Option<String>,
-) -> Result<(), Refusal> {
-    if cell.state.is_in_table() != next.is_in_table() {
-        write.touch_table();
-    }
-    cell.state = next;
-    cell.state_reason = reason;
-    cell.state_since_ms = write.now_ms();
-    write.put_cell(cell)?;
     Ok(())
 }
 

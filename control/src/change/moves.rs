@@ -2,9 +2,9 @@
 
 use cellgate_table::{CellId, slots::SlotRange};
 
-use super::{Fleet, MoveWord, Rules, candidates};
+use super::{Fleet, MoveWord, Rules, candidates, transition::enter};
 use crate::{
-    model::{PlacedBy, SlotMap, Tenant},
+    model::{CellState, PlacedBy, SlotMap, Tenant},
     plan::{Plan, place, targets},
     refusal::Refusal,
     store::{TenantFilter, Write},
@@ -111,7 +111,7 @@ pub fn evacuate(
 fn retire(write: &mut Write<'_>, cell: &CellId) -> Result<(), Refusal> {
     let mut mine = write.read().cell(cell)?;
     if mine.state.takes_tenants() {
-        super::cells::enter(write, &mut mine, crate::model::CellState::Draining, None)?;
+        enter(write, &mut mine, CellState::Draining, None)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cellgate_table::{CellId, Table, TenantKey};
 use serde_json::json;
 
-use super::{MoveWord, Rules, cells::STATIC, moves, settle_draining};
+use super::{MoveWord, Rules, cells::STATIC, moves, settle_draining, transition::enter};
 use crate::{
     model::{Amounts, Cell, CellState, PlacedBy, SlotMap, Tenant, table::parts_of},
     refusal::Refusal,
@@ -185,7 +185,7 @@ fn restore_settings(
             other => other,
         })?;
         if cell.state == CellState::Drained {
-            super::cells::enter(write, &mut cell, CellState::Active, None)?;
+            enter(write, &mut cell, CellState::Active, None)?;
         }
         if !cell.state.is_in_table() {
             let why = format!("cell `{id}` is {}", cell.state);

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{CommandFactory as _, error::ErrorKind};
 
-use super::{Cli, Command};
+use super::args::{Cli, Command};
 use crate::{
     api,
     change::restore,

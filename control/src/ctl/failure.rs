@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::output::plain;
+use super::terminal::plain;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::{failure::Failure, terminal::plain};
 
 /// Columns of a line of progress; a longer one would wrap, and could not be written over.
 const PROGRESS_CHARS_MAX: usize = 79;
@@ -28,16 +28,6 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 pub fn pretty(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("plain data always serializes");
     format!("{text}\n")
-}
-
-/// Text for a terminal: what programs and people elsewhere wrote must not steer it.
-pub fn plain(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' | '\t' => c,
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    text.chars().map(shown).collect()
 }
 
 /// Rows under headings.
@@ -170,13 +160,5 @@ mod tests {
         grid.row(["a-longer-one".to_owned(), String::new()]);
         let expected = "CELL          STATE\neu-1          active\na-longer-one  -\n";
         assert_eq!(grid.text(""), expected);
-    }
-
-    #[test]
-    fn nothing_steers_the_terminal() {
-        assert_eq!(
-            plain("a\x1b[2Jb\r\nc\u{9b}"),
-            "a\u{fffd}[2Jb\u{fffd}\nc\u{fffd}"
-        );
     }
 }

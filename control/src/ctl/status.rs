@@ -13,11 +13,12 @@ use super::{
     call::Call,
     client::Client,
     failure::Failure,
-    output::{Grid, plain},
+    output::Grid,
     show::{
         cell::{fullest, healthy, note, signal},
         date, fields, fleet, percent,
     },
+    terminal::plain,
 };
 
 /// Columns of the screen.

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
+use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
 use crate::{config::ExecConfig, model::cell::EndpointSpec};
 
 /// Bytes of an answer.

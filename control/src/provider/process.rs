@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::sleep};
 use tracing::{info, warn};
 
-use super::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
+use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
 use crate::{config::ProcessConfig, model::cell::EndpointSpec};
 
 /// How long a process may take to end after SIGTERM.

@@ -6,13 +6,16 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use cellgate_table::limits::FILE_BYTES_MAX;
 use tracing::warn;
 
-use super::lock::Lock;
+use super::{
+    folder::{folder_of, rename},
+    lock::Lock,
+};
 
 /// Opening a pipe that nobody writes to must not wait.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -155,14 +158,6 @@ fn at(step: &'static str) -> impl Fn(io::Error) -> WriteError {
     move |error| WriteError::Step { step, error }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the table is published: the file is synced before, its folder after"
-)]
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-}
-
 /// Removes what earlier lives began to write and did not finish.
 pub fn remove_leftovers(path: &Path) {
     let prefix = prefix_of(path);
@@ -196,12 +191,4 @@ fn temporary_name(path: &Path, process: u32) -> OsString {
     let mut name = prefix_of(path);
     name.push(process.to_string());
     name
-}
-
-/// The folder that a file lies in.
-pub fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }

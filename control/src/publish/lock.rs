@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::file::{folder_of, rename};
+use super::folder::{folder_of, rename};
 
 /// Bytes read of the holder's note.
 const NOTE_BYTES_MAX: u64 = 512;

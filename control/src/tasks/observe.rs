@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{blocking, pause};
+use super::wait::{blocking, pause};
 use crate::{
     change::cells,
     clock,

@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cellgate_table::CellId;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
-use super::{OPERATE_PERIOD, blocking, pause};
+use super::wait::{blocking, pause};
 use crate::{
     change::cells,
     clock,
@@ -21,6 +21,8 @@ use crate::{
     store::{Operation, Request},
 };
 
+/// What was asked of providers is looked at so often.
+const OPERATE_PERIOD: Duration = Duration::from_secs(1);
 /// Operations at work at once.
 const OPERATIONS_MAX: usize = 16;
 /// Cells looked after at once, besides.

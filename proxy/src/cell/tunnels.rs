@@ -3,10 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
-
-use super::CellState;
 
 /// Who holds how many open. It has no more entries than there are open tunnels, and those are limited.
 #[derive(Debug, Default)]
@@ -18,57 +16,40 @@ struct Open {
     by_tenant: HashMap<Box<[u8]>, u32>,
 }
 
-/// An open tunnel. Dropping it ends the count.
-#[derive(Debug)]
-pub struct OpenTunnel {
-    cell: Arc<CellState>,
-    tenant: Box<[u8]>,
-}
-
 impl Tunnels {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CellState {
-    /// `None` when `limit` tunnels are open already.
-    pub fn admit_tunnel(self: &Arc<Self>, tenant: &[u8], limit: u32) -> Option<OpenTunnel> {
-        let mut open = self.tunnels.open();
+    /// Counts one more; `None`, and nothing counted, when `limit` are open already.
+    pub(super) fn open(&self, tenant: &[u8], limit: u32) -> Option<()> {
+        let mut open = self.lock();
         if open.count >= limit {
             return None;
         }
         open.count += 1;
         *open.by_tenant.entry(tenant.into()).or_default() += 1;
-        self.metrics.tunnels.inc();
-        Some(OpenTunnel {
-            cell: Arc::clone(self),
-            tenant: tenant.into(),
-        })
+        Some(())
     }
 
-    /// Tunnels that are open.
-    pub fn tunnels(&self) -> u32 {
-        self.tunnels.open().count
-    }
-
-    /// Tunnels that one tenant holds open.
-    pub fn tunnels_of(&self, tenant: &[u8]) -> u32 {
-        let open = self.tunnels.open();
-        open.by_tenant.get(tenant).copied().unwrap_or_default()
-    }
-}
-
-impl Drop for OpenTunnel {
-    fn drop(&mut self) {
-        let mut open = self.cell.tunnels.open();
+    /// Counts one less of a tenant that has one open.
+    pub(super) fn close(&self, tenant: &[u8]) {
+        let mut open = self.lock();
         open.count -= 1;
-        if let Some(count) = open.by_tenant.get_mut(&self.tenant) {
+        if let Some(count) = open.by_tenant.get_mut(tenant) {
             *count -= 1;
             if *count == 0 {
-                open.by_tenant.remove(&self.tenant);
+                open.by_tenant.remove(tenant);
             }
         }
-        self.cell.metrics.tunnels.dec();
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.lock().count
+    }
+
+    pub(super) fn count_of(&self, tenant: &[u8]) -> u32 {
+        let open = self.lock();
+        open.by_tenant.get(tenant).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

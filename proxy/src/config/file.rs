@@ -131,7 +131,8 @@ struct LimitsSection {
     /// Memory for such bodies, all together; beyond it they stream. Default 67,108,864 (64 MiB).
     #[schemars(range(min = 0, max = 1_099_511_627_776_u64))]
     body_buffers_total_bytes_max: Option<u64>,
-    /// How slowly a client may send or take a body, measured over 10 seconds; 0 allows any pace. Default 100.
+    /// How slowly a client may send or take a body; 0 allows any pace. Measured over 10 seconds of waiting for a body
+    /// that it sends, over `client_idle_ms` for an answer that it takes. Default 100.
     #[schemars(range(min = 0, max = 1_000_000))]
     body_bytes_per_second_min: Option<u32>,
     /// Protocols that a client may ask for with `Upgrade`, such as `websocket` or `name/version`. Default `[websocket]`.

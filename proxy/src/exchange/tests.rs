@@ -91,6 +91,7 @@ impl Scene {
 
 #[test]
 fn a_request_is_admitted_to_its_cell_or_refused() {
+    use UnknownTenants::{Hash, Refuse};
     let check = |unknown, tenant: &str, expected: Result<(&str, &str), Reason>| {
         let scene = Scene::new(unknown, 1);
         let (exchange, admitted) = scene.admit(tenant);
@@ -120,7 +121,6 @@ fn a_request_is_admitted_to_its_cell_or_refused() {
                 .all(|cell| in_flight(cell) == 0)
         );
     };
-    use UnknownTenants::{Hash, Refuse};
     check(Hash, "acme", Ok(("a", "acme")));
     check(Hash, "www.acme.example", Ok(("a", "acme")));
     check(Refuse, "www.acme.example", Ok(("a", "acme")));
@@ -206,6 +206,10 @@ fn a_cell_without_a_healthy_endpoint_is_said_to_have_none() {
 
 /// What a failure means: after so many attempts, with so many retries allowed.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a flat list: one failure after the other"
+)]
 fn failures_are_judged() {
     use Failure::{Client, Internal, StaleConnection, Unreachable, Upstream};
     const RETRY: Option<Reason> = None;

@@ -5,21 +5,15 @@
 //! section 7.1.
 
 mod chunked;
+mod progress;
 #[cfg(test)]
 mod tests;
 
 use super::{BodyFraming, Refusal};
 pub use chunked::{CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
 use chunked::{Chunked, Dialect};
-
-/// How far the bytes of one call went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// How many of the bytes belong to this request. Fewer than were given only when it is complete.
-    pub consumed: usize,
-    /// The request has ended; whatever else there is belongs to the next one.
-    pub complete: bool,
-}
+pub use progress::Progress;
+use progress::take;
 
 /// The place in one request's body.
 #[derive(Clone, Debug)]
@@ -119,11 +113,4 @@ impl BodyTracker {
             complete: self.is_complete(),
         })
     }
-}
-
-/// Takes as much of `available` as `left` allows off `left`.
-fn take(left: &mut u64, available: usize) -> usize {
-    let taken = usize::try_from(*left).map_or(available, |left| left.min(available));
-    *left -= taken as u64;
-    taken
 }

@@ -2,9 +2,9 @@
 
 use super::bytes::{Skeleton, trim};
 use super::framing::{TransferCodings, content_length};
-use super::head::Version;
 use super::host::check_host;
 use super::upgrade::{self, Protocol, Upgrade};
+use super::version::Version;
 use super::{BodyFraming, Refusal};
 
 /// What the fields said so far.

@@ -2,6 +2,7 @@
 
 use super::bytes::{self, ALNUM, CR, LF, TARGET, TOKEN, find_control, is};
 use super::fields::Fields;
+use super::version::{Version, check_version};
 use super::{BodyFraming, GateLimits, Refusal, Upgrade, target};
 
 /// Longer than every method in the IANA registry (`UPDATEREDIRECTREF` has 17 bytes).
@@ -12,12 +13,6 @@ const METHOD_BYTES_MAX: usize = 32;
 const STANDARD_METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    Http10,
-    Http11,
-}
 
 /// What the gate learned from a head that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,30 +133,6 @@ fn check_method(method: &[u8]) -> Result<&str, Refusal> {
         Some(&standard) if standard != method => Err(Refusal::BadMethod),
         _ => Ok(method),
     }
-}
-
-/// The version at the end of a request line. RFC 9112 section 2.3: case-sensitive, one digit each.
-pub(super) fn check_version(line: &[u8]) -> Result<Version, Refusal> {
-    if line.ends_with(b" HTTP/1.1") {
-        return Ok(Version::Http11);
-    }
-    if line.ends_with(b" HTTP/1.0") {
-        return Ok(Version::Http10);
-    }
-    if line == b"PRI * HTTP/2.0" {
-        return Err(Refusal::Http2Preface);
-    }
-    let Some(name_start) = line.len().checked_sub(" HTTP/d.d".len()) else {
-        return Err(Refusal::BadVersion);
-    };
-    Err(match &line[name_start..] {
-        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            Refusal::UnsupportedVersion
-        }
-        _ => Refusal::BadVersion,
-    })
 }
 
 /// Reads one field line and returns what is after it.

@@ -4,7 +4,7 @@
 //! the byte that spoils it, so that nobody waits for a blank line that would not help.
 
 use super::bytes::{CR, LF, find_control};
-use super::head::check_version;
+use super::version::check_version;
 use super::{GateLimits, Refusal};
 
 /// RFC 9112 section 2.2 asks a server to ignore at least one empty line before the request line (old clients sent one

@@ -27,19 +27,35 @@ impl BodyBuffers {
         }
     }
 
-    /// `None` when that much is not left.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reserved> {
-        let reserved = self
+    /// Room for a body that has yet to come: none so far.
+    pub(super) fn begin(self: &Arc<Self>) -> Reserved {
+        Reserved {
+            buffers: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+
+    fn add(&self, bytes: usize) -> bool {
+        let added = self
             .in_use
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |in_use| {
                 let sum = in_use.checked_add(bytes)?;
                 (sum <= self.bytes_max).then_some(sum)
             });
-        reserved.ok()?;
-        Some(Reserved {
-            buffers: Arc::clone(self),
-            bytes,
-        })
+        added.is_ok()
+    }
+}
+
+impl Reserved {
+    /// Makes it this many bytes at least; false when there is not that much left. It grows with what comes: a client that
+    /// announces much and sends little takes little.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let has_grown = self.buffers.add(more);
+        if has_grown {
+            self.bytes += more;
+        }
+        has_grown
     }
 }
 
@@ -56,13 +72,13 @@ mod tests {
     #[test]
     fn no_more_is_given_than_there_is() {
         let buffers = Arc::new(BodyBuffers::new(100));
-        let first = buffers.reserve(60).unwrap();
-        assert!(buffers.reserve(41).is_none());
-        let second = buffers.reserve(40).unwrap();
-        assert!(buffers.reserve(1).is_none());
+        let (mut first, mut second) = (buffers.begin(), buffers.begin());
+        assert!(first.grow_to(20) && first.grow_to(60) && first.grow_to(30));
+        assert!(!second.grow_to(41));
+        assert!(second.grow_to(40) && !second.grow_to(41) && second.grow_to(40));
         drop(first);
-        assert!(buffers.reserve(usize::MAX).is_none());
-        drop((buffers.reserve(60).unwrap(), second));
+        assert!(!second.grow_to(usize::MAX) && second.grow_to(100));
+        drop(second);
         assert_eq!(buffers.in_use.load(Ordering::Acquire), 0);
     }
 }

@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::pace::{Pace, READING_WINDOW};
+use super::{
+    body_buffers::Reserved,
+    pace::{Pace, READING_WINDOW},
+};
 use crate::gate::{GateLimits, HeadScan, HeadScanner, Refusal};
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
@@ -46,6 +49,8 @@ pub(super) struct BodyWait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyRead {
     Whole,
+    /// There is no more memory for it: the rest has to be read as it is sent on.
+    NoMemory,
     /// The client left.
     Gone,
     TimedOut,
@@ -128,10 +133,20 @@ impl ClientStream {
     }
 
     /// Reads on until a body of this many bytes is there. It stays where it is for whoever the connection is lent to.
-    pub(super) async fn read_body(&mut self, length: usize, wait: BodyWait) -> BodyRead {
+    pub(super) async fn read_body(
+        &mut self,
+        length: usize,
+        wait: BodyWait,
+        memory: &mut Reserved,
+    ) -> BodyRead {
         let mut pace = Pace::new(wait.bytes_per_second_min, READING_WINDOW);
         while self.ahead.len() < length {
-            self.ahead.reserve(length - self.ahead.len());
+            let came = self.ahead.len();
+            let room = (2 * came).max(READ_BUFFER_BYTES).min(length);
+            if !memory.grow_to(room) {
+                return BodyRead::NoMemory;
+            }
+            self.ahead.reserve(room - came);
             let now = Instant::now();
             let patience = pace
                 .wait(now.into_std())
@@ -140,10 +155,9 @@ impl ClientStream {
             let read = timeout_at(now + patience, inner.read_buf(ahead)).await;
             match read {
                 Ok(Ok(count @ 1..)) if pace.advance(std::time::Instant::now(), count) => {}
-                Ok(Ok(1..)) => return BodyRead::TimedOut,
                 Ok(Ok(0) | Err(_)) => return BodyRead::Gone,
                 Err(_) if patience < wait.idle && !pace.is_too_slow(std::time::Instant::now()) => {}
-                Err(_) => return BodyRead::TimedOut,
+                Ok(Ok(1..)) | Err(_) => return BodyRead::TimedOut,
             }
         }
         BodyRead::Whole

@@ -15,12 +15,13 @@ use pingora::{
 };
 
 use super::{
-    body_buffers::{BodyBuffers, Reserved},
+    body_buffers::BodyBuffers,
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
     gateway::Gateway,
     head::with_host,
-    lent::{End, LentStream, LentTerms, Returned},
+    lent::{LentStream, LentTerms},
     listen::ServeConnection,
+    returned::{End, Returned},
     tunnel::{self, Ticket},
     turn::{Arrival, Arrived, Turn},
 };
@@ -139,11 +140,14 @@ impl Edge {
         (mut arrival, body): (Arrival, BodyTracker),
         shutdown: &ShutdownWatch,
     ) -> After {
-        let reserved = self.reserve(&arrival);
-        if let (Some(_), BodyFraming::Length(length)) = (&reserved, arrival.body) {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            match client.read_body(length, self.body_wait()).await {
+        let mut memory = self.body_buffers.begin();
+        if let Some(length) = self.small_body(&arrival) {
+            match client
+                .read_body(length, self.body_wait(), &mut memory)
+                .await
+            {
                 BodyRead::Whole => arrival.is_body_in_hand = true,
+                BodyRead::NoMemory => {}
                 BodyRead::Gone => {
                     self.metrics.client_aborts.inc();
                     return After::Closed;
@@ -166,7 +170,7 @@ impl Edge {
         };
         let processing = self.proxy.process_new_http(session, shutdown);
         let is_kept = arrived.scope(processing).await.map(drop).is_some();
-        drop(reserved);
+        drop(memory);
         let Some(Returned { client, end }) = turn.take_client() else {
             return After::Closed;
         };
@@ -180,15 +184,15 @@ impl Edge {
         After::Closed
     }
 
-    /// Memory for a body that is small enough to be read before its cell is asked, if there is some.
-    fn reserve(&self, arrival: &Arrival) -> Option<Reserved> {
+    /// The length of a body that is to be read before its cell is asked.
+    fn small_body(&self, arrival: &Arrival) -> Option<usize> {
         let BodyFraming::Length(length) = arrival.body else {
             return None;
         };
         let length = usize::try_from(length).ok()?;
         let is_small = (1..=self.limits.body_buffered_bytes_max).contains(&length);
         // A client that waits for a 100 sends nothing before somebody says so.
-        (is_small && !arrival.expects_continue).then(|| self.body_buffers.reserve(length))?
+        (is_small && !arrival.expects_continue).then_some(length)
     }
 
     fn body_wait(&self) -> BodyWait {

@@ -96,6 +96,10 @@ impl Gateway {
 
 impl Flow {
     /// Ends the attempt with an answer of the proxy's own.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "Pingora's hooks return boxed errors"
+    )]
     fn answer(&mut self, refused: Refused) -> Box<Error> {
         let status = refused.reason.status();
         self.verdict = Some(Verdict::Answer(refused));

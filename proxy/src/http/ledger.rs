@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use http::header;
 use pingora::proxy::Session;
 
-use crate::{access_log::Entry, exchange::Exchange};
+use crate::{
+    access_log::Entry,
+    exchange::{Destination, Exchange},
+};
 
 pub(super) fn entry(
     session: &Session,
@@ -38,6 +41,6 @@ pub(super) fn entry(
             .endpoint_address()
             .map(|address| address.to_string()),
         generation: destination.map(|to| to.generation().get()),
-        tries: destination.map(|to| to.attempts()),
+        tries: destination.map(Destination::attempts),
     }
 }

@@ -27,12 +27,17 @@ use tokio::{
 use super::{
     client::{ClientStream, READ_AHEAD_BYTES_MAX, READ_BUFFER_BYTES},
     pace::{Pace, READING_WINDOW},
+    returned::{End, Returned},
     turn::Turn,
 };
 use crate::gate::{BodyTracker, Refusal};
 
 /// See the module's documentation.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own of the exchange"
+)]
 pub(super) struct LentStream {
     /// `None` only after it was given back in `Drop`.
     client: Option<ClientStream>,
@@ -80,26 +85,6 @@ enum Request {
     /// Both sides agreed on another protocol: no framing from here on.
     Switched,
     Refused(Refusal),
-}
-
-/// The connection after a request.
-#[derive(Debug)]
-pub(super) struct Returned {
-    pub(super) client: ClientStream,
-    pub(super) end: End,
-}
-
-/// Where a client's connection stands when its request is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The next bytes on it are the next request's head.
-    RequestComplete,
-    /// It was answered, and the client may be sending still.
-    StillSending,
-    /// The cell agreed to another protocol.
-    Switched,
-    /// Nothing can follow.
-    Cut,
 }
 
 /// What Pingora is told of a client that sends its body too slowly.

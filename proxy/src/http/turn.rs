@@ -15,7 +15,7 @@ use std::{
 
 use tokio::task_local;
 
-use super::{lent::Returned, tunnel::Ticket};
+use super::{returned::Returned, tunnel::Ticket};
 use crate::{
     exchange::Connection,
     gate::{BodyFraming, Head, Upgrade},
@@ -36,6 +36,10 @@ pub(super) struct Arrived {
 
 /// What the gate learned of a request before Pingora parses it.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a finding of its own of the gate"
+)]
 pub(super) struct Arrival {
     pub(super) at: Instant,
     pub(super) body: BodyFraming,

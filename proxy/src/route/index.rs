@@ -6,7 +6,13 @@
 use cellgate_table::{CellIndex, Owner};
 use hashbrown::HashTable;
 
-use super::Destination;
+/// Where a tenant is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    pub cell: CellIndex,
+    pub owner: Owner,
+    pub is_rejected: bool,
+}
 
 /// What the table says of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

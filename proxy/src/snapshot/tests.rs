@@ -42,6 +42,7 @@ impl Scene {
             source: Source::File,
         };
         let next = Snapshot::build(accepted, self.current.as_ref(), &self.metrics);
+        next.forget_ended_checks();
         self.current.insert(next)
     }
 }

@@ -2,6 +2,7 @@
 
 mod vectors;
 
+use cellgate_table::id::TenantKeyError;
 use http::HeaderValue;
 
 use super::*;

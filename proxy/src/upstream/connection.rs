@@ -5,7 +5,15 @@ use std::io::{self, Read as _};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::pool::Idle;
+/// What the pool has to know of a connection.
+pub trait Idle {
+    /// Whether it is open and nothing was sent on it, as of now.
+    fn is_silent(&self) -> bool;
+    /// The same as far as the event loop has heard of it, which costs nothing while there is nothing to hear.
+    fn seems_silent(&self) -> bool;
+    /// How many requests it has carried.
+    fn served(&self) -> u64;
+}
 
 /// A connection on which nothing is under way. It holds no buffer.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use std::{
 
 use cellgate_table::CellId;
 
-use super::Connection;
+use super::connection::{Connection, Idle};
 
 /// The whole identity of a connection to an endpoint: two connections of which this is equal may stand in for each
 /// other. Every setting that a connection is made with belongs here, those of TLS too once there are any.
@@ -42,16 +42,6 @@ pub struct PoolLimits {
     pub idle: Duration,
     /// Requests that one connection carries in its life; 0 means any number.
     pub requests_per_connection_max: u64,
-}
-
-/// What the pool has to know of a connection.
-pub trait Idle {
-    /// Whether it is open and nothing was sent on it, as of now.
-    fn is_silent(&self) -> bool;
-    /// The same as far as the event loop has heard of it, which costs nothing while there is nothing to hear.
-    fn seems_silent(&self) -> bool;
-    /// How many requests it has carried.
-    fn served(&self) -> u64;
 }
 
 /// See the module's documentation.

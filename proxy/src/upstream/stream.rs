@@ -24,11 +24,12 @@ use tokio::{
 };
 
 use super::{
-    Connection, Pool, Report, Switched, Transport, answer::AnswerScan, connection::read_now,
+    AnswerRefusal, Connection, Pool, Report, Switched, Transport,
+    answer::{AnswerBody, AnswerScan},
+    connection::read_now,
 };
 use crate::gate::BodyFraming;
 use request::RequestTracker;
-use vet::Answer;
 
 /// First size of the read buffer; most heads fit. What comes of a body later is read into the reader's own buffer.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -98,6 +99,18 @@ pub struct CellStream {
     closes: bool,
     /// Whoever waits for the answer, while the writing side may read it.
     reader: Option<Waker>,
+}
+
+/// How far the answer has come.
+#[derive(Debug)]
+enum Answer {
+    Head(AnswerScan),
+    Body(AnswerBody),
+    Over,
+    /// The connection ended before the answer did.
+    Cut,
+    Switched,
+    Refused(AnswerRefusal),
 }
 
 impl CellStream {

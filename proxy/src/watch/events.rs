@@ -15,7 +15,7 @@ use notify::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Wake, Waker};
+use super::wake::{Wake, Waker};
 
 pub(super) struct DirectoryWatch {
     folder: PathBuf,

@@ -317,9 +317,11 @@ impl Loader {
             overrides = snapshot.table.overrides().len(),
             "table in force"
         );
-        self.publish_metrics(&snapshot);
-        self.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.current.store(Arc::clone(&snapshot));
         attempt.succeeded();
+        snapshot.forget_ended_checks();
+        self.publish_metrics(&snapshot);
         if let Some(previous) = previous {
             self.forget_removed_cells(previous.table.cells().iter().map(Cell::id));
         }

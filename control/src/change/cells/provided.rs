@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use cellgate_table::CellId;
 use serde_json::json;
 
-use super::{enter, put_state};
 use crate::{
+    change::transition::{enter, put_state},
     model::{CellState, Settings, cell::EndpointSpec},
     refusal::Refusal,
     store::Write,

@@ -8,7 +8,8 @@ use serde_json::{Error, Value};
 use super::{date, fields, number, pairs, percent, table};
 use crate::ctl::{
     answers::{Cell, Cells, Drained, HealthCheck, Operation},
-    output::{Grid, plain},
+    output::Grid,
+    terminal::plain,
 };
 
 pub fn list(answer: &Value) -> Result<String, Error> {

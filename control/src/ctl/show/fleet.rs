@@ -8,7 +8,8 @@ use crate::{
     clock::rfc3339,
     ctl::{
         answers::{Audit, Event, Events, Proxies, Proxy},
-        output::{Grid, plain},
+        output::Grid,
+        terminal::plain,
     },
 };
 

@@ -8,7 +8,8 @@ use serde_json::{Error, Value};
 use super::{SHOWN_MAX, count, cut, date, percent};
 use crate::ctl::{
     answers::{Compared, Diff, History, Plan, RolledBack, Slots, Table},
-    output::{Grid, plain},
+    output::Grid,
+    terminal::plain,
 };
 
 /// Ranges of slots shown for a cell.

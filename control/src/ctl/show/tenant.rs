@@ -8,7 +8,8 @@ use serde_json::{Error, Value};
 use super::{cut, date};
 use crate::ctl::{
     answers::{Explained, Imported, Tenant, TenantDetail, Tenants},
-    output::{Grid, plain},
+    output::Grid,
+    terminal::plain,
 };
 
 pub fn list(answer: &Value) -> Result<String, Error> {

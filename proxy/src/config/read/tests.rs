@@ -101,6 +101,10 @@ fn every_default() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a flat list: one key after the other"
+)]
 fn every_key() {
     let config = good(
         "listeners:\n  - { name: a, address: \"[::]:80\", protocol: http }\n  - { name: b, address: \"0.0.0.0:0\" }\n\

@@ -1,6 +1,6 @@
 //! The chunked transfer coding, RFC 9112 section 7.1, as a state machine that can stop between any two bytes.
 
-use super::{Progress, take};
+use super::progress::{Progress, take};
 use crate::gate::Refusal;
 use crate::gate::bytes::{CR, LF, QUOTED, Skeleton, TEXT, TOKEN, is, is_space};
 

@@ -47,13 +47,6 @@ pub enum AnswerRefusal {
 }
 
 impl AnswerRefusal {
-    /// The refusal that an error from a [`crate::upstream::CellStream`] carries.
-    #[must_use]
-    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
-        inner.downcast_ref::<Self>().copied()
-    }
-
     /// The reason for machines: stable, lower case, fit for a metric label.
     #[must_use]
     pub const fn code(self) -> &'static str {

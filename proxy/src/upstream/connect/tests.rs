@@ -127,8 +127,9 @@ async fn pingora_speaks_over_it_and_its_own_pool_stays_empty() {
 
     let (peer, report) = peer(address, &pool);
     let error = get(&pingora, &peer).await.unwrap_err();
-    let refusal = AnswerRefusal::of(error.root_cause());
-    assert_eq!(refusal, Some(AnswerRefusal::UnknownTransferCoding));
+    let cause = error.root_cause().downcast_ref::<io::Error>().unwrap();
+    let refusal = cause.get_ref().unwrap().downcast_ref();
+    assert_eq!(refusal, Some(&AnswerRefusal::UnknownTransferCoding));
     assert!(report.was_kept() && report.is_spoiled());
     assert_eq!(pool.idle(), 0);
     cell.await.unwrap();

@@ -14,6 +14,10 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const PATIENCE: Duration = Duration::from_secs(5);
 
+fn refusal_in(error: &io::Error) -> Option<AnswerRefusal> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
 /// One stream, the cell's end of its connection, and the pool it may go back to.
 struct Exchange {
     stream: CellStream,
@@ -375,7 +379,7 @@ async fn interim_answers_pass_or_are_cut_out_as_told() {
     exchange.answer(CONTINUE.repeat(65)).await;
     let error = exchange.read().await.unwrap_err();
     assert_eq!(
-        AnswerRefusal::of(&error),
+        refusal_in(&error),
         Some(AnswerRefusal::TooManyInterimAnswers)
     );
 }
@@ -416,17 +420,19 @@ async fn a_switch_that_was_asked_for_hands_the_connection_out() {
 
 #[tokio::test]
 async fn a_switch_to_another_protocol_than_offered_is_refused() {
-    let mut exchange = Exchange::begin(|terms| terms.offers = Some((*b"x").into())).await;
-    exchange.send(GET).await;
-    exchange.answer(SWITCH).await;
-    let error = exchange.read().await.unwrap_err();
-    assert_eq!(
-        AnswerRefusal::of(&error),
-        Some(AnswerRefusal::OtherProtocol)
-    );
-    let report = Arc::clone(&exchange.report);
-    assert!(!exchange.comes_back());
-    assert!(report.take_switched().is_none());
+    let two = SWITCH.replace("websocket", "websocket, x");
+    for (offers, answer) in [("x", SWITCH), ("websocket", &two), ("web", SWITCH)] {
+        let mut exchange =
+            Exchange::begin(|terms| terms.offers = Some(offers.as_bytes().into())).await;
+        exchange.send(GET).await;
+        exchange.answer(answer).await;
+        let error = exchange.read().await.unwrap_err();
+        let refusal = refusal_in(&error);
+        assert_eq!(refusal, Some(AnswerRefusal::OtherProtocol), "{offers}");
+        let report = Arc::clone(&exchange.report);
+        assert!(!exchange.comes_back());
+        assert!(report.take_switched().is_none());
+    }
 }
 
 #[tokio::test]
@@ -445,7 +451,7 @@ async fn a_refused_answer_yields_an_error_and_not_a_byte() {
         exchange.send(GET).await;
         exchange.answer(sent).await;
         let error = exchange.read().await.unwrap_err();
-        let refusal = AnswerRefusal::of(&error).expect("it says why");
+        let refusal = refusal_in(&error).expect("it says why");
         assert_eq!(refusal.code(), code);
         if let AnswerRefusal::HeadTooLarge { bytes } = refusal {
             assert!(bytes > answer::ANSWER_HEAD_BYTES_MAX, "{bytes} bytes");
@@ -466,7 +472,7 @@ async fn a_body_that_breaks_off_its_framing_is_yielded_no_further() {
     // An empty line where a chunk's size has to be.
     exchange.answer("\r\nabc\r\n0\r\n\r\n").await;
     let error = exchange.read().await.unwrap_err();
-    let refusal = AnswerRefusal::of(&error).expect("it says why");
+    let refusal = refusal_in(&error).expect("it says why");
     assert_eq!(refusal.code(), "bad_chunk_size");
     assert!(!exchange.comes_back());
 }

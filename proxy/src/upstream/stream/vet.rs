@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{CellStream, Interim};
+use super::{Answer, CellStream, Interim};
 use crate::{
-    gate::bytes::trim,
+    gate::was_offered,
     upstream::{
         AnswerRefusal,
         answer::{AnswerBody, AnswerHead, AnswerScan},
@@ -13,18 +13,6 @@ use crate::{
 
 /// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
 const INTERIM_ANSWERS_MAX: usize = 64;
-
-/// How far the answer has come.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Head(AnswerScan),
-    Body(AnswerBody),
-    Over,
-    /// The connection ended before the answer did.
-    Cut,
-    Switched,
-    Refused(AnswerRefusal),
-}
 
 impl CellStream {
     /// Takes a look at what was read and not vetted.
@@ -85,7 +73,10 @@ impl CellStream {
         }
         if let Some(chosen) = head.switches_to() {
             let offers = self.terms.offers.as_deref();
-            check_switch(&bytes[chosen], offers)?;
+            let offers = offers.ok_or(AnswerRefusal::UnaskedSwitch)?;
+            if !was_offered(offers, &bytes[chosen]) {
+                return Err(AnswerRefusal::OtherProtocol);
+            }
         }
         self.vetted += end;
         self.terms.report.head_bytes.store(end, Ordering::Relaxed);
@@ -149,20 +140,4 @@ impl CellStream {
             Answer::Over | Answer::Cut | Answer::Switched | Answer::Refused(_) => {}
         }
     }
-}
-
-/// RFC 9110 section 7.8: a server switches to nothing but what it was offered.
-fn check_switch(chosen: &[u8], offers: Option<&[u8]>) -> Result<(), AnswerRefusal> {
-    let offers = offers.ok_or(AnswerRefusal::UnaskedSwitch)?;
-    let is_offered =
-        |protocol: &[u8]| members(offers).any(|one| one.eq_ignore_ascii_case(protocol));
-    if members(chosen).all(is_offered) {
-        Ok(())
-    } else {
-        Err(AnswerRefusal::OtherProtocol)
-    }
-}
-
-fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&byte| byte == b',').map(trim)
 }

@@ -305,6 +305,33 @@ fn a_panic_while_the_same_table_is_taken_in_other_words_changes_nothing() {
     assert_ne!(loader.current.load().unwrap().digest, digest);
 }
 
+/// The endpoints of both tables share their state.
+#[test]
+fn checks_are_forgotten_only_once_a_table_without_them_is_in_force() {
+    let scene = Scene::new();
+    let mut loader = scene.loader();
+    let unchecked = table("generation: 2", "a");
+    let checked = table("generation: 1", "a").replace(
+        "endpoints: [{ address: \"127.0.0.1:1\" }]",
+        "health_check: { type: tcp }, endpoints: [{ address: \"127.0.0.1:1\" }]",
+    );
+    scene.write(&checked);
+    loader.start();
+    let endpoint = Arc::clone(&loader.current.load().unwrap().cells()[0].endpoints[0].state);
+    endpoint.health.checked(false, 1, 1);
+    let healthy = || scene.metrics.of_cell("a").healthy_endpoints.get();
+
+    loader.build = build_and_panic;
+    scene.write(&unchecked);
+    assert!(matches!(loader.look(), Outcome::Refused(_)));
+    assert!(endpoint.health.is_unhealthy());
+
+    loader.build = Snapshot::build;
+    assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+    assert!(!endpoint.health.is_unhealthy());
+    assert_eq!(healthy(), 1);
+}
+
 #[test]
 fn a_kept_table_that_cannot_be_built_is_passed_over_at_start() {
     let scene = Scene::new();
