@@ -123,10 +123,8 @@ fn a_registered_coding_passes_where_the_client_knows_codings() {
 
 /// An answer's head of this many fields and bytes, the length among them.
 fn head(fields: usize, bytes: usize) -> String {
-    let numbered: String = (2..fields)
-        .map(|field| format!("x-{field}: b\r\n"))
-        .collect();
-    let mut head = format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n{numbered}");
+    let mut head = String::from("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n");
+    head += &"x-a: b\r\n".repeat(fields - 2);
     head += "x-last: ";
     let padding = bytes.saturating_sub(head.len() + 4);
     head + &"x".repeat(padding) + "\r\n\r\n"
