@@ -11,19 +11,25 @@ use std::{
 
 use super::request;
 use crate::support::{
+    PATIENCE,
     gauges::wait_until_idle,
     heavy::{alone, figure, is_acceptance},
     origin::{Origin, ok},
     proxy::Proxy,
     table::TableText,
+    wait_until,
     wire::Connection,
 };
 
 /// Clients that ask for one new key after the other, and those of the other cell.
 const CALLERS: usize = 4;
-const PACED: usize = 4;
-/// Between an answer and a paced client's next request.
-const PAUSE: Duration = Duration::from_millis(5);
+const PACED: usize = 16;
+/// Between an answer and a paced client's next request. Meanwhile the other clients open more connections than may wait
+/// in all, so whatever closes the oldest one closes this client's.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Connections that may wait, in all and for one cell.
+const IDLE_TOTAL_MAX: usize = 100;
+const IDLE_PER_CELL_MAX: usize = 80;
 
 /// How long the other cell is watched before the keys come.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -118,7 +124,13 @@ fn a_caller_with_many_keys_costs_other_cells_no_connection() {
         ("calm", vec![paced.cell.address()]),
     ]);
     let proxy = Proxy::plan()
-        .set("upstream", "{ share: tenant }")
+        .set(
+            "upstream",
+            &format!(
+                "{{ share: tenant, idle_connections_max: {IDLE_TOTAL_MAX}, \
+                 idle_per_cell_max: {IDLE_PER_CELL_MAX} }}"
+            ),
+        )
         .table(
             table
                 .slots("calm", &[])
@@ -131,6 +143,9 @@ fn a_caller_with_many_keys_costs_other_cells_no_connection() {
         for _ in 0..PACED {
             scope.spawn(|| paced.ask_on(&proxy, &stopping));
         }
+        wait_until("each of them has its connection", PATIENCE, || {
+            paced.asked.load(Ordering::Acquire) >= 2 * PACED
+        });
         let before = paced.reuse_during(|| thread::sleep(BEFORE));
         let started = Instant::now();
         let mut failed = 0;
