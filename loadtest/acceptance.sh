@@ -67,6 +67,9 @@ show "what passes to cells and clients, and what is tried again" forwarding:: re
 show "an answer before the request's end: nobody gets a foreign one; 10 MB echo back whole" early_answers::
 show "2,000 slow senders of small bodies hold no place of their cell" slow_bodies::
 show "0 of 6,000 handshakes closed early; tunnels have their own limit" websockets::
+show "1,000,000 keys against one cell leave the other cells' connections alone" kept_connections::
+show "interim answers put no client out of step" interim_answers::
+show "12 open answers over 12 tables of 200,000 names: memory grows by less than 10 %" memory::
 show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::

@@ -2,6 +2,7 @@
 //! and nothing of their answer turns up in another.
 
 mod cases;
+mod heads;
 mod pipelining;
 
 use std::{

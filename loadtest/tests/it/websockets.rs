@@ -1,7 +1,11 @@
 //! Connections that change their protocol: none ends before one of its sides wants it, and they
 //! have a limit of their own.
 
-use std::{net::Shutdown, thread};
+use std::{
+    net::Shutdown,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::support::{
     PATIENCE,
@@ -30,6 +34,9 @@ const AT_ONCE: usize = 24;
 
 const TUNNELS_MAX: usize = 3;
 
+/// The cell's time to answer, short where it uses it up.
+const READ_MS: u64 = 300;
+
 /// Switches at once, its first frame in the same segment, and sends each frame of [`PING`]'s length
 /// back. Other requests it answers.
 fn talkative(visit: &mut Visit) {
@@ -49,8 +56,15 @@ fn talkative(visit: &mut Visit) {
 /// Asks for a switch; the answer, whatever it is.
 #[track_caller]
 fn switch(proxy: &Proxy) -> (Connection, Answer) {
+    switch_to(proxy, "websocket")
+}
+
+/// Asks for a switch to this protocol.
+#[track_caller]
+fn switch_to(proxy: &Proxy, protocol: &str) -> (Connection, Answer) {
+    let request = UPGRADE.replace("websocket", protocol);
     let mut connection = Connection::open(proxy.address());
-    let answer = connection.exchange_bytes("GET", UPGRADE);
+    let answer = connection.exchange_bytes("GET", request);
     (connection, answer)
 }
 
@@ -173,4 +187,60 @@ fn tunnels_are_limited_by_cell_apart_from_requests() {
     }
     drop(open);
     wait_until_idle(&proxy);
+}
+
+/// What a client wants is not agreed yet: until the 101, a cell has no more time than for any other answer.
+#[test]
+fn a_cell_that_hangs_is_given_up_in_time_whatever_was_asked_for() {
+    let cell = Origin::start(|visit| {
+        visit.head();
+        visit.wait_for_end();
+    });
+    let proxy = Proxy::in_front_of(cell.address())
+        .set("timeouts", &format!("{{ upstream_read_ms: {READ_MS} }}"))
+        .set("limits", "{ upgrades: [websocket, other] }")
+        .start();
+    // The last one is not allowed, so its request goes on as a plain one.
+    for protocol in ["websocket", "other", "x"] {
+        let began = Instant::now();
+        let (_, answer) = switch_to(&proxy, protocol);
+        let took = began.elapsed();
+        assert_eq!(
+            answer.verdict(),
+            (504, Some("upstream_timeout")),
+            "{protocol}"
+        );
+        assert!(
+            took >= Duration::from_millis(READ_MS),
+            "{protocol}: {took:?}"
+        );
+        assert!(took < PATIENCE / 2, "{protocol}: {took:?}");
+    }
+    let received = cell.received().concat().to_ascii_lowercase();
+    for (offer, count) in [("websocket", 1), ("other", 1), ("x", 0)] {
+        let found = received
+            .matches(&format!(r"\r\nupgrade: {offer}\r\n"))
+            .count();
+        assert_eq!(found, count, "{offer} in {received}");
+    }
+    wait_until_idle(&proxy);
+}
+
+/// RFC 9110, section 7.8: a server switches to nothing that was not offered.
+#[test]
+fn a_switch_to_another_protocol_is_refused() {
+    for chosen in ["other", "x", "h2c", "websocket, other", "websocket/13", ""] {
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {chosen}\r\n\r\nhello"
+        );
+        let cell = Origin::answering(answer);
+        let proxy = Proxy::in_front_of(cell.address())
+            .set("limits", "{ upgrades: [websocket, other] }")
+            .start();
+        let (mut connection, answer) = switch_to(&proxy, "websocket");
+        assert_eq!(answer.verdict(), (502, Some("upstream_error")), "{chosen}");
+        assert_eq!(connection.until_broken(), b"", "{chosen}");
+        drop(connection);
+        wait_until_idle(&proxy);
+    }
 }

@@ -284,6 +284,11 @@ impl ProxyHttp for Gateway {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Self::begin_tunnel(flow);
         }
+        // Only a final answer before the request's end costs the client its connection. For Pingora an interim one would
+        // do, but the body of a client that waits for a 100 cannot come before it.
+        session
+            .as_downstream_mut()
+            .set_close_on_response_before_downstream_finish(!response.status.is_informational());
         if session.req_header().version == Version::HTTP_10
             && flow
                 .report

@@ -213,7 +213,7 @@ impl LentStream {
     }
 
     /// Learns from the answer on its way to the client what becomes of the connection. A head is written in one piece.
-    fn note_answer(&mut self, written: &[u8]) {
+    fn note_answer(&mut self, cx: &mut Context<'_>, written: &[u8]) {
         self.is_answered = true;
         if self.is_final || !written.starts_with(b"HTTP/") {
             return;
@@ -225,9 +225,8 @@ impl LentStream {
                     // An answer like any other: the request is over, and what follows is the next one.
                     self.request = Request::Complete;
                 }
-                let has_sent_ahead = self.client.as_ref().is_some_and(|c| !c.ahead.is_empty());
                 self.is_out_of_step =
-                    self.had_interim && has_sent_ahead && self.terms.guards_interim;
+                    self.had_interim && self.terms.guards_interim && self.has_sent_ahead(cx);
             }
             Some(rest) if rest.starts_with(b"01") => {
                 self.is_final = true;
@@ -236,6 +235,19 @@ impl LentStream {
             Some(rest) if rest.starts_with(b"00") && self.terms.expects_continue => {}
             Some(_) => self.had_interim = true,
         }
+    }
+
+    /// Whether there is more of the client than its request. It may have come since it was last read.
+    fn has_sent_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(client) = &mut self.client else {
+            return false;
+        };
+        if client.ahead.is_empty() {
+            client.ahead.reserve(READ_BUFFER_BYTES);
+            // An end or an error is met by whoever reads next.
+            let _ = poll_read_ahead(client, cx);
+        }
+        !client.ahead.is_empty()
     }
 
     /// Writing, with a limit on how long the client may take nothing. Pingora limits some of its writes only: not those
@@ -360,7 +372,7 @@ impl AsyncWrite for LentStream {
             |count| *count,
             |inner, cx| inner.poll_write(cx, buf)
         ))?;
-        self.note_answer(&buf[..written]);
+        self.note_answer(cx, &buf[..written]);
         Poll::Ready(Ok(written))
     }
 

@@ -108,6 +108,7 @@ pub(super) fn cases() -> Vec<Case> {
         framing::lengths(),
         framing::lengths_that_disagree(),
         framing::chunks(),
+        framing::codings(),
         nonsense::nonsense(),
         nonsense::bad_fields(),
         cut::silence(),

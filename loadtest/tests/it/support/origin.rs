@@ -25,6 +25,7 @@ pub(crate) struct Origin {
 struct Record {
     stopping: AtomicBool,
     connections: AtomicUsize,
+    is_forgetful: bool,
     /// All bytes received, by connection.
     received: Mutex<Vec<Vec<u8>>>,
 }
@@ -45,10 +46,23 @@ pub(crate) struct Head(String);
 impl Origin {
     /// Each connection is handed to `serve` on a thread of its own, and closed when that returns.
     pub(crate) fn start(serve: impl Fn(&mut Visit) + Send + Sync + 'static) -> Self {
+        Self::start_with(Record::default(), serve)
+    }
+
+    /// The same without [`Origin::received`], for more connections than it could remember.
+    pub(crate) fn start_without_record(serve: impl Fn(&mut Visit) + Send + Sync + 'static) -> Self {
+        let record = Record {
+            is_forgetful: true,
+            ..Record::default()
+        };
+        Self::start_with(record, serve)
+    }
+
+    fn start_with(record: Record, serve: impl Fn(&mut Visit) + Send + Sync + 'static) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is always a free port");
         let address = listener.local_addr().expect("the socket is bound");
-        let record = Arc::new(Record::default());
+        let record = Arc::new(record);
         let (serve, shared) = (Arc::new(serve), Arc::clone(&record));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -121,10 +135,11 @@ impl Visit {
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
         let number = record.connections.fetch_add(1, Ordering::AcqRel);
-        let mut received = lock(&record.received);
-        let known = received.len();
-        received.resize_with(known.max(number + 1), Vec::new);
-        drop(received);
+        if !record.is_forgetful {
+            let mut received = lock(&record.received);
+            let known = received.len();
+            received.resize_with(known.max(number + 1), Vec::new);
+        }
         Self {
             number,
             stream,
@@ -238,7 +253,9 @@ impl Visit {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.ahead.extend_from_slice(&buffer[..count]);
-        lock(&self.record.received)[self.number].extend_from_slice(&buffer[..count]);
+        if !self.record.is_forgetful {
+            lock(&self.record.received)[self.number].extend_from_slice(&buffer[..count]);
+        }
         Ok(())
     }
 }

@@ -1,0 +1,96 @@
+//! What requests hold on to while the table changes.
+
+use std::{thread, time::Duration};
+
+use crate::support::{
+    gauges::wait_for_in_flight,
+    heavy::{alone, figure, is_acceptance},
+    origin::{Origin, Visit},
+    proxy::{ONLY, Proxy, TENANT},
+    table::TableText,
+    wait_until,
+    wire::{Connection, Request},
+};
+
+/// How much more memory open answers may cost, in percent of what the same changes cost without them.
+const MORE_PERCENT_MAX: f64 = 10.0;
+
+/// What the allocator keeps differs from run to run. The least of several counts.
+const ROUNDS: usize = 3;
+
+/// A large table takes a while to be read.
+const TABLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How many tables follow each other, and how many names each has.
+fn amounts() -> (usize, usize) {
+    if is_acceptance() {
+        (12, 200_000)
+    } else {
+        (4, 50_000)
+    }
+}
+
+/// Begins an answer and does not end it.
+fn stream_on(visit: &mut Visit) {
+    visit.head();
+    visit.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+    while visit.send("1\r\nx\r\n") {
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// A table whose names no other one has.
+fn table(cell: &Origin, number: usize, names: usize) -> TableText {
+    let table = TableText::new([(ONLY, vec![cell.address()])]);
+    (0..names).fold(table, |table, name| {
+        table.pin(&format!("tenant-{name}-of-table-{number}"), ONLY)
+    })
+}
+
+/// What the proxy holds after all tables, with so many answers begun under each of them and still open.
+#[track_caller]
+fn resident_after_changes(open_under_each: usize) -> u64 {
+    let (tables, names) = amounts();
+    let cell = Origin::start(stream_on);
+    let proxy = Proxy::start(table(&cell, 0, names));
+    let mut open = Vec::new();
+    for number in 1..=tables {
+        for _ in 0..open_under_each {
+            let mut connection = Connection::open(proxy.address());
+            let request =
+                Request::get("/x").header(TENANT, format!("tenant-1-of-table-{}", number - 1));
+            connection.send(request.bytes()).expect("the proxy listens");
+            assert_eq!(connection.interim().expect("it begins"), 200);
+            open.push(connection);
+        }
+        proxy.write_table(table(&cell, number, names));
+        let generation = number as u64 + 1;
+        wait_until("the next table is in force", TABLE_LIMIT, || {
+            proxy.generation() == generation
+        });
+    }
+    wait_for_in_flight(&proxy, open.len() as u64);
+    proxy.resident_bytes()
+}
+
+/// A request under way keeps what it needs of its cell, not the table that it began with.
+#[test]
+fn open_answers_keep_no_table() {
+    let _alone = alone();
+    let (tables, names) = amounts();
+    let (mut without, mut with) = (u64::MAX, u64::MAX);
+    for _ in 0..ROUNDS {
+        without = without.min(resident_after_changes(0));
+        with = with.min(resident_after_changes(1));
+    }
+    let mib = |bytes: u64| {
+        let kib = u32::try_from(bytes >> 10).expect("it holds less than a few terabytes");
+        f64::from(kib) / 1024.0
+    };
+    let (without, with) = (mib(without), mib(with));
+    let more_percent = (with / without - 1.0) * 100.0;
+    figure(format!(
+        "after {tables} tables of {names} names {without:.1} MiB, with an answer of each still open {with:.1} MiB: {more_percent:+.1} %",
+    ));
+    assert!(more_percent < MORE_PERCENT_MAX, "{more_percent:+.1} %");
+}
