@@ -39,6 +39,8 @@ pub struct Exchange {
     destination: Option<Destination>,
     /// Why the proxy answers by itself, if it does.
     reason: Option<Reason>,
+    /// Attempts over a kept connection that turned out to be closed: those are no attempts that failed.
+    stale_attempts: usize,
     /// Why the cell's answer was not passed on, if it was not.
     answer_refusal: Option<AnswerRefusal>,
     /// What the gate found wrong with the request's body, if it did.
@@ -54,6 +56,7 @@ impl Exchange {
             key: None,
             destination: None,
             reason: None,
+            stale_attempts: 0,
             answer_refusal: None,
             refusal: None,
         }
@@ -108,17 +111,26 @@ impl Exchange {
             let tenant = self.tenant().unwrap_or_default();
             destination.cell().admit_tunnel(tenant)
         });
-        let tunnel = tunnel.ok_or_else(|| self.overloaded())?;
+        let Some(tunnel) = tunnel else {
+            if let Some(destination) = &self.destination {
+                let metrics = &destination.cell().state.metrics;
+                metrics.rejected(Reason::CellOverloaded);
+            }
+            self.reason = Some(Reason::CellOverloaded);
+            return Err(Reason::CellOverloaded.into());
+        };
         self.answered();
         Ok(tunnel)
     }
 
-    fn overloaded(&self) -> Refused {
+    /// The cell's answer is in order, and yet cannot be passed on to this client.
+    pub fn refuse_answer(&mut self) -> Refused {
         if let Some(destination) = &self.destination {
             let metrics = &destination.cell().state.metrics;
-            metrics.rejected(Reason::CellOverloaded);
+            metrics.upstream_error(Reason::UpstreamError);
         }
-        Reason::CellOverloaded.into()
+        self.reason = Some(Reason::UpstreamError);
+        Reason::UpstreamError.into()
     }
 
     /// A final answer's head came from the cell, and it can be used.

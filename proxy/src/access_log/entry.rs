@@ -76,6 +76,32 @@ impl Entry {
             tries: None,
         }
     }
+
+    /// A request whose head was read and whose body never came. `reason` is `None` when its client left.
+    pub fn body_unread(
+        client: IpAddr,
+        head: &[u8],
+        reason: Option<Reason>,
+        took: Duration,
+    ) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
+        let host = lines.find_map(|line| {
+            let (name, value) = line.split_first_chunk::<5>()?;
+            name.eq_ignore_ascii_case(b"host:")
+                .then(|| text(value.trim_ascii()))
+        });
+        Self {
+            method: request_line.next().map(text),
+            target: request_line.next().map(text),
+            host,
+            status: reason.map_or(0, Reason::status),
+            reason,
+            took,
+            ..Self::refused_unread(client, Reason::RequestTimeout, None)
+        }
+    }
 }
 
 fn as_date<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,6 +3,9 @@
 use super::{Destination, Exchange, Policy, Refused};
 use crate::{answer::Reason, cell::Change, gate::Refusal, upstream::AnswerRefusal};
 
+/// Kept connections that may turn out to be closed before a request is given up. After the first, a new one is made.
+const STALE_ATTEMPTS_MAX: usize = 2;
+
 /// What went wrong with an exchange, by who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -64,17 +67,22 @@ impl Exchange {
         is_repeatable: bool,
         now_ms: u64,
     ) -> Judgement {
-        // The first attempt, the further ones, and one for a kept connection that was no attempt at all.
+        if failure == Failure::StaleConnection {
+            self.stale_attempts += 1;
+        }
         let attempts = self.destination.as_ref().map_or(0, Destination::attempts);
+        let failed = attempts.saturating_sub(self.stale_attempts);
         let (retries, reason, counted) = match failure {
             // Nothing was sent, so trying again is safe whatever the method.
             Failure::Unreachable => (
-                attempts <= policy.retries,
+                failed <= policy.retries,
                 Reason::ConnectFailed,
                 Counted::AgainstEndpoint,
             ),
             // That a cell closes an idle connection says nothing about its health.
-            Failure::StaleConnection if is_repeatable && attempts <= policy.retries + 1 => {
+            Failure::StaleConnection
+                if is_repeatable && self.stale_attempts <= STALE_ATTEMPTS_MAX =>
+            {
                 (true, Reason::UpstreamError, Counted::No)
             }
             Failure::StaleConnection => (false, Reason::UpstreamError, Counted::AsError),

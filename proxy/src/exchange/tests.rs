@@ -263,15 +263,6 @@ fn failures_are_judged() {
     );
     // A kept connection that was closed is no attempt that failed.
     check(StaleConnection, true, 1, RETRY, false, false);
-    check(StaleConnection, true, 2, RETRY, false, false);
-    check(
-        StaleConnection,
-        true,
-        3,
-        Some(Reason::UpstreamError),
-        true,
-        false,
-    );
     check(
         StaleConnection,
         false,
@@ -328,6 +319,26 @@ fn failures_are_judged() {
         false,
     );
     check(Internal, true, 1, Some(Reason::InternalError), false, false);
+}
+
+/// Connections that were closed meanwhile use up no attempt, and are not tried for ever.
+#[test]
+fn stale_connections_are_no_attempts_that_failed() {
+    let scene = Scene::new(UnknownTenants::Hash, 1);
+    let mut exchange = scene.admitted("acme");
+    let mut verdict = |failure| {
+        exchange.next_endpoint(0, [0, 0]).unwrap();
+        let judgement = exchange.failed(&scene.policy, failure, true, 0);
+        judgement.verdict == Verdict::Retry
+    };
+    let failures = [
+        Failure::StaleConnection,
+        Failure::Unreachable,
+        Failure::StaleConnection,
+        Failure::StaleConnection,
+    ];
+    assert_eq!(failures.map(&mut verdict), [true, true, true, false]);
+    assert!(!verdict(Failure::Unreachable));
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Attempts {
                 coalesce: arrival.is_body_in_hand,
                 offers: offers(arrival, request),
                 interim: self.interim(arrival, request),
+                stall_limit: self.timeouts.upstream_write,
                 back: self.way_back(exchange, arrival),
                 report: Arc::clone(report),
             },

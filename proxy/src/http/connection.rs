@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -33,6 +33,7 @@ use crate::{
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_head},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
+    upstream::Switched,
 };
 
 /// Longest request target. RFC 9112, section 3, asks for at least 8,000 bytes.
@@ -140,21 +141,15 @@ impl Edge {
         (mut arrival, body): (Arrival, BodyTracker),
         shutdown: &ShutdownWatch,
     ) -> After {
-        let mut memory = self.body_buffers.begin();
+        let mut memory = None;
         if let Some(length) = self.small_body(&arrival) {
-            match client
-                .read_body(length, self.body_wait(), &mut memory)
-                .await
-            {
+            let memory = memory.insert(self.body_buffers.begin());
+            match client.read_body(length, self.body_wait(), memory).await {
                 BodyRead::Whole => arrival.is_body_in_hand = true,
                 BodyRead::NoMemory => {}
-                BodyRead::Gone => {
-                    self.metrics.client_aborts.inc();
-                    return After::Closed;
-                }
-                BodyRead::TimedOut => {
-                    self.refuse(client, connection, Reason::RequestTimeout, None)
-                        .await;
+                end @ (BodyRead::Gone | BodyRead::TimedOut) => {
+                    let took = arrival.at.elapsed();
+                    self.end_unread(client, connection, &head, end, took).await;
                     return After::Closed;
                 }
             }
@@ -174,14 +169,39 @@ impl Edge {
         let Some(Returned { client, end }) = turn.take_client() else {
             return After::Closed;
         };
-        match end {
-            End::RequestComplete if is_kept => return After::Next(client),
-            End::RequestComplete if client.ahead.is_empty() => {}
-            End::RequestComplete | End::StillSending => client.linger().await,
-            End::Switched => self.carry_tunnel(client, &turn).await,
-            End::Cut => {}
+        match (end, turn.take_tunnel()) {
+            (End::RequestComplete, None) if is_kept => return After::Next(client),
+            (End::RequestComplete, None) if client.ahead.is_empty() => {}
+            (End::RequestComplete | End::StillSending, None) => client.linger().await,
+            (End::Switched, Some((ticket, Some(cell)))) => {
+                self.carry_tunnel(client, ticket, cell).await;
+            }
+            // One side of it was gone before it could begin.
+            (_, Some((ticket, _))) => self.access_log.write(|| *ticket.entry),
+            (End::Switched | End::Cut, None) => {}
         }
         After::Closed
+    }
+
+    /// Ends a request whose body did not come: the cell never heard of it.
+    async fn end_unread(
+        &self,
+        client: ClientStream,
+        connection: &Connection,
+        head: &[u8],
+        end: BodyRead,
+        took: Duration,
+    ) {
+        let reason = (end == BodyRead::TimedOut).then_some(Reason::RequestTimeout);
+        self.access_log
+            .write(|| Entry::body_unread(connection.peer, head, reason, took));
+        match reason {
+            Some(reason) => {
+                self.metrics.rejected_without_cell(reason);
+                client.close_with(&closing_response(reason, None)).await;
+            }
+            None => self.metrics.client_aborts.inc(),
+        }
     }
 
     /// The length of a body that is to be read before its cell is asked.
@@ -202,10 +222,7 @@ impl Edge {
         }
     }
 
-    async fn carry_tunnel(&self, client: ClientStream, turn: &Turn) {
-        let Some((ticket, cell)) = turn.take_tunnel() else {
-            return;
-        };
+    async fn carry_tunnel(&self, client: ClientStream, ticket: Ticket, cell: Switched) {
         let Ticket { mut entry, open } = ticket;
         let began = Instant::now();
         let carried = tunnel::carry(client, cell, self.timeouts.upgrade_idle).await;

@@ -296,7 +296,8 @@ impl ProxyHttp for Gateway {
                 .is_some_and(|report| report.has_extra_codings())
         {
             // It would get the body as it is, and take it for the decoded one (RFC 9112, section 6.1).
-            return Err(flow.answer(Reason::UpstreamError.into()));
+            let refused = flow.exchange.refuse_answer();
+            return Err(flow.answer(refused));
         }
         if !response.status.is_informational() {
             flow.exchange.answered();
@@ -315,7 +316,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if session.req_header().version == Version::HTTP_10 {
             // It does not know chunks (RFC 9112, section 6.1): the end of the connection is the end of the answer.
-            response.remove_header(&header::TRANSFER_ENCODING);
+            if response.remove_header(&header::TRANSFER_ENCODING).is_some() {
+                session.set_keepalive(None);
+            }
         }
         Ok(())
     }

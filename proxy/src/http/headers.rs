@@ -137,7 +137,7 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
         response.remove_header(&name);
     }
     unify_length(response);
-    if response.version == Version::HTTP_10 && !response.status.is_informational() {
+    if response.version == Version::HTTP_10 {
         // The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
         response.set_version(Version::HTTP_11);
     }

@@ -32,6 +32,9 @@ use super::{
 };
 use crate::gate::{BodyTracker, Refusal};
 
+/// With less room than this in the read buffer, it gets more before it is read into.
+const READ_ROOM_BYTES_MIN: usize = 512;
+
 /// See the module's documentation.
 #[derive(Debug)]
 #[expect(
@@ -199,7 +202,9 @@ impl LentStream {
             if client.ahead.len() >= READ_AHEAD_BYTES_MAX {
                 return Poll::Pending;
             }
-            client.ahead.reserve(READ_BUFFER_BYTES);
+            if client.ahead.capacity() - client.ahead.len() < READ_ROOM_BYTES_MIN {
+                client.ahead.reserve(READ_BUFFER_BYTES);
+            }
             let count = ready!(poll_read_ahead(client, cx))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
@@ -225,8 +230,10 @@ impl LentStream {
                     // An answer like any other: the request is over, and what follows is the next one.
                     self.request = Request::Complete;
                 }
-                self.is_out_of_step =
-                    self.had_interim && self.terms.guards_interim && self.has_sent_ahead(cx);
+                self.is_out_of_step = self.had_interim
+                    && self.terms.guards_interim
+                    && matches!(self.request, Request::Complete)
+                    && self.has_sent_ahead(cx);
             }
             Some(rest) if rest.starts_with(b"01") => {
                 self.is_final = true;

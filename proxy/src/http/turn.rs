@@ -111,10 +111,10 @@ impl Turn {
         *lock(&self.tunnel) = Some((ticket, report));
     }
 
-    /// The tunnel to carry, once Pingora has dropped both of its streams.
-    pub(super) fn take_tunnel(&self) -> Option<(Ticket, Switched)> {
+    /// The tunnel to carry, once Pingora has dropped both of its streams, and the cell's side of it if it is still there.
+    pub(super) fn take_tunnel(&self) -> Option<(Ticket, Option<Switched>)> {
         let (ticket, report) = lock(&self.tunnel).take()?;
-        Some((ticket, report.take_switched()?))
+        Some((ticket, report.take_switched()))
     }
 
     pub(super) fn give_back(&self, returned: Returned) {

@@ -341,7 +341,8 @@ impl Fields {
     ) -> Result<AnswerHead, AnswerRefusal> {
         let switches_to = match (self.upgrade, self.upgrade_lines) {
             _ if status != 101 => None,
-            (Some(value), 1) if !value.is_empty() => Some(value),
+            // HTTP/1.0 has no 101.
+            (Some(value), 1) if !value.is_empty() && !is_http_10 => Some(value),
             _ => return Err(AnswerRefusal::BadSwitch),
         };
         let is_framed = status >= 200 && status != 204;

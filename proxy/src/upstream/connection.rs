@@ -54,6 +54,6 @@ pub(super) fn read_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usiz
     socket.read(buffer)
 }
 
-fn is_wait(error: &io::Error) -> bool {
+pub(super) fn is_wait(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

@@ -15,18 +15,20 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 
 use super::{
     AnswerRefusal, Connection, Pool, Report, Switched, Transport,
     answer::{AnswerBody, AnswerScan},
-    connection::read_now,
+    connection::{is_wait, read_now},
 };
 use crate::gate::BodyFraming;
 use request::RequestTracker;
@@ -35,6 +37,8 @@ use request::RequestTracker;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What is read of an answer, while a request is sent, before the reader asks for it.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How much of a request may wait while the cell waits for its answer to be read.
+const UNSENT_BYTES_MAX: usize = 256 * 1024;
 /// How much of a request is gathered before it is sent. More goes straight to the system.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// What the stream has to know of the exchange it carries.
@@ -49,6 +53,8 @@ pub struct Terms {
     /// The protocols that the request's Upgrade field offers to switch to. The cell may answer 101 for one of these.
     pub offers: Option<Box<[u8]>>,
     pub interim: Interim,
+    /// How long the cell may take nothing of what is flushed.
+    pub stall_limit: Duration,
     /// Where the connection goes afterwards. `None` closes it.
     pub back: Option<Return>,
     pub report: Arc<Report>,
@@ -99,6 +105,10 @@ pub struct CellStream {
     closes: bool,
     /// Whoever waits for the answer, while the writing side may read it.
     reader: Option<Waker>,
+    /// How the connection broke, if it did while the writing side read.
+    broke: Option<io::ErrorKind>,
+    /// Runs while a flush waits for the cell, which Pingora does not limit.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// How far the answer has come.
@@ -132,6 +142,8 @@ impl CellStream {
             interim_answers: 0,
             closes: false,
             reader: None,
+            broke: None,
+            stalled: None,
             terms,
         }
     }
@@ -192,14 +204,10 @@ impl CellStream {
             && self.ahead.len() < READ_AHEAD_BYTES_MAX
         {
             match read_now(self.socket(), &mut scratch) {
-                Ok(0) => self.take_end(),
-                Ok(count) => {
-                    self.ahead.extend_from_slice(&scratch[..count]);
-                    self.vet();
-                }
+                Ok(count) => self.take(&scratch[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // The reader meets any other error by itself.
-                Err(_) => return,
+                Err(error) if is_wait(&error) => return,
+                Err(error) => self.take_failure(error.kind()),
             }
             if let Some(reader) = self.reader.take() {
                 reader.wake();
@@ -209,12 +217,40 @@ impl CellStream {
 
     /// Whether a cell that takes no more of the request has said its last word meanwhile. Pingora does not read while it
     /// writes, so nobody else would find out.
+    ///
+    /// It reads in the event loop's way, so that the task is woken when more comes.
     fn ends_while_sending(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.socket().poll_read_ready(cx).is_pending() {
-            return false;
+        let mut scratch = [0; READ_BUFFER_BYTES];
+        while !self.is_muted
+            && self.ahead.len() < READ_AHEAD_BYTES_MAX
+            && self.socket().poll_read_ready(cx).is_ready()
+        {
+            match self.socket().try_read(&mut scratch) {
+                Ok(count) => self.take(&scratch[..count]),
+                // Then it only seemed so, and the next question is answered truly.
+                Err(error) if is_wait(&error) => {}
+                Err(error) => self.take_failure(error.kind()),
+            }
         }
-        self.look();
         self.is_muted
+    }
+
+    /// What was read of the answer ahead of its reader; nothing is the end.
+    fn take(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.take_end();
+        } else {
+            self.ahead.extend_from_slice(bytes);
+            self.vet();
+        }
+    }
+
+    /// The connection broke. The system says so once only, and an answer that ends with its connection must not look whole.
+    fn take_failure(&mut self, kind: io::ErrorKind) {
+        self.broke.get_or_insert(kind);
+        self.answer = Answer::Cut;
+        self.spoil();
+        self.mute();
     }
 
     /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
@@ -307,6 +343,25 @@ impl CellStream {
         }
     }
 
+    /// Sends what waits of the request, unless more of it is to go along.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let may_wait = self.terms.coalesce && !self.has_sent && !self.request.is_complete();
+        if self.unsent.is_empty() || may_wait {
+            return Poll::Ready(Ok(()));
+        }
+        self.look();
+        if self.is_muted {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = self.poll_send(cx, &[]);
+        if sent.is_pending() && self.ends_while_sending(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(sent)?;
+        self.note_sent();
+        Poll::Ready(Ok(()))
+    }
+
     /// Waits for the cell on behalf of the reader, who is to be woken too when the writing side reads the answer.
     fn keep_reader(&mut self, cx: &Context<'_>) {
         match &mut self.reader {
@@ -325,6 +380,10 @@ impl AsyncRead for CellStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        // Whoever reads has no more to write for now, so the cell gets what there is: it may be what it waits for.
+        if let Poll::Ready(Err(error)) = self.poll_unsent(cx) {
+            return Poll::Ready(Err(error));
+        }
         let read = match &self.answer {
             _ if self.vetted > 0 => Poll::Ready(Ok(())),
             Answer::Head(_) => self.poll_vetted(cx),
@@ -341,6 +400,8 @@ impl AsyncRead for CellStream {
             self.yield_vetted(buf);
         } else if let Answer::Refused(refusal) = self.answer {
             return Poll::Ready(Err(refusal.into()));
+        } else if let Some(kind) = self.broke {
+            return Poll::Ready(Err(kind.into()));
         }
         Poll::Ready(Ok(()))
     }
@@ -373,8 +434,16 @@ impl AsyncWrite for CellStream {
             return Poll::Ready(Ok(bytes.len()));
         }
         let sent = self.poll_send(cx, &bytes[..fitting]);
-        if sent.is_pending() && self.ends_while_sending(cx) {
-            return Poll::Ready(Ok(bytes.len()));
+        if sent.is_pending() {
+            if self.ends_while_sending(cx) {
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            if self.vetted > 0 && self.unsent.len() + fitting <= UNSENT_BYTES_MAX {
+                // The cell waits for its answer to be read, and Pingora reads none while it writes: it has to be let go.
+                self.unsent.extend_from_slice(&bytes[..fitting]);
+                self.request = request;
+                return Poll::Ready(Ok(bytes.len()));
+            }
         }
         let count = ready!(sent)?;
         if count == fitting {
@@ -389,21 +458,19 @@ impl AsyncWrite for CellStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let may_wait = self.terms.coalesce && !self.has_sent && !self.request.is_complete();
-        if self.unsent.is_empty() || may_wait {
-            return Poll::Ready(Ok(()));
+        let flushed = self.poll_unsent(cx);
+        if flushed.is_ready() {
+            self.stalled = None;
+            return flushed;
         }
-        self.look();
-        if self.is_muted {
-            return Poll::Ready(Ok(()));
-        }
-        let sent = self.poll_send(cx, &[]);
-        if sent.is_pending() && self.ends_while_sending(cx) {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(sent)?;
-        self.note_sent();
-        Poll::Ready(Ok(()))
+        let limit = self.terms.stall_limit;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stalled.as_mut().poll(cx));
+        self.spoil();
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the cell takes nothing",
+        )))
     }
 
     /// Pingora ends a stream that it would not use again; whether it is, is decided when this is dropped.

@@ -65,6 +65,7 @@ fn peer(address: SocketAddr, pool: &Arc<Pool>) -> (HttpPeer, Arc<Report>) {
             coalesce: false,
             offers: None,
             interim: Interim::Forward,
+            stall_limit: std::time::Duration::from_secs(60),
             back: Some(back),
             report: Arc::clone(&report),
         },

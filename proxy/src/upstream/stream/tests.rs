@@ -51,6 +51,7 @@ impl Exchange {
             coalesce: false,
             offers: None,
             interim: Interim::Forward,
+            stall_limit: std::time::Duration::from_secs(60),
             back: Some(Return {
                 pool: Arc::clone(&pool),
                 transport: Arc::clone(&transport),
