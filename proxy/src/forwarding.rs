@@ -1,4 +1,4 @@
-//! Whom a request comes from, and what its cell is told of its way. Pure: fields in, an address or the fields to drop and
+//! Whom a request comes from, and which fields its cell gets about its way. Pure: fields in, an address or the fields to drop and
 //! to set out.
 //!
 //! A client can write anything into these fields. So those that anybody but a trusted proxy sent are dropped, and of a

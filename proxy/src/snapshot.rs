@@ -84,7 +84,7 @@ impl Current {
         self.0.load_full()
     }
 
-    /// For a look that ends at once, such as a request's: no reference is counted.
+    /// For a short read, such as a request's: no reference is counted.
     pub fn peek(&self) -> impl Deref<Target = Option<Arc<Snapshot>>> + use<> {
         self.0.load()
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use crate::{answer::Reason, clock, gate::Refusal};
+use crate::{answer::Reason, clock, exchange::Connection, gate::Refusal};
 
 /// One request and its answer. Fields that are not known are left out.
 #[derive(Debug, Serialize)]
@@ -15,6 +15,8 @@ pub struct Entry {
     /// When the answer ended; RFC 3339, UTC.
     #[serde(serialize_with = "as_date")]
     pub time: SystemTime,
+    /// The listener that took the connection.
+    pub listener: String,
     pub client: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -55,10 +57,15 @@ pub struct Entry {
 
 impl Entry {
     /// A request that was refused before it was read as one.
-    pub fn refused_unread(client: IpAddr, reason: Reason, refusal: Option<Refusal>) -> Self {
+    pub fn refused_unread(
+        connection: &Connection,
+        reason: Reason,
+        refusal: Option<Refusal>,
+    ) -> Self {
         Self {
             time: SystemTime::now(),
-            client,
+            listener: connection.listener.to_string(),
+            client: connection.peer,
             method: None,
             host: None,
             target: None,
@@ -79,7 +86,7 @@ impl Entry {
 
     /// A request whose head was read and whose body never came. `reason` is `None` when its client left.
     pub fn body_unread(
-        client: IpAddr,
+        connection: &Connection,
         head: &[u8],
         reason: Option<Reason>,
         took: Duration,
@@ -99,7 +106,7 @@ impl Entry {
             status: reason.map_or(0, Reason::status),
             reason,
             took,
-            ..Self::refused_unread(client, Reason::RequestTimeout, None)
+            ..Self::refused_unread(connection, Reason::RequestTimeout, None)
         }
     }
 }

@@ -5,9 +5,21 @@ use std::{fs, net::IpAddr, time::Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{answer::Reason, gate::Refusal};
+use crate::{
+    answer::Reason,
+    exchange::{Connection, Scheme},
+    gate::Refusal,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn connection() -> Connection {
+    Connection {
+        peer: IpAddr::from([192, 0, 2, 1]),
+        listener: "edge".into(),
+        scheme: Scheme::Http,
+    }
+}
 
 struct Scene {
     log: AccessLog,
@@ -32,7 +44,7 @@ impl Scene {
 
     fn write(&self, reason: Reason) {
         self.log
-            .write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), reason, None));
+            .write(|| Entry::refused_unread(&connection(), reason, None));
     }
 
     fn dropped(&self) -> u64 {
@@ -73,7 +85,7 @@ fn a_line_is_json() {
     let time = line["time"].take();
     assert!(time.as_str().unwrap().ends_with('Z'), "{time}");
     let expected = serde_json::json!({
-        "time": null, "client": "192.0.2.1", "status": 408, "reason": "request_timeout",
+        "time": null, "listener": "edge", "client": "192.0.2.1", "status": 408, "reason": "request_timeout",
         "duration_ms": 0.0, "request_body_bytes": 0, "response_body_bytes": 0,
     });
     assert_eq!(line, expected);
@@ -81,8 +93,7 @@ fn a_line_is_json() {
 
 #[test]
 fn a_refusal_of_the_gate_is_named() {
-    let client = IpAddr::from([192, 0, 2, 1]);
-    let entry = Entry::refused_unread(client, Reason::BadRequest, Some(Refusal::BareLf));
+    let entry = Entry::refused_unread(&connection(), Reason::BadRequest, Some(Refusal::BareLf));
     let line = serde_json::to_value(entry).unwrap();
     assert_eq!(line["reason"], "bad_request");
     assert_eq!(line["refusal"], "bare_lf");
@@ -144,7 +155,7 @@ fn a_full_queue_drops_and_counts() {
         }),
     };
     for _ in 0..5 {
-        log.write(|| Entry::refused_unread(IpAddr::from([192, 0, 2, 1]), Reason::BadRequest, None));
+        log.write(|| Entry::refused_unread(&connection(), Reason::BadRequest, None));
     }
     assert_eq!(metrics.access_log_dropped.get(), 2);
     assert_eq!(lines.try_iter().count(), 3);
@@ -175,4 +186,28 @@ fn without_a_log_no_entry_is_made() {
     assert!(writer.is_none());
     log.write(|| panic!("nobody wants this entry"));
     log.reopen();
+}
+
+/// Of a request whose body never came the log says what its head said.
+#[test]
+fn a_body_that_never_came_leaves_a_line() {
+    let head = b"POST /up?x HTTP/1.1\r\naccept: */*\r\nHOST:  example.com \r\n\r\n";
+    for (reason, status) in [(None, 0), (Some(Reason::RequestTimeout), 408)] {
+        let took = Duration::from_millis(7);
+        let entry = Entry::body_unread(&connection(), head, reason, took);
+        let line = serde_json::to_value(entry).unwrap();
+        let code = reason.map(Reason::code);
+        assert_eq!(
+            (&line["status"], line["reason"].as_str()),
+            (&status.into(), code)
+        );
+        assert_eq!(
+            (&line["method"], &line["target"]),
+            (&"POST".into(), &"/up?x".into())
+        );
+        assert_eq!(
+            (&line["host"], &line["duration_ms"]),
+            (&"example.com".into(), &7.0.into())
+        );
+    }
 }

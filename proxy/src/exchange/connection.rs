@@ -12,7 +12,7 @@ pub struct Connection {
     pub scheme: Scheme,
 }
 
-/// What a client's URL begins with, as far as the listener can tell.
+/// What a client's URL begins with, as far as the listener knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,

@@ -97,11 +97,11 @@ fn a_request_is_admitted_to_its_cell_or_refused() {
         let (exchange, admitted) = scene.admit(tenant);
         assert_eq!(exchange.client(), CLIENT, "the client of the request");
         match expected {
-            Ok((cell, told)) => {
+            Ok((cell, tenant_name)) => {
                 assert_eq!(admitted, Ok(()), "{tenant}");
                 let to = exchange.destination().unwrap();
                 assert_eq!(to.cell().state.id.as_str(), cell, "{tenant}");
-                assert_eq!(exchange.tenant(), Some(told.as_bytes()), "{tenant}");
+                assert_eq!(exchange.tenant(), Some(tenant_name.as_bytes()), "{tenant}");
                 assert_eq!(to.generation_header(), "7");
                 assert_eq!((exchange.reason(), to.cell().state.in_flight()), (None, 1));
             }
@@ -129,7 +129,7 @@ fn a_request_is_admitted_to_its_cell_or_refused() {
     check(Hash, "evil", Err(Reason::Rejected));
     check(Hash, "globex", Err(Reason::Rejected));
     check(Refuse, "nobody", Err(Reason::UnknownTenant));
-    // Whoever is rejected is told so, whether or not unknown tenants are served.
+    // A rejected tenant is answered as such, whether or not unknown tenants are served.
     check(Refuse, "evil", Err(Reason::Rejected));
 }
 

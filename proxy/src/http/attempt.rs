@@ -1,4 +1,4 @@
-//! One attempt to get an answer from an endpoint: what Pingora is told of it, and on what terms its stream works.
+//! One attempt to get an answer from an endpoint: the peer that Pingora gets, and the terms of its stream.
 
 use std::{sync::Arc, time::Duration};
 

@@ -194,7 +194,7 @@ impl Edge {
     ) {
         let reason = (end == BodyRead::TimedOut).then_some(Reason::RequestTimeout);
         self.access_log
-            .write(|| Entry::body_unread(connection.peer, head, reason, took));
+            .write(|| Entry::body_unread(connection, head, reason, took));
         match reason {
             Some(reason) => {
                 self.metrics.rejected_without_cell(reason);
@@ -303,7 +303,7 @@ impl Edge {
     ) {
         self.metrics.rejected_without_cell(reason);
         self.access_log
-            .write(|| Entry::refused_unread(connection.peer, reason, refusal));
+            .write(|| Entry::refused_unread(connection, reason, refusal));
         let detail = refusal.map(|refusal| refusal.to_string());
         client
             .close_with(&closing_response(reason, detail.as_deref()))

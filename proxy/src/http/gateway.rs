@@ -359,7 +359,15 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, flow: &mut Flow) {
         let status = respond::status(session);
         let took = flow.exchange.finish(status, Instant::now());
-        let entry = || ledger::entry(session, &flow.exchange, status, took);
+        let entry = || {
+            ledger::entry(
+                session,
+                &flow.arrived.connection,
+                &flow.exchange,
+                status,
+                took,
+            )
+        };
         match (flow.tunnel.take(), flow.report.take()) {
             (Some(open), Some(report)) => {
                 let entry = Box::new(entry());

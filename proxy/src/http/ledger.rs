@@ -12,6 +12,7 @@ use crate::{
 
 pub(super) fn entry(
     session: &Session,
+    connection: &Connection,
     exchange: &Exchange,
     status: Option<u16>,
     took: Duration,
@@ -21,6 +22,7 @@ pub(super) fn entry(
     let destination = exchange.destination();
     Entry {
         time: SystemTime::now(),
+        listener: connection.listener.to_string(),
         client: exchange.client(),
         method: Some(request.method.to_string()),
         host: request

@@ -90,7 +90,7 @@ enum Request {
     Refused(Refusal),
 }
 
-/// What Pingora is told of a client that sends its body too slowly.
+/// The error that Pingora gets of a client that sends its body too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooSlow;
 
@@ -102,7 +102,7 @@ impl std::fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// What Pingora is told of a client that goes on sending after its answer.
+/// The error that Pingora gets of a client that goes on sending after its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AnswerOver;
 
@@ -193,7 +193,7 @@ impl LentStream {
         }
     }
 
-    /// After the request's last byte: only the client's leaving is told; what it sends ahead is kept.
+    /// After the request's last byte: only the client's leaving is reported; what it sends ahead is kept.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(client) = &mut self.client else {
             return Poll::Ready(Ok(()));

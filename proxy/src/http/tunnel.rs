@@ -15,7 +15,7 @@ use tokio::{
 use super::client::ClientStream;
 use crate::{access_log::Entry, cell::OpenTunnel, upstream::Switched};
 
-/// What moves at once in one direction.
+/// Read at a time in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The right to carry a tunnel, and what is written down at its end.
@@ -65,7 +65,7 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
     let (from_client, from_cell) = (AtomicU64::new(0), AtomicU64::new(0));
     let upward = pump(client_read, ahead, cell_write, &activity, &from_client);
     let downward = pump(cell_read, cell.ahead, client_write, &activity, &from_cell);
-    // Whatever ended it, it is over, and neither side is told more than that.
+    // Whatever ended it, it is over: both sides see their connection close.
     let _ = tokio::try_join!(upward, downward);
     Carried {
         from_client: from_client.into_inner(),
@@ -73,7 +73,7 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
     }
 }
 
-/// One direction, until its source ends; then its destination is told so.
+/// One direction, until its source ends; then its destination gets the end too.
 async fn pump(
     mut source: impl AsyncRead + Unpin,
     mut buffer: BytesMut,

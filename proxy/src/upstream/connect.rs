@@ -27,7 +27,7 @@ use super::{CellStream, Connection, IdleCheck, Return, Terms};
 pub struct Connector {
     pub address: SocketAddr,
     pub connect_timeout: Duration,
-    /// IdleCheck in the pool of `terms.back` first. Not after a kept connection has failed this request once.
+    /// Look for a kept connection first. Not after one has failed this request already.
     pub may_reuse: bool,
     pub check: IdleCheck,
     pub terms: Terms,

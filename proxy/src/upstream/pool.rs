@@ -5,7 +5,7 @@
 //! place of another cell's connections.
 //!
 //! Each thread has a shard of its own, since a connection is best used by the thread whose event loop it belongs to. The
-//! pool does no I/O but a look, without waiting, at whether a connection is still open and silent.
+//! pool does no I/O but a check, without waiting, whether a connection is still open and silent.
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::BytesMut;
@@ -19,8 +19,6 @@ pub struct Report {
     pub(super) spoiled: Flag,
     pub(super) switched: Flag,
     pub(super) extra_codings: Flag,
-    pub(super) head_bytes: AtomicUsize,
-    pub(super) body_bytes: AtomicU64,
     tunnel: Mutex<Option<Switched>>,
 }
 
@@ -82,16 +80,6 @@ impl Report {
     /// undecoded.
     pub fn has_extra_codings(&self) -> bool {
         self.extra_codings.is_raised()
-    }
-
-    /// Bytes of the final answer's head; 0 until it has come whole.
-    pub fn head_bytes(&self) -> usize {
-        self.head_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the answer's body so far, its framing included.
-    pub fn body_bytes(&self) -> u64 {
-        self.body_bytes.load(Ordering::Relaxed)
     }
 
     /// The connection after a switch, once the exchange's stream was dropped. It is given out once.

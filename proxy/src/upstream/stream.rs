@@ -303,7 +303,6 @@ impl CellStream {
         };
         let (outcome, count) = (body.advance(bytes), bytes.len());
         let progress = outcome.inspect_err(|refusal| self.refuse(*refusal))?;
-        self.count_body(progress.consumed);
         buf.advance(progress.consumed);
         if progress.complete {
             self.end_answer();

@@ -152,10 +152,10 @@ impl Loader {
         None
     }
 
-    /// Puts the newest kept table in force that is still good. One on which earlier lives died early comes last of all:
-    /// serving by it may kill this life too, but a proxy without any table serves nobody for certain.
+    /// Puts the newest kept table in force that is still good. One on which previous runs died early comes last of all:
+    /// serving by it may kill this run too, but a proxy without any table serves nobody for certain.
     fn serve_last_good(&self) {
-        let mut condemned = Vec::new();
+        let mut quarantined = Vec::new();
         for kept in self.state_dir.kept() {
             if !self.earlier_deaths.condemn(kept.digest) {
                 if self.serve_kept(&kept) {
@@ -168,10 +168,10 @@ impl Loader {
                 digest = %kept.digest,
                 "a kept table is skipped: the process died on it twice within its first seconds"
             );
-            condemned.push(kept);
+            quarantined.push(kept);
         }
         // Stops at the first that can be served by.
-        let _ = condemned.iter().any(|kept| self.serve_kept(kept));
+        let _ = quarantined.iter().any(|kept| self.serve_kept(kept));
     }
 
     /// Whether the kept table is in force now.

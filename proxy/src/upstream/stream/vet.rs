@@ -1,7 +1,5 @@
 //! What becomes of the bytes of an answer that were read: vetted, cut out or refused. Nothing here reads or waits.
 
-use std::sync::atomic::Ordering;
-
 use super::{Answer, CellStream, Interim};
 use crate::{
     gate::was_offered,
@@ -15,7 +13,7 @@ use crate::{
 const INTERIM_ANSWERS_MAX: usize = 64;
 
 impl CellStream {
-    /// Takes a look at what was read and not vetted.
+    /// Vets what was read and not vetted yet.
     pub(super) fn vet(&mut self) {
         loop {
             let unvetted = &self.ahead[self.vetted..];
@@ -32,7 +30,6 @@ impl CellStream {
                 Answer::Body(body) => match body.advance(unvetted) {
                     Ok(progress) => {
                         self.vetted += progress.consumed;
-                        self.count_body(progress.consumed);
                         if progress.complete {
                             self.end_answer();
                         }
@@ -79,7 +76,6 @@ impl CellStream {
             }
         }
         self.vetted += end;
-        self.terms.report.head_bytes.store(end, Ordering::Relaxed);
         if head.extra_codings {
             self.terms.report.extra_codings.raise();
         }
@@ -109,11 +105,6 @@ impl CellStream {
             Interim::DropUnaskedContinue => status != 100,
             Interim::DropAll => false,
         }
-    }
-
-    pub(super) fn count_body(&self, count: usize) {
-        let body_bytes = &self.terms.report.body_bytes;
-        body_bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     pub(super) fn end_answer(&mut self) {
