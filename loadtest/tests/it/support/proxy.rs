@@ -42,6 +42,7 @@ pub(crate) struct Proxy {
     process: Process,
     directory: TempDir,
     user: Option<u32>,
+    environment: Option<Variable>,
     address: SocketAddr,
     admin: SocketAddr,
 }
@@ -52,7 +53,11 @@ pub(crate) struct Plan {
     /// The top-level keys of `proxy.yaml`, with their values in YAML.
     config: BTreeMap<String, String>,
     user: Option<u32>,
+    environment: Option<Variable>,
 }
+
+/// Of the environment: a name and its value.
+type Variable = (&'static str, &'static str);
 
 impl Plan {
     /// Sets a top-level key of `proxy.yaml`, in the place of the default there may be:
@@ -85,6 +90,12 @@ impl Plan {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn environment(mut self, variable: Variable) -> Self {
+        self.environment = Some(variable);
+        self
+    }
+
     /// Starts the proxy, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(self) -> Proxy {
@@ -98,17 +109,21 @@ impl Plan {
     pub(crate) fn start_unready(self) -> Proxy {
         self.write_config();
         let Self {
-            directory, user, ..
+            directory,
+            user,
+            environment,
+            ..
         } = self;
         if let Some(user) = user {
             give_to(user, directory.path());
         }
-        let process = Process::start("the proxy", &mut serve(directory.path(), user));
+        let process = Process::start("the proxy", &mut serve(directory.path(), user, environment));
         let (address, admin) = ports(&process);
         Proxy {
             process,
             directory,
             user,
+            environment,
             address,
             admin,
         }
@@ -118,7 +133,10 @@ impl Plan {
     #[track_caller]
     pub(crate) fn run_to_end(self) -> (ExitStatus, String) {
         self.write_config();
-        let mut process = Process::start("the proxy", &mut serve(self.directory(), self.user));
+        let mut process = Process::start(
+            "the proxy",
+            &mut serve(self.directory(), self.user, self.environment),
+        );
         let status = process.wait(PATIENCE);
         (status, process.output())
     }
@@ -154,6 +172,7 @@ impl Proxy {
             directory,
             config: config.map(|(key, value)| (key.into(), value.into())).into(),
             user: None,
+            environment: None,
         }
     }
 
@@ -341,7 +360,7 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn restart_unready(&mut self) {
         self.kill();
-        let mut command = serve(self.directory.path(), self.user);
+        let mut command = serve(self.directory.path(), self.user, self.environment);
         self.process = Process::start("the proxy", &mut command);
         (self.address, self.admin) = ports(&self.process);
     }
@@ -390,12 +409,13 @@ pub(crate) fn rename_over(from: &Path, to: &Path) {
     });
 }
 
-fn serve(directory: &Path, user: Option<u32>) -> Command {
+fn serve(directory: &Path, user: Option<u32>, environment: Option<Variable>) -> Command {
     let mut command = command();
     command
         .arg("--config")
         .arg(directory.join("proxy.yaml"))
-        .env_remove("RUST_LOG");
+        .env_remove("RUST_LOG")
+        .envs(environment);
     if let Some(user) = user {
         command.uid(user).gid(user);
     }
