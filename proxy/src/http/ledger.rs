@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use crate::{
     access_log::Entry,
-    exchange::{Destination, Exchange},
+    exchange::{Connection, Destination, Exchange},
 };
 
 pub(super) fn entry(
