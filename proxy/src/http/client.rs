@@ -158,10 +158,9 @@ impl ClientStream {
                 Ok(Ok(count @ 1..)) if pace.advance(now.into_std(), count) => {
                     idle_until = now + wait.idle;
                 }
-                Ok(Ok(1..)) => return BodyRead::TimedOut,
                 Ok(Ok(0) | Err(_)) => return BodyRead::Gone,
                 Err(_) if now < idle_until && !pace.is_too_slow(now.into_std()) => {}
-                Err(_) => return BodyRead::TimedOut,
+                Ok(Ok(1..)) | Err(_) => return BodyRead::TimedOut,
             }
         }
         BodyRead::Whole
