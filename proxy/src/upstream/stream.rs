@@ -38,7 +38,7 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What is read of an answer, while a request is sent, before the reader asks for it.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How much of a request may wait while the cell waits for its answer to be read.
-const UNSENT_BYTES_MAX: usize = 256 * 1024;
+const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 /// How much of a request is gathered before it is sent. More goes straight to the system.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// What the stream has to know of the exchange it carries.
@@ -461,6 +461,11 @@ impl AsyncWrite for CellStream {
         if flushed.is_ready() {
             self.stalled = None;
             return flushed;
+        }
+        if self.vetted > 0 {
+            // The answer has to be read first; whoever reads it sends what is left.
+            self.stalled = None;
+            return Poll::Ready(Ok(()));
         }
         let limit = self.terms.stall_limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));

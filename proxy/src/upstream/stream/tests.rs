@@ -516,3 +516,55 @@ async fn a_kept_connection_that_the_cell_closed_or_spoke_on_is_not_given_out() {
         }
     }
 }
+
+/// A cell that reads no more of the request before its answer is read: Pingora writes or reads, never both at a time.
+#[tokio::test]
+async fn a_cell_may_say_much_before_it_listens() {
+    const ANSWER_BYTES: usize = 2 << 20;
+    const PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+    const REQUEST_BYTES: usize = 1 << 20;
+    let mut exchange = Exchange::begin(|terms| {
+        terms.request_body = BodyFraming::Length(REQUEST_BYTES as u64);
+    })
+    .await;
+    // So that the system does not take what the cell does not.
+    let sockets = [exchange.stream.socket(), &exchange.cell].map(socket2::SockRef::from);
+    for socket in sockets {
+        socket.set_send_buffer_size(32 << 10).unwrap();
+        socket.set_recv_buffer_size(32 << 10).unwrap();
+    }
+    let head = format!("POST / HTTP/1.1\r\ncontent-length: {REQUEST_BYTES}\r\n\r\n");
+    exchange.send(&head).await;
+    let Exchange {
+        mut stream,
+        mut cell,
+        ..
+    } = exchange;
+    let cell_side = tokio::spawn(async move {
+        let mut head_seen = vec![0; head.len()];
+        cell.read_exact(&mut head_seen).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {ANSWER_BYTES}\r\n\r\n");
+        cell.write_all(head.as_bytes()).await.unwrap();
+        // But for the last byte: then the answer would be over, and the rest of the request unsent.
+        cell.write_all(&vec![b'a'; ANSWER_BYTES - 1]).await.unwrap();
+        let mut request = vec![0; REQUEST_BYTES];
+        cell.read_exact(&mut request).await.unwrap();
+        cell.write_all(b"z").await.unwrap();
+        assert!(request.iter().all(|byte| *byte == b'x'));
+    });
+    let (mut sent, mut received) = (0, Vec::new());
+    let both = async {
+        while sent < REQUEST_BYTES {
+            stream.write_all(&PIECE).await.unwrap();
+            sent += PIECE.len();
+            let mut piece = vec![0; PIECE.len()];
+            let count = stream.read(&mut piece).await.unwrap();
+            received.extend_from_slice(&piece[..count]);
+        }
+        stream.flush().await.unwrap();
+        stream.read_to_end(&mut received).await.unwrap();
+    };
+    timeout(PATIENCE, both).await.expect("it goes on");
+    cell_side.await.unwrap();
+    assert!(received.ends_with(b"aaz"));
+}
