@@ -380,8 +380,9 @@ impl AsyncRead for CellStream {
             return Poll::Ready(Ok(()));
         }
         // Whoever reads has no more to write for now, so the cell gets what there is: it may be what it waits for.
-        if let Poll::Ready(Err(error)) = self.poll_unsent(cx) {
-            return Poll::Ready(Err(error));
+        if let Poll::Ready(Err(_)) = self.poll_unsent(cx) {
+            // What the cell has said counts more than that it takes no more.
+            self.mute();
         }
         let read = match &self.answer {
             _ if self.vetted > 0 => Poll::Ready(Ok(())),
