@@ -521,7 +521,7 @@ async fn a_kept_connection_that_the_cell_closed_or_spoke_on_is_not_given_out() {
 #[tokio::test]
 async fn a_cell_may_say_much_before_it_listens() {
     const ANSWER_BYTES: usize = 2 << 20;
-    const PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+    static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
     const REQUEST_BYTES: usize = 1 << 20;
     let mut exchange = Exchange::begin(|terms| {
         terms.request_body = BodyFraming::Length(REQUEST_BYTES as u64);
