@@ -182,6 +182,8 @@ fn nominated(response: &ResponseHeader) -> Vec<String> {
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|line| line.to_str().ok())
+        // What cells usually say names no field.
+        .filter(|line| !matches!(*line, "keep-alive" | "close"))
         .flat_map(|line| line.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| !matches!(name.as_str(), "content-length" | "transfer-encoding"))
