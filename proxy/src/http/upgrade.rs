@@ -20,7 +20,7 @@ pub(super) fn limit(request: &mut RequestHeader, upgrade: Upgrade, protocols: &[
     request.remove_header("http2-settings");
     request.remove_header(&header::UPGRADE);
     if let Some(offer) = offer {
-        // An offer that cannot be written is none; what was there is gone already.
+        // An offer that cannot be written is left out; what was there is gone already.
         let _ = request.insert_header(header::UPGRADE, offer);
     }
 }
