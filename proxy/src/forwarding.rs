@@ -81,7 +81,7 @@ impl Trust {
         client
     }
 
-    /// What the cell is told: nothing that an untrusted peer says, and of a trusted one's what is listed and makes sense.
+    /// What the cell gets: nothing that an untrusted peer says, and of a trusted one's what is listed and makes sense.
     pub fn rewrite(&self, headers: &HeaderMap, hop: &Hop<'_>) -> Rewrite {
         let peer_is_trusted = self.proxies.contain(hop.peer);
         let is_kept = |name: &HeaderName| {

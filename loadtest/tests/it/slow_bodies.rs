@@ -133,7 +133,7 @@ fn slow_uploads_give_their_places_back() {
         .map(|sender| sender.answer("POST").map_or(0, |answer| answer.status))
         .collect();
     statuses.sort_unstable();
-    // The cell echoes as it reads, so its answers have begun; what is missing of them tells their clients.
+    // The cell echoes as it reads, so its answers have begun; their clients see them cut.
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert_eq!(refused, SLOW_UPLOADS - MAX_IN_FLIGHT, "{statuses:?}");
     assert!(!statuses.contains(&200), "{statuses:?}");

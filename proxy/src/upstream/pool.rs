@@ -99,7 +99,7 @@ impl<C: Idle> Pool<C> {
         }
     }
 
-    /// The newest connection that fits and is still open and silent, as far as `check` tells. `tenant` is the whole key, or
+    /// The newest connection that fits and is still open and silent, as far as `check` shows. `tenant` is the whole key, or
     /// `None` where the cell's connections are shared by its tenants.
     pub fn take(
         &self,

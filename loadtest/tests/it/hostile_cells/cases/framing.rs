@@ -167,7 +167,7 @@ pub(super) fn codings() -> Vec<Case> {
         case(name, answer, then, &[BAD_GATEWAY])
     };
     vec![
-        coded("a coding that is none", "identity", Close),
+        coded("an obsolete coding", "identity", Close),
         coded("a coding in quotes", "\"chunked\"", Next),
         coded("a coding with a parameter", "chunked;a=b", Next),
         coded("a coding that nobody knows", "xchunked", Next),
