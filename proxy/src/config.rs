@@ -28,6 +28,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub admin: SocketAddr,
     pub threads: NonZeroUsize,
+    /// Requests that are whole in hand go to their cell without Pingora.
+    pub direct: bool,
     /// `trusted_proxies` and `trusted_headers`.
     pub trust: Trust,
     pub limits: Limits,

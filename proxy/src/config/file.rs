@@ -23,6 +23,9 @@ pub(crate) struct ProxyFile {
     /// Worker threads. Default: the number of cores.
     #[schemars(range(min = 1, max = 1024))]
     threads: Option<u32>,
+    /// `off` sends every request through Pingora's general way, to find out whether a fault lies in the direct one; it
+    /// costs about three times the CPU. Default `on`.
+    direct: Option<SwitchChoice>,
     /// Networks whose `x-forwarded-for` is believed, such as `10.0.0.0/8`. Default: none.
     trusted_proxies: Option<Vec<String>>,
     /// Forwarding headers that are kept when a trusted proxy sends them: `forwarded`, `x-forwarded-...`, `x-real-ip`,
@@ -55,6 +58,14 @@ struct ListenerFile {
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 enum ProtocolFile {
     Http,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum SwitchChoice {
+    On,
+    Off,
 }
 
 /// One place to look for the tenant key.

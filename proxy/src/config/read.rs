@@ -38,7 +38,7 @@ const TRUSTED_HEADERS_MAX: usize = 32;
 /// Protocols in `limits.upgrades`: each is compared with each that a client offers.
 const UPGRADES_MAX: usize = 16;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "listeners",
     "tenant_key",
     "unknown_tenants",
@@ -46,6 +46,7 @@ const KEYS: [&str; 14] = [
     "state_dir",
     "admin",
     "threads",
+    "direct",
     "trusted_proxies",
     "trusted_headers",
     "limits",
@@ -109,6 +110,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
             .and_then(|n| NonZeroUsize::new(n as usize)),
         None => Some(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
     };
+    let direct = read_direct(&fields, findings);
     let trusted_proxies = match fields.optional("trusted_proxies") {
         Some(value) => read_networks(&value, findings),
         None => Some(Networks::default()),
@@ -133,6 +135,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         state_dir: state_dir?,
         admin: admin?,
         threads: threads?,
+        direct: direct?,
         trust: Trust {
             proxies: trusted_proxies?,
             headers: trusted_headers?,
@@ -143,6 +146,13 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         access_log: access_log?,
         log_format: log_format?,
     })
+}
+
+fn read_direct(fields: &Fields<'_>, findings: &mut Findings) -> Option<bool> {
+    match fields.optional("direct") {
+        Some(value) => value.choice(&[("on", true), ("off", false)], findings),
+        None => Some(true),
+    }
 }
 
 fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {

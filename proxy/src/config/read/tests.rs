@@ -56,6 +56,7 @@ fn every_default() {
     assert_eq!(config.state_dir, Path::new("/var/lib/cellgate"));
     assert_eq!(config.admin, address("127.0.0.1:9600"));
     assert_eq!(config.threads, available_parallelism().unwrap());
+    assert!(config.direct);
     assert_eq!(config.trust, Trust::default());
     let limits = Limits {
         connections_max: 20_000,
@@ -111,7 +112,7 @@ fn every_key() {
          \x20 - { name: c, address: \"0.0.0.0:0\" }\n\
          tenant_key: [{ source_ip: true }]\nunknown_tenants: refuse\n\
          table: { path: /t.yaml, max_moved_percent: 0.5, max_moved_overrides: 0, poll_interval_ms: 50 }\n\
-         state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ntrusted_proxies: [10.0.0.0/8]\n\
+         state_dir: state\nadmin: { address: \"[::1]:1\" }\nthreads: 3\ndirect: off\ntrusted_proxies: [10.0.0.0/8]\n\
          trusted_headers: [Forwarded, x-forwarded-prefix]\n\
          limits: { connections_max: 1, head_bytes_max: 2000, headers_max: 3, body_bytes_max: 0,\n\
          \x20 body_buffered_bytes_max: 4, body_buffers_total_bytes_max: 5, body_bytes_per_second_min: 6,\n\
@@ -132,6 +133,7 @@ fn every_key() {
     assert_eq!(config.table.poll_interval, ms(50));
     assert_eq!(config.state_dir, Path::new("/etc/cellgate/state"));
     assert_eq!(config.threads.get(), 3);
+    assert!(!config.direct);
     assert!(config.trust.proxies.contain([10, 1, 2, 3].into()));
     let mut headers = TrustedHeaders::none();
     headers.add("forwarded").unwrap();
@@ -316,6 +318,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
         "not an IP address with a port",
     );
     more("threads: 0", "from 1 to 1024");
+    more("direct: maybe", "`on`");
     more(
         "trusted_proxies: [10.0.0.1/8]",
         "has bits set beyond its prefix length",
