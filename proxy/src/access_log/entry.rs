@@ -1,70 +1,106 @@
 //! What a line of the access log says.
 
 use std::{
-    net::IpAddr,
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
 
-use serde::{Serialize, Serializer};
+use super::{
+    json::{push_endpoint, push_ip, push_ms, push_number, push_text},
+    queue::Lane,
+};
+use crate::{
+    answer::Reason,
+    clock::DateWriter,
+    exchange::{Connection, Destination, Exchange},
+    gate::Refusal,
+    upstream::AnswerRefusal,
+};
 
-use crate::{answer::Reason, clock, exchange::Connection, gate::Refusal};
-
-/// One request and its answer. Fields that are not known are left out.
-#[derive(Debug, Serialize)]
-pub struct Entry {
+/// One request and its answer. Fields that are not known are left out of the line.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// Lines of one connection stay in order.
+    pub(super) lane: Lane,
     /// When the answer ended; RFC 3339, UTC.
-    #[serde(serialize_with = "as_date")]
     pub time: SystemTime,
     /// The listener that took the connection.
-    pub listener: String,
+    pub listener: Cow<'a, str>,
     pub client: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub method: Option<Cow<'a, [u8]>>,
+    pub host: Option<Cow<'a, [u8]>>,
+    pub target: Option<Cow<'a, [u8]>>,
     /// 0 when nobody was there to be answered.
     pub status: u16,
     /// The proxy's reason, when it answered by itself.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_code")]
     pub reason: Option<Reason>,
     /// Why the cell's answer was not passed on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answer_refusal: Option<String>,
+    pub answer_refusal: Option<AnswerRefusal>,
     /// What the gate found wrong with the request's bytes.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "as_refusal_code"
-    )]
     pub refusal: Option<Refusal>,
-    #[serde(rename = "duration_ms", serialize_with = "as_ms")]
     pub took: Duration,
     pub request_body_bytes: u64,
     pub response_body_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Cow<'a, [u8]>>,
+    pub cell: Option<Cow<'a, str>>,
+    pub endpoint: Option<SocketAddr>,
     pub generation: Option<u64>,
     /// Endpoints tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tries: Option<usize>,
 }
 
-impl Entry {
+/// What only the adapter knows of a request that was answered, or whose client left: the bytes it moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    pub method: &'a [u8],
+    pub target: &'a [u8],
+    /// The value of Host, without the blanks around it.
+    pub host: Option<&'a [u8]>,
+    /// What the client was given, if anything.
+    pub status: Option<u16>,
+    pub took: Duration,
+    pub request_body_bytes: u64,
+    pub response_body_bytes: u64,
+}
+
+impl<'a> Entry<'a> {
+    /// A request that had a head, at its end.
+    pub fn served(served: Served<'a>, connection: &'a Connection, exchange: &'a Exchange) -> Self {
+        let destination = exchange.destination();
+        Self {
+            lane: Lane::of(connection),
+            time: SystemTime::now(),
+            listener: Cow::Borrowed(&connection.listener),
+            client: exchange.client(),
+            method: Some(Cow::Borrowed(served.method)),
+            host: served.host.map(Cow::Borrowed),
+            target: Some(Cow::Borrowed(served.target)),
+            status: served.status.unwrap_or(0),
+            reason: exchange.reason(),
+            answer_refusal: exchange.answer_refusal(),
+            refusal: exchange.refusal(),
+            took: served.took,
+            request_body_bytes: served.request_body_bytes,
+            response_body_bytes: served.response_body_bytes,
+            tenant: exchange.tenant().map(Cow::Borrowed),
+            cell: destination.map(|to| Cow::Borrowed(to.cell().state.id.as_str())),
+            endpoint: exchange.endpoint_address(),
+            generation: destination.map(|to| to.generation().get()),
+            tries: destination.map(Destination::attempts),
+        }
+    }
+
     /// A request that was refused before it was read as one.
     pub fn refused_unread(
-        connection: &Connection,
+        connection: &'a Connection,
         reason: Reason,
         refusal: Option<Refusal>,
     ) -> Self {
         Self {
+            lane: Lane::of(connection),
             time: SystemTime::now(),
-            listener: connection.listener.to_string(),
+            listener: Cow::Borrowed(&connection.listener),
             client: connection.peer,
             method: None,
             host: None,
@@ -86,22 +122,21 @@ impl Entry {
 
     /// A request whose head was read and whose body never came. `reason` is `None` when its client left.
     pub fn body_unread(
-        connection: &Connection,
-        head: &[u8],
+        connection: &'a Connection,
+        head: &'a [u8],
         reason: Option<Reason>,
         took: Duration,
     ) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
         let host = lines.find_map(|line| {
             let (name, value) = line.split_first_chunk::<5>()?;
             name.eq_ignore_ascii_case(b"host:")
-                .then(|| text(value.trim_ascii()))
+                .then(|| Cow::Borrowed(value.trim_ascii()))
         });
         Self {
-            method: request_line.next().map(text),
-            target: request_line.next().map(text),
+            method: request_line.next().map(Cow::Borrowed),
+            target: request_line.next().map(Cow::Borrowed),
             host,
             status: reason.map_or(0, Reason::status),
             reason,
@@ -109,33 +144,109 @@ impl Entry {
             ..Self::refused_unread(connection, Reason::RequestTimeout, None)
         }
     }
+
+    /// The same, for whoever ends it after all that it was made from: a tunnel.
+    pub fn into_owned(self) -> Entry<'static> {
+        let owned = |bytes: Option<Cow<'_, [u8]>>| bytes.map(|it| Cow::Owned(it.into_owned()));
+        Entry {
+            lane: self.lane,
+            time: self.time,
+            listener: Cow::Owned(self.listener.into_owned()),
+            client: self.client,
+            method: owned(self.method),
+            host: owned(self.host),
+            target: owned(self.target),
+            status: self.status,
+            reason: self.reason,
+            answer_refusal: self.answer_refusal,
+            refusal: self.refusal,
+            took: self.took,
+            request_body_bytes: self.request_body_bytes,
+            response_body_bytes: self.response_body_bytes,
+            tenant: owned(self.tenant),
+            cell: self.cell.map(|cell| Cow::Owned(cell.into_owned())),
+            endpoint: self.endpoint,
+            generation: self.generation,
+            tries: self.tries,
+        }
+    }
+
+    /// Appends the line to `out`: one JSON object and a line feed. No other line feed is in it, whatever bytes a client
+    /// sent.
+    pub fn render(&self, dates: &mut DateWriter, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"time":""#);
+        dates.write(self.time, out);
+        out.extend_from_slice(br#"","listener":"#);
+        push_text(out, self.listener.as_bytes());
+        out.extend_from_slice(br#","client":"#);
+        push_ip(out, self.client);
+        self.render_request(out);
+        out.extend_from_slice(br#","status":"#);
+        push_number(out, self.status.into());
+        self.render_refusals(out);
+        out.extend_from_slice(br#","duration_ms":"#);
+        push_ms(out, self.took);
+        out.extend_from_slice(br#","request_body_bytes":"#);
+        push_number(out, self.request_body_bytes);
+        out.extend_from_slice(br#","response_body_bytes":"#);
+        push_number(out, self.response_body_bytes);
+        self.render_way(out);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn render_request(&self, out: &mut Vec<u8>) {
+        if let Some(method) = &self.method {
+            out.extend_from_slice(br#","method":"#);
+            push_text(out, method);
+        }
+        if let Some(host) = &self.host {
+            out.extend_from_slice(br#","host":"#);
+            push_text(out, host);
+        }
+        if let Some(target) = &self.target {
+            out.extend_from_slice(br#","target":"#);
+            push_text(out, target);
+        }
+    }
+
+    fn render_refusals(&self, out: &mut Vec<u8>) {
+        if let Some(reason) = self.reason {
+            out.extend_from_slice(br#","reason":"#);
+            push_text(out, reason.code().as_bytes());
+        }
+        if let Some(refusal) = self.answer_refusal {
+            out.extend_from_slice(br#","answer_refusal":"#);
+            push_text(out, refusal.to_string().as_bytes());
+        }
+        if let Some(refusal) = self.refusal {
+            out.extend_from_slice(br#","refusal":"#);
+            push_text(out, refusal.code().as_bytes());
+        }
+    }
+
+    fn render_way(&self, out: &mut Vec<u8>) {
+        if let Some(tenant) = &self.tenant {
+            out.extend_from_slice(br#","tenant":"#);
+            push_text(out, tenant);
+        }
+        if let Some(cell) = &self.cell {
+            out.extend_from_slice(br#","cell":"#);
+            push_text(out, cell.as_bytes());
+        }
+        if let Some(endpoint) = self.endpoint {
+            out.extend_from_slice(br#","endpoint":"#);
+            push_endpoint(out, endpoint);
+        }
+        if let Some(generation) = self.generation {
+            out.extend_from_slice(br#","generation":"#);
+            push_number(out, generation);
+        }
+        if let Some(tries) = self.tries {
+            out.extend_from_slice(br#","tries":"#);
+            push_number(out, tries as u64);
+        }
+    }
 }
 
-fn as_date<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&clock::rfc3339(*time))
-}
-
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde calls"
-)]
-fn as_code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(reason.map_or("", Reason::code))
-}
-
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde calls"
-)]
-fn as_refusal_code<S: Serializer>(
-    refusal: &Option<Refusal>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(refusal.map_or("", Refusal::code))
-}
-
-fn as_ms<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((took.as_secs_f64() * 1e6).round() / 1e3)
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,13 @@
 //! The log as a file: lines, rotation, a full queue, a full disk.
 
-use std::{fs, net::IpAddr, time::Instant};
+use std::{
+    fs,
+    io::{self, BufRead as _},
+    net::IpAddr,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -43,8 +50,9 @@ impl Scene {
     }
 
     fn write(&self, reason: Reason) {
+        let connection = connection();
         self.log
-            .write(|| Entry::refused_unread(&connection(), reason, None));
+            .write(|| Entry::refused_unread(&connection, reason, None));
     }
 
     fn dropped(&self) -> u64 {
@@ -91,10 +99,20 @@ fn a_line_is_json() {
     assert_eq!(line, expected);
 }
 
+fn read(entry: &Entry<'_>) -> serde_json::Value {
+    let mut line = Vec::new();
+    entry.render(&mut DateWriter::default(), &mut line);
+    serde_json::from_slice(&line).unwrap()
+}
+
 #[test]
 fn a_refusal_of_the_gate_is_named() {
-    let entry = Entry::refused_unread(&connection(), Reason::BadRequest, Some(Refusal::BareLf));
-    let line = serde_json::to_value(entry).unwrap();
+    let connection = connection();
+    let line = read(&Entry::refused_unread(
+        &connection,
+        Reason::BadRequest,
+        Some(Refusal::BareLf),
+    ));
     assert_eq!(line["reason"], "bad_request");
     assert_eq!(line["refusal"], "bare_lf");
 }
@@ -142,23 +160,27 @@ fn a_log_that_was_moved_away_is_opened_anew() {
     assert_eq!(scene.dropped(), 0);
 }
 
+/// A log whose queue nobody empties.
+fn unread_log(lines_max: usize) -> AccessLog {
+    AccessLog {
+        sink: Some(Sink {
+            queue: Arc::new(Queue::new(lines_max)),
+            metrics: Arc::new(Metrics::new()),
+        }),
+    }
+}
+
 #[test]
 fn a_full_queue_drops_and_counts() {
-    // A queue that nobody empties.
-    let (queue, lines) = sync_channel(3);
-    let metrics = Arc::new(Metrics::new());
-    let log = AccessLog {
-        sender: Some(Sender {
-            queue,
-            metrics: Arc::clone(&metrics),
-            reopen: Arc::default(),
-        }),
-    };
+    let log = unread_log(3);
+    let connection = connection();
     for _ in 0..5 {
-        log.write(|| Entry::refused_unread(&connection(), Reason::BadRequest, None));
+        log.write(|| Entry::refused_unread(&connection, Reason::BadRequest, None));
     }
-    assert_eq!(metrics.access_log_dropped.get(), 2);
-    assert_eq!(lines.try_iter().count(), 3);
+    log.write(|| panic!("no line is made without a place for it"));
+    let sink = log.sink.unwrap();
+    assert_eq!(sink.metrics.access_log_dropped.get(), 3);
+    assert_eq!(taken(&sink.queue).matches('\n').count(), 3);
 }
 
 #[test]
@@ -194,8 +216,8 @@ fn a_body_that_never_came_leaves_a_line() {
     let head = b"POST /up?x HTTP/1.1\r\naccept: */*\r\nHOST:  example.com \r\n\r\n";
     for (reason, status) in [(None, 0), (Some(Reason::RequestTimeout), 408)] {
         let took = Duration::from_millis(7);
-        let entry = Entry::body_unread(&connection(), head, reason, took);
-        let line = serde_json::to_value(entry).unwrap();
+        let connection = connection();
+        let line = read(&Entry::body_unread(&connection, head, reason, took));
         let code = reason.map(Reason::code);
         assert_eq!(
             (&line["status"], line["reason"].as_str()),
@@ -210,4 +232,199 @@ fn a_body_that_never_came_leaves_a_line() {
             (&"example.com".into(), &7.0.into())
         );
     }
+}
+
+/// Writes a line that says which one it is.
+fn write_numbered(log: &AccessLog, connection: &Connection, number: usize) {
+    let head = format!("GET /{number} HTTP/1.1");
+    log.write(|| Entry::body_unread(connection, head.as_bytes(), None, Duration::ZERO));
+}
+
+/// The numbers in the lines of a listener, in their order.
+fn numbers(text: &str, listener: &str) -> Vec<usize> {
+    text.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["listener"] == listener)
+        .map(|line| line["target"].as_str().unwrap()[1..].parse().unwrap())
+        .collect()
+}
+
+/// What waits, as the writer gets it.
+fn taken(queue: &Queue) -> String {
+    let mut text = String::new();
+    for lane in 0..queue::LANES {
+        let mut taken = Vec::new();
+        queue.take(lane, &mut taken, &mut Vec::new());
+        for batch in taken {
+            queue.release(&batch);
+            text.push_str(std::str::from_utf8(&batch.bytes).unwrap());
+        }
+    }
+    text
+}
+
+#[test]
+fn lines_of_many_batches_stay_in_order() {
+    const COUNT: usize = 5_000;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let mut scene = Scene::new(&path, 100_000);
+    let listeners = ["one", "two", "three"];
+    thread::scope(|threads| {
+        for listener in listeners {
+            let connection = Connection {
+                listener: listener.into(),
+                ..connection()
+            };
+            let log = &scene.log;
+            threads.spawn(move || {
+                for number in 0..COUNT {
+                    write_numbered(log, &connection, number);
+                }
+            });
+        }
+    });
+    scene.finish();
+    assert_eq!(scene.dropped(), 0);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.len() > 10 * queue::BATCH_BYTES);
+    for listener in listeners {
+        assert!(numbers(&text, listener).into_iter().eq(0..COUNT));
+    }
+}
+
+/// As a log rotation does it, again and again, while lines come.
+#[test]
+fn no_line_is_lost_or_torn_by_opening_the_file_anew() {
+    const ROTATIONS: usize = 5;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let mut scene = Scene::new(&path, 1_000_000);
+    let connection = connection();
+    let mut written = 0;
+    let mut text = String::new();
+    for rotation in 0..ROTATIONS {
+        let moved = folder.path().join(rotation.to_string());
+        // Some wait when the file is moved, and some come between that and the new file.
+        for _ in 0..1_000 {
+            write_numbered(&scene.log, &connection, written);
+            written += 1;
+        }
+        #[expect(clippy::disallowed_methods, reason = "what a log rotation does")]
+        fs::rename(&path, &moved).unwrap();
+        let last_before = written;
+        write_numbered(&scene.log, &connection, written);
+        scene.log.reopen();
+        let began = Instant::now();
+        while !path.exists() {
+            written += 1;
+            write_numbered(&scene.log, &connection, written);
+            assert!(began.elapsed() < PATIENCE, "the new file comes");
+        }
+        written += 1;
+        let old = fs::read_to_string(&moved).unwrap();
+        assert!(
+            numbers(&old, "edge").contains(&last_before),
+            "what came before the wish for a new file stands in the old one"
+        );
+        text.push_str(&old);
+    }
+    scene.finish();
+    text.push_str(&fs::read_to_string(&path).unwrap());
+    assert_eq!(scene.dropped(), 0);
+    assert!(numbers(&text, "edge").into_iter().eq(0..written));
+}
+
+/// A pipe that nobody reads, as the writer sees it: writing stands still, and does not fail.
+#[test]
+fn a_writer_that_stands_still_costs_lines_and_no_time() {
+    const LINES_MAX: usize = 2_000;
+    let (reader, writer) = io::pipe().unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", writer.as_raw_fd()));
+    let mut scene = Scene::new(&path, LINES_MAX);
+    drop(writer);
+    let connection = connection();
+    let mut written = 0;
+    let began = Instant::now();
+    while scene.dropped() < 1_000 {
+        write_numbered(&scene.log, &connection, written);
+        written += 1;
+        assert!(began.elapsed() < PATIENCE, "nothing is dropped");
+    }
+    // Nothing of what waits is lost once somebody reads.
+    let reading = thread::spawn(move || {
+        let lines = io::BufReader::new(reader).lines();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    });
+    scene.finish();
+    let read = numbers(&reading.join().unwrap(), "edge");
+    assert_eq!(read.len() as u64, written as u64 - scene.dropped());
+    assert!(read.len() >= LINES_MAX, "{}", read.len());
+    assert!(read.is_sorted());
+}
+
+/// However long the lines are: what waits is limited in bytes too.
+#[test]
+fn long_lines_are_limited_by_their_bytes() {
+    let log = unread_log(8_192);
+    let long = [b"GET /".as_slice(), &b"x".repeat(16 * 1024)].concat();
+    let connection = connection();
+    for _ in 0..8_192 {
+        log.write(|| Entry::body_unread(&connection, &long, None, Duration::ZERO));
+    }
+    let sink = log.sink.unwrap();
+    let dropped = usize::try_from(sink.metrics.access_log_dropped.get()).unwrap();
+    let waiting = taken(&sink.queue);
+    assert!((7 << 20..=8 << 20).contains(&waiting.len()));
+    assert_eq!(waiting.matches('\n').count(), 8_192 - dropped);
+    // Room again.
+    assert!(sink.queue.place().is_some());
+}
+
+/// The writer sleeps without a limit when nothing comes, and a single line is not held back until another one comes.
+#[test]
+fn a_last_line_reaches_the_file_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let scene = Scene::new(&path, 1_000);
+    for count in 1..4 {
+        scene.write(Reason::BadRequest);
+        wait_until("the line comes", || reasons_seen(&path) == count);
+        // Long enough for the writer to turn to its long sleep.
+        thread::sleep(queue::FLUSH_AFTER * 3);
+    }
+}
+
+/// A small queue is emptied before it is full, not only after the time to flush.
+#[test]
+fn a_small_queue_does_not_wait_for_the_time_to_flush() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let mut scene = Scene::new(&path, 10);
+    let began = Instant::now();
+    for round in 1..=40 {
+        for _ in 0..5 {
+            scene.write(Reason::BadRequest);
+        }
+        wait_until("five lines come", || reasons_seen(&path) == round * 5);
+    }
+    assert!(
+        began.elapsed() < queue::FLUSH_AFTER * 20,
+        "{:?}",
+        began.elapsed()
+    );
+    scene.finish();
+    assert_eq!(scene.dropped(), 0);
+}
+
+#[test]
+fn after_the_end_lines_are_dropped_and_counted() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let mut scene = Scene::new(&path, 10);
+    scene.write(Reason::BadRequest);
+    scene.finish();
+    scene.write(Reason::Rejected);
+    assert_eq!(reasons(&path), ["bad_request"]);
+    assert_eq!(scene.dropped(), 1);
 }

@@ -370,7 +370,7 @@ impl ProxyHttp for Gateway {
         };
         match (flow.tunnel.take(), flow.report.take()) {
             (Some(open), Some(report)) => {
-                let entry = Box::new(entry());
+                let entry = Box::new(entry().into_owned());
                 let ticket = Ticket { entry, open };
                 flow.arrived.turn.begin_tunnel(ticket, report);
             }

@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// The right to carry a tunnel, and what is written down at its end.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) entry: Box<Entry>,
+    pub(super) entry: Box<Entry<'static>>,
     /// Held for its `Drop`.
     pub(super) open: OpenTunnel,
 }

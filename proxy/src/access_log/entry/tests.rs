@@ -1,0 +1,118 @@
+//! The bytes of a line: what stands in it, in which order, and what is left out.
+
+use std::{net::IpAddr, time::UNIX_EPOCH};
+
+use super::*;
+use crate::exchange::Scheme;
+
+fn connection() -> Connection {
+    Connection {
+        peer: IpAddr::from([192, 0, 2, 1]),
+        listener: "edge".into(),
+        scheme: Scheme::Http,
+    }
+}
+
+fn line(entry: &Entry<'_>) -> String {
+    // What is there already stays.
+    let mut out = b"before\n".to_vec();
+    entry.render(&mut DateWriter::default(), &mut out);
+    let text = String::from_utf8(out).unwrap();
+    text.strip_prefix("before\n").unwrap().to_owned()
+}
+
+fn least(connection: &Connection) -> Entry<'_> {
+    let mut entry = Entry::refused_unread(connection, Reason::BadRequest, None);
+    entry.time = UNIX_EPOCH + Duration::from_millis(1_772_366_400_120);
+    entry
+}
+
+fn full(connection: &Connection) -> Entry<'_> {
+    Entry {
+        method: Some(Cow::Borrowed(b"POST")),
+        host: Some(Cow::Borrowed(b"shop.example:8080")),
+        target: Some(Cow::Borrowed(b"/a?b=c")),
+        answer_refusal: Some(AnswerRefusal::TooManyFields { count: 101 }),
+        refusal: Some(Refusal::BareLf),
+        took: Duration::from_micros(12_340),
+        request_body_bytes: 12,
+        response_body_bytes: u64::MAX,
+        tenant: Some(Cow::Borrowed(b"acme")),
+        cell: Some(Cow::Borrowed("cell-2")),
+        endpoint: Some("10.0.0.7:8001".parse().unwrap()),
+        generation: Some(7),
+        tries: Some(3),
+        ..least(connection)
+    }
+}
+
+#[test]
+fn a_line_with_everything() {
+    let refusal = AnswerRefusal::TooManyFields { count: 101 }.to_string();
+    let expected = [
+        r#"{"time":"2026-03-01T12:00:00.12Z","listener":"edge","client":"192.0.2.1","#,
+        r#""method":"POST","host":"shop.example:8080","target":"/a?b=c","#,
+        r#""status":400,"reason":"bad_request","answer_refusal":""#,
+        &refusal,
+        r#"","refusal":"bare_lf","duration_ms":12.34,"request_body_bytes":12,"#,
+        r#""response_body_bytes":18446744073709551615,"tenant":"acme","cell":"cell-2","#,
+        r#""endpoint":"10.0.0.7:8001","generation":7,"tries":3}"#,
+        "\n",
+    ];
+    assert_eq!(line(&full(&connection())), expected.concat());
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let connection = connection();
+    let mut entry = least(&connection);
+    let expected = concat!(
+        r#"{"time":"2026-03-01T12:00:00.12Z","listener":"edge","client":"192.0.2.1","status":400,"#,
+        r#""reason":"bad_request","duration_ms":0.0,"request_body_bytes":0,"response_body_bytes":0}"#,
+        "\n"
+    );
+    assert_eq!(line(&entry), expected);
+    entry.reason = None;
+    entry.status = 0;
+    let expected = expected.replace(r#"400,"reason":"bad_request""#, "0");
+    assert_eq!(line(&entry), expected);
+}
+
+/// Bytes of a client stay inside their field and their line, and lose nothing but what is no text.
+#[test]
+fn odd_bytes_and_long_values() {
+    let long = [b"/".as_slice(), &b"x\"\xff\n".repeat(4_000)].concat();
+    for odd in [
+        b"a\",\"status\":999,\"x\":\"".as_slice(),
+        b"\r\n{}\x00\x1f\x7f\\",
+        b"\xff\xc3\xa9\xe2\x82",
+        b"",
+        &long,
+    ] {
+        let connection = connection();
+        let entry = Entry {
+            method: Some(Cow::Borrowed(odd)),
+            host: Some(Cow::Borrowed(odd)),
+            target: Some(Cow::Borrowed(odd)),
+            tenant: Some(Cow::Borrowed(odd)),
+            ..full(&connection)
+        };
+        let text = line(&entry);
+        assert_eq!(text.find('\n'), Some(text.len() - 1), "one line");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["status"], 400);
+        for field in ["method", "host", "target", "tenant"] {
+            assert_eq!(read[field], *String::from_utf8_lossy(odd), "{field}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_owns_everything_reads_the_same() {
+    let connection = connection();
+    for entry in [least(&connection), full(&connection)] {
+        let owned = entry.clone().into_owned();
+        assert_eq!(owned.lane, entry.lane);
+        assert_eq!(line(&owned), line(&entry));
+    }
+}
