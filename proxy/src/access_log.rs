@@ -100,7 +100,7 @@ impl Sink {
         SCRATCH.with_borrow_mut(|Scratch { line, dates }| {
             line.clear();
             entry.render(dates, line);
-            let is_queued = place.fill(entry.lane, line);
+            let is_queued = place.fill(entry.shard, line);
             line.shrink_to(KEPT_LINE_BYTES);
             is_queued
         })

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     json::{push_endpoint, push_ip, push_ms, push_number, push_text},
-    queue::Lane,
+    queue::Shard,
 };
 use crate::{
     answer::Reason,
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     /// Lines of one connection stay in order.
-    pub(super) lane: Lane,
+    pub(super) shard: Shard,
     /// When the answer ended; RFC 3339, UTC.
     pub time: SystemTime,
     /// The listener that took the connection.
@@ -69,7 +69,7 @@ impl<'a> Entry<'a> {
     pub fn served(served: Served<'a>, connection: &'a Connection, exchange: &'a Exchange) -> Self {
         let destination = exchange.destination();
         Self {
-            lane: Lane::of(connection),
+            shard: Shard::of(connection),
             time: SystemTime::now(),
             listener: Cow::Borrowed(&connection.listener),
             client: exchange.client(),
@@ -98,7 +98,7 @@ impl<'a> Entry<'a> {
         refusal: Option<Refusal>,
     ) -> Self {
         Self {
-            lane: Lane::of(connection),
+            shard: Shard::of(connection),
             time: SystemTime::now(),
             listener: Cow::Borrowed(&connection.listener),
             client: connection.peer,
@@ -149,7 +149,7 @@ impl<'a> Entry<'a> {
     pub fn into_owned(self) -> Entry<'static> {
         let owned = |bytes: Option<Cow<'_, [u8]>>| bytes.map(|it| Cow::Owned(it.into_owned()));
         Entry {
-            lane: self.lane,
+            shard: self.shard,
             time: self.time,
             listener: Cow::Owned(self.listener.into_owned()),
             client: self.client,

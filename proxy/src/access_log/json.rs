@@ -23,7 +23,7 @@ pub(super) fn push_text(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Whether a byte stands for itself, whatever is around it.
 fn is_plain(byte: u8) -> bool {
-    (b' '..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
+    (b' '..0x80).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 #[cold]

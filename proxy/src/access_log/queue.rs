@@ -18,7 +18,7 @@ use crate::exchange::Connection;
 /// A line waits this long in memory before the writer turns to it, at most.
 pub(super) const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// Lists of lines, so that the request threads seldom meet at one.
-pub(super) const LANES: usize = 16;
+pub(super) const SHARDS: usize = 16;
 /// Lines are written in batches of about this size.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
 /// The writer is woken when a batch has grown to this.
@@ -26,25 +26,25 @@ const WAKE_BYTES: usize = BATCH_BYTES / 2;
 /// What a waiting line may have on average; a usual one has a third of it.
 const LINE_BYTES: usize = 1024;
 /// A queue of few lines takes long ones too.
-const QUEUE_BYTES_MIN: usize = 4 * LANES * WAKE_BYTES;
+const QUEUE_BYTES_MIN: usize = 4 * SHARDS * WAKE_BYTES;
 
 /// Which of the lists a line goes to. All lines of a connection go to the same one, and so they keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lane(usize);
+pub(super) struct Shard(usize);
 
-impl Lane {
+impl Shard {
     /// A connection is known by its place in memory, which it has for as long as it lives.
     pub(super) fn of(connection: &Connection) -> Self {
         let address = std::ptr::from_ref(connection).addr() as u64;
         // The lowest bits are the same for all. The highest of this product depend on every other (Knuth, TAOCP 6.4).
         let [highest, ..] = address.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-        Self(usize::from(highest) % LANES)
+        Self(usize::from(highest) % SHARDS)
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    lanes: [Mutex<Waiting>; LANES],
+    shards: [Mutex<Waiting>; SHARDS],
     room: Room,
     /// The writer waits for a first line, for as long as it takes.
     is_idle: AtomicBool,
@@ -97,7 +97,7 @@ pub(super) struct Wishes {
 impl Queue {
     pub(super) fn new(lines_max: usize) -> Self {
         Self {
-            lanes: Default::default(),
+            shards: Default::default(),
             room: Room {
                 lines: AtomicUsize::new(0),
                 lines_max,
@@ -151,9 +151,9 @@ impl Queue {
         }
     }
 
-    /// Moves the lines of one lane to `taken`, which is empty, and leaves a batch out of `spare` there.
-    pub(super) fn take(&self, lane: usize, taken: &mut Vec<Batch>, spare: &mut Vec<Batch>) {
-        let mut waiting = lock(&self.lanes[lane]);
+    /// Moves the lines of one shard to `taken`, which is empty, and leaves a batch out of `spare` there.
+    pub(super) fn take(&self, shard: usize, taken: &mut Vec<Batch>, spare: &mut Vec<Batch>) {
+        let mut waiting = lock(&self.shards[shard]);
         if waiting.is_empty() {
             return;
         }
@@ -168,8 +168,8 @@ impl Queue {
 
     /// Takes no line any more.
     pub(super) fn close(&self) {
-        for lane in &self.lanes {
-            lock(lane).is_closed = true;
+        for shard in &self.shards {
+            lock(shard).is_closed = true;
         }
     }
 
@@ -188,8 +188,8 @@ impl Queue {
     /// Waits while there is no line, and no wish. It may end sooner.
     fn wait_for_a_line(&self) {
         self.is_idle.store(true, Ordering::Relaxed);
-        // Whoever fills a lane after it was looked at here sees `is_idle`: its lock was taken later.
-        if self.lanes.iter().all(|lane| lock(lane).is_empty()) {
+        // Whoever fills a shard after it was looked at here sees `is_idle`: its lock was taken later.
+        if self.shards.iter().all(|shard| lock(shard).is_empty()) {
             thread::park();
         }
         self.is_idle.store(false, Ordering::Relaxed);
@@ -202,13 +202,13 @@ impl Queue {
 
 impl Place<'_> {
     /// Puts a line there. False if the bytes are too many, or nobody takes lines any more.
-    pub(super) fn fill(self, Lane(lane): Lane, line: &[u8]) -> bool {
+    pub(super) fn fill(self, shard: Shard, line: &[u8]) -> bool {
         let queue = self.queue;
         if !queue.room.claim_bytes(line.len()) {
             return false;
         }
         let is_batch_half_full = {
-            let mut waiting = lock(&queue.lanes[lane]);
+            let mut waiting = lock(&queue.shards[shard.0]);
             if waiting.is_closed {
                 queue.room.bytes.fetch_sub(line.len(), Ordering::Relaxed);
                 return false;
@@ -281,6 +281,6 @@ impl Waiting {
 }
 
 /// A line is put in whole, and no code of others runs under the lock.
-fn lock(lane: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    lane.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shard: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

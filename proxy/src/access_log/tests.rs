@@ -252,9 +252,9 @@ fn numbers(text: &str, listener: &str) -> Vec<usize> {
 /// What waits, as the writer gets it.
 fn taken(queue: &Queue) -> String {
     let mut text = String::new();
-    for lane in 0..queue::LANES {
+    for shard in 0..queue::SHARDS {
         let mut taken = Vec::new();
-        queue.take(lane, &mut taken, &mut Vec::new());
+        queue.take(shard, &mut taken, &mut Vec::new());
         for batch in taken {
             queue.release(&batch);
             text.push_str(std::str::from_utf8(&batch.bytes).unwrap());

@@ -10,7 +10,7 @@ use std::{
 
 use tracing::{error, info};
 
-use super::queue::{BATCH_BYTES, Batch, LANES, Queue};
+use super::queue::{BATCH_BYTES, Batch, Queue, SHARDS};
 use crate::metrics::Metrics;
 
 /// A file that cannot be written is opened anew after this long, as a disk that was full may not be full any more.
@@ -22,7 +22,7 @@ pub(super) struct Writer {
     output: Output,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
-    /// Batches of the lane that is written, and empty ones to be filled.
+    /// Batches of the shard that is written, and empty ones to be filled.
     taken: Vec<Batch>,
     spare: Vec<Batch>,
 }
@@ -69,9 +69,9 @@ impl Writer {
     /// Writes all that waits; false if nothing did.
     fn write_waiting(&mut self) -> bool {
         let mut has_written = false;
-        for lane in 0..LANES {
+        for shard in 0..SHARDS {
             let mut taken = std::mem::take(&mut self.taken);
-            self.queue.take(lane, &mut taken, &mut self.spare);
+            self.queue.take(shard, &mut taken, &mut self.spare);
             for batch in taken.drain(..) {
                 has_written = true;
                 self.write(&batch);
@@ -100,7 +100,7 @@ impl Writer {
 
     /// Keeps a batch's memory for the next one, unless it is out of the ordinary.
     fn keep(&mut self, mut batch: Batch) {
-        if self.spare.len() < LANES && batch.bytes.capacity() <= BATCH_BYTES * 2 {
+        if self.spare.len() < SHARDS && batch.bytes.capacity() <= BATCH_BYTES * 2 {
             batch.bytes.clear();
             batch.lines = 0;
             self.spare.push(batch);
@@ -153,7 +153,7 @@ fn write_lines(file: &mut impl Write, mut lines: &[u8]) -> Result<(), Failed> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => error,
         };
-        let lines = lines.iter().filter(|byte| **byte == b'\n').count();
+        let lines = lines.split_inclusive(|byte| *byte == b'\n').count();
         return Err(Failed { error, lines });
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora::proxy::Session;
 
 use crate::{
@@ -23,7 +23,7 @@ pub(super) fn entry<'a>(
     let served = Served {
         method: request.method.as_str().as_bytes(),
         target: request.raw_path(),
-        host: host.map(|host| host.as_bytes()),
+        host: host.map(HeaderValue::as_bytes),
         status,
         took,
         request_body_bytes: downstream.body_bytes_read() as u64,

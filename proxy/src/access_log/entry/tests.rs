@@ -112,7 +112,7 @@ fn an_entry_that_owns_everything_reads_the_same() {
     let connection = connection();
     for entry in [least(&connection), full(&connection)] {
         let owned = entry.clone().into_owned();
-        assert_eq!(owned.lane, entry.lane);
+        assert_eq!(owned.shard, entry.shard);
         assert_eq!(line(&owned), line(&entry));
     }
 }
