@@ -44,7 +44,7 @@ fn access_log(criterion: &mut Criterion) {
         });
     });
     group.bench_function("make", |bencher| {
-        bencher.iter(|| usual(black_box(&connection)))
+        bencher.iter(|| usual(black_box(&connection)));
     });
 
     let config = AccessLogConfig {
