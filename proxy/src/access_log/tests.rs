@@ -367,10 +367,10 @@ fn a_writer_that_stands_still_costs_lines_and_no_time() {
 #[test]
 fn long_lines_are_limited_by_their_bytes() {
     let log = unread_log(8_192);
-    let long = [b"GET /".as_slice(), &b"x".repeat(16 * 1024)].concat();
+    let head = [b"GET /".as_slice(), &b"x".repeat(16 * 1024)].concat();
     let connection = connection();
     for _ in 0..8_192 {
-        log.write(|| Entry::body_unread(&connection, &long, None, Duration::ZERO));
+        log.write(|| Entry::body_unread(&connection, &head, None, Duration::ZERO));
     }
     let sink = log.sink.unwrap();
     let dropped = usize::try_from(sink.metrics.access_log_dropped.get()).unwrap();
