@@ -18,6 +18,7 @@ pub mod config;
 pub mod digest;
 pub mod exchange;
 pub mod explain;
+pub mod field_lines;
 pub mod forwarding;
 pub mod gate;
 pub mod health;

@@ -19,12 +19,13 @@ mod values;
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 pub use error::KeyError;
 pub use key::RequestKey;
 pub use pattern::{PathPattern, Pattern};
 
+use crate::field_lines::FieldLines;
 use escapes::{Plus, has_dot_segments};
 
 /// What happens to tenants that the table does not name.
@@ -62,7 +63,7 @@ pub enum Source {
 /// The parts of a request that can name a tenant.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'r> {
-    pub headers: &'r HeaderMap,
+    pub lines: FieldLines<'r>,
     /// The path of the request target, without query.
     pub path: &'r [u8],
     pub query: Option<&'r [u8]>,
@@ -92,12 +93,12 @@ impl KeyRule {
     /// `None` when the rule does not match this request.
     fn key_of(&self, request: &RequestView<'_>) -> Result<Option<RequestKey>, KeyError> {
         match &self.source {
-            Source::Header(name) => self.cut(values::header_value(request.headers, name)?),
+            Source::Header(name) => self.cut(values::header_value(request.lines, name.as_str())?),
             Source::Query(name) => {
                 let query = request.query.unwrap_or_default();
                 self.decode(values::query_value(query, name)?)
             }
-            Source::Cookie(name) => self.cut(values::cookie_value(request.headers, name)?),
+            Source::Cookie(name) => self.cut(values::cookie_value(request.lines, name)?),
             Source::Host(pattern) => {
                 let Some(host) = RequestKey::lower_cased(request.host) else {
                     return Ok(None);

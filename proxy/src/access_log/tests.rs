@@ -14,11 +14,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connection() -> Connection {
-    Connection {
-        peer: IpAddr::from([192, 0, 2, 1]),
-        listener: "edge".into(),
-        scheme: Scheme::Http,
-    }
+    Connection::new(IpAddr::from([192, 0, 2, 1]), "edge".into(), Scheme::Http)
 }
 
 struct Scene {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -28,7 +28,8 @@ use crate::{
     cell::{Change, OpenTunnel},
     clock,
     exchange::{Exchange, Failure, Judgement, Policy, Refused, Verdict},
-    forwarding::{Hop, Trust},
+    field_lines::FieldLines,
+    forwarding::Trust,
     gate::Protocol,
     lifecycle::{Lifecycle, Phase},
     snapshot::Current,
@@ -169,12 +170,15 @@ impl ProxyHttp for Gateway {
         }
         let request = session.req_header();
         let peer = flow.arrived.connection.peer;
-        let client = self.trust.client_behind(&request.headers, peer);
+        let lines = headers::field_lines(&request.headers);
+        let lines = FieldLines(&lines);
+        let client = self.trust.client_behind(lines, peer);
+        let view = headers::view(request, lines, client);
+        let key = self.policy.key_rules.key_of(&view);
         let admitted = {
             let snapshot = self.current.peek();
-            let view = headers::view(request, client);
             flow.exchange
-                .admit(&self.policy, &view, snapshot.as_deref())
+                .admit(&self.policy, client, key, snapshot.as_deref())
         };
         let Err(Refused { reason, detail }) = admitted else {
             return Ok(false);
@@ -218,11 +222,8 @@ impl ProxyHttp for Gateway {
             // It would not understand the 100 that the cell may send.
             upstream_request.remove_header(&header::EXPECT);
         }
-        let hop = Hop {
-            peer: flow.arrived.connection.peer,
-            proto: flow.arrived.connection.scheme.as_str(),
-            host: session.req_header().headers.get(header::HOST),
-        };
+        let host = session.req_header().headers.get(header::HOST);
+        let hop = flow.arrived.connection.hop(host.map(HeaderValue::as_bytes));
         headers::clean(upstream_request, &self.trust, &hop)?;
         if flow.arrived.arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;

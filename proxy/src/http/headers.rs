@@ -5,14 +5,15 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{
-    Result,
+    ErrorType, OrErr as _, Result,
     http::{RequestHeader, ResponseHeader},
 };
 
 use crate::{
     exchange::Destination,
+    field_lines::{FieldLine, FieldLines},
     forwarding::{Hop, Trust},
     tenant_key::RequestView,
 };
@@ -78,12 +79,27 @@ pub(super) fn host_name(request: &RequestHeader) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
 
+/// The fields of a parsed head.
+pub(super) fn field_lines(headers: &HeaderMap) -> Vec<FieldLine<'_>> {
+    headers
+        .iter()
+        .map(|(name, value)| FieldLine {
+            name: name.as_str().as_bytes(),
+            value: value.as_bytes(),
+        })
+        .collect()
+}
+
 /// The parts of a parsed request that can name a tenant.
-pub(super) fn view(request: &RequestHeader, client: IpAddr) -> RequestView<'_> {
+pub(super) fn view<'r>(
+    request: &'r RequestHeader,
+    lines: FieldLines<'r>,
+    client: IpAddr,
+) -> RequestView<'r> {
     let target = origin_form(request.raw_path());
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     RequestView {
-        headers: &request.headers,
+        lines,
         path: parts.next().unwrap_or_default(),
         query: parts.next(),
         host: host_name(request),
@@ -93,11 +109,30 @@ pub(super) fn view(request: &RequestHeader, client: IpAddr) -> RequestView<'_> {
 
 /// Drops what clients send under our names, in any spelling, and says anew who forwarded what.
 pub(super) fn clean(request: &mut RequestHeader, trust: &Trust, hop: &Hop<'_>) -> Result<()> {
-    let rewrite = trust.rewrite(&request.headers, hop);
-    for name in &rewrite.dropped {
+    let (dropped, added) = {
+        let headers = &request.headers;
+        let lines = field_lines(headers);
+        let rewrite = trust.rewrite(FieldLines(&lines), hop);
+        let names: Vec<&HeaderName> = headers.iter().map(|(name, _)| name).collect();
+        let dropped: Vec<HeaderName> = rewrite
+            .dropped
+            .iter()
+            .map(|place| names[*place].clone())
+            .collect();
+        let value = |value| {
+            HeaderValue::from_bytes(value)
+                .or_err(ErrorType::InvalidHTTPHeader, "a forwarding field")
+        };
+        let added: Result<Vec<_>> = rewrite
+            .added()
+            .map(|(name, bytes)| Ok((name, value(bytes)?)))
+            .collect();
+        (dropped, added?)
+    };
+    for name in &dropped {
         request.remove_header(name);
     }
-    for (name, value) in rewrite.set {
+    for (name, value) in added {
         request.insert_header(name, value)?;
     }
     Ok(())

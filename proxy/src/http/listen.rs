@@ -150,11 +150,8 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                let connection = Connection {
-                    peer: peer.ip().to_canonical(),
-                    listener: Arc::clone(&listener_name),
-                    scheme: Scheme::Http,
-                };
+                let listener = Arc::clone(&listener_name);
+                let connection = Connection::new(peer.ip(), listener, Scheme::Http);
                 let stream = client_stream(socket, peer);
                 tokio::spawn(async move { app.serve(stream, connection, &shutdown).await });
             }
