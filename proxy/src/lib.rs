@@ -26,6 +26,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;
+pub mod outgoing;
 pub mod route;
 pub mod run;
 pub mod signals;

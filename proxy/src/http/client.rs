@@ -1,12 +1,18 @@
 //! A client's connection between requests: reading heads, refusing, and ending in a way that lets the client read its
 //! answer.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf as _, BytesMut};
-use pingora::protocols::Stream;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter},
+    io::{AsyncReadExt as _, AsyncWrite as _},
+    net::TcpStream,
     sync::watch,
     time::{Instant, timeout, timeout_at},
 };
@@ -15,7 +21,10 @@ use super::{
     body_buffers::Reserved,
     pace::{Pace, READING_WINDOW},
 };
-use crate::gate::{GateLimits, HeadScan, HeadScanner, Refusal};
+use crate::{
+    gate::{GateLimits, HeadScan, HeadScanner, Refusal},
+    outgoing::Outgoing,
+};
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -31,9 +40,11 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct ClientStream {
-    pub(super) inner: BufWriter<Stream>,
+    pub(super) socket: TcpStream,
     /// Read from the client, and not yet a part of any request that was handed on.
     pub(super) ahead: BytesMut,
+    /// Of an answer, gathered until it is flushed.
+    outgoing: Outgoing,
 }
 
 /// How long to wait for a body.
@@ -77,11 +88,60 @@ pub(super) enum NextHead {
 }
 
 impl ClientStream {
-    pub(super) fn new(inner: Stream) -> Self {
+    pub(super) fn new(socket: TcpStream) -> Self {
         Self {
-            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, inner),
+            socket,
             ahead: BytesMut::new(),
+            outgoing: Outgoing::default(),
         }
+    }
+
+    /// How many bytes were taken that are not sent yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Takes bytes for the client; the answer is how many. Small ones are gathered.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.outgoing.len() + bytes.len() <= WRITE_BUFFER_BYTES {
+            self.outgoing.push(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.poll_send(cx, bytes)
+    }
+
+    /// Sends bytes to the client, behind what was gathered; the answer is how many of them.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.outgoing.poll_send(&mut self.socket, cx, bytes)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx, &[]).map_ok(drop)
+    }
+
+    /// Sends the rest, and then the end.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.outgoing.push(bytes);
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Reads behind what is ahead already; nothing is the end.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { socket, ahead, .. } = self;
+        std::pin::pin!(socket.read_buf(ahead)).poll(cx)
     }
 
     /// Waits for the next head. While nothing of it has come, a shutdown ends the wait.
@@ -117,10 +177,10 @@ impl ClientStream {
             }
             self.ahead.reserve(READ_BUFFER_BYTES);
             let nothing_came = self.ahead.is_empty();
-            let Self { inner, ahead } = self;
+            let Self { socket, ahead, .. } = self;
             let read = tokio::select! {
                 biased;
-                read = timeout_at(until, inner.read_buf(ahead)) => read,
+                read = timeout_at(until, socket.read_buf(ahead)) => read,
                 _ = shutdown.wait_for(|stop| *stop), if nothing_came => return NextHead::Done,
             };
             match read {
@@ -151,8 +211,8 @@ impl ClientStream {
             let now = Instant::now();
             let slow_at = pace.wait(now.into_std()).map(|left| now + left);
             let until = slow_at.map_or(idle_until, |slow_at| slow_at.min(idle_until));
-            let Self { inner, ahead } = self;
-            let read = timeout_at(until, inner.read_buf(ahead)).await;
+            let Self { socket, ahead, .. } = self;
+            let read = timeout_at(until, socket.read_buf(ahead)).await;
             let now = Instant::now();
             match read {
                 Ok(Ok(count @ 1..)) if pace.advance(now.into_std(), count) => {
@@ -168,7 +228,7 @@ impl ClientStream {
 
     /// Answers and ends the connection, giving the client time to read the answer.
     pub(super) async fn close_with(mut self, response: &[u8]) {
-        let written = timeout(LINGER, self.inner.write_all(response)).await;
+        let written = timeout(LINGER, self.send_all(response)).await;
         if matches!(written, Ok(Ok(()))) {
             self.linger().await;
         }
@@ -177,13 +237,12 @@ impl ClientStream {
     /// Answers and ends the connection without waiting. What the client sent already is read, so that the answer has a
     /// chance.
     pub(super) async fn cut_with(mut self, response: &[u8]) {
-        let inner = &mut self.inner;
         let mut scratch = [0; READ_BUFFER_BYTES];
         // Neither waits: the proxy has too many connections already.
-        let _ = timeout(Duration::ZERO, inner.read(&mut scratch)).await;
+        let _ = timeout(Duration::ZERO, self.socket.read(&mut scratch)).await;
         let _ = timeout(Duration::ZERO, async {
-            inner.write_all(response).await?;
-            inner.shutdown().await
+            self.send_all(response).await?;
+            poll_fn(|cx| self.poll_shutdown(cx)).await
         })
         .await;
     }
@@ -191,13 +250,12 @@ impl ClientStream {
     /// Ends the connection in a way that lets the client read its answer: no more is sent, and what the client goes on
     /// sending is thrown away for a while.
     pub(super) async fn linger(mut self) {
-        let inner = &mut self.inner;
         let drained = timeout(LINGER, async {
-            inner.shutdown().await?;
+            poll_fn(|cx| self.poll_shutdown(cx)).await?;
             let mut left = LINGER_BYTES_MAX;
             let mut scratch = [0; READ_BUFFER_BYTES];
             while left > 0 {
-                match inner.read(&mut scratch).await? {
+                match self.socket.read(&mut scratch).await? {
                     0 => break,
                     count => left = left.saturating_sub(count),
                 }

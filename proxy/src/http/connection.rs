@@ -8,11 +8,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::{
-    apps::HttpServerApp as _,
-    protocols::{Stream, http::ServerSession},
-    proxy::HttpProxy,
+    apps::HttpServerApp as _, protocols::http::ServerSession, proxy::HttpProxy,
     server::ShutdownWatch,
 };
+use tokio::net::TcpStream;
 
 use super::{
     body_buffers::BodyBuffers,
@@ -61,8 +60,8 @@ impl std::fmt::Debug for Edge {
 
 #[async_trait]
 impl ServeConnection for Edge {
-    async fn serve(&self, stream: Stream, connection: Connection, shutdown: &ShutdownWatch) {
-        let client = ClientStream::new(stream);
+    async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
+        let client = ClientStream::new(socket);
         let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
