@@ -72,6 +72,20 @@ pub struct RequestView<'r> {
     pub client: IpAddr,
 }
 
+/// The name in a well-formed host, without the port, and without the dot at the end that makes a name absolute and
+/// changes nothing else.
+pub fn host_name(host: &[u8]) -> &[u8] {
+    if host.starts_with(b"[") {
+        let end = host
+            .iter()
+            .position(|byte| *byte == b']')
+            .map_or(host.len(), |at| at + 1);
+        return &host[..end];
+    }
+    let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
 impl KeyRules {
     /// Without a rule no request names a tenant; the configuration does not let that through.
     pub fn new(rules: Vec<KeyRule>) -> Self {

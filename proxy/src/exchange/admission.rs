@@ -8,13 +8,12 @@ use crate::{
     config::Ejection,
     metrics::Metrics,
     snapshot::Snapshot,
-    tenant_key::{KeyError, KeyRules, RequestKey, UnknownTenants},
+    tenant_key::{KeyError, RequestKey, UnknownTenants},
 };
 
 /// The rules that hold for every request, from the configuration.
 #[derive(Debug)]
 pub struct Policy {
-    pub key_rules: KeyRules,
     pub unknown_tenants: UnknownTenants,
     /// Further attempts inside the cell, where trying again is safe.
     pub retries: usize,

@@ -14,7 +14,7 @@ use crate::{
     gate::Refusal,
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
-    tenant_key::{KeyRule, KeyRules, RequestView, Source, UnknownTenants},
+    tenant_key::{KeyRule, KeyRules, RequestKey, RequestView, Source, UnknownTenants},
     upstream::AnswerRefusal,
 };
 
@@ -25,6 +25,7 @@ const TABLE: &str = "format: 1\nhash: { slots: 2 }\ncells:\n  \
     overrides: { acme: a, globex: b }\naliases: { www.acme.example: acme }\nrejects: [evil, globex]\n";
 
 struct Scene {
+    key_rules: KeyRules,
     policy: Policy,
     snapshot: Snapshot,
 }
@@ -40,11 +41,11 @@ impl Scene {
         };
         Self {
             snapshot: Snapshot::build(accepted, None, &metrics),
+            key_rules: KeyRules::new(vec![KeyRule {
+                source: Source::Header(HeaderName::from_static("x-tenant-id")),
+                pattern: None,
+            }]),
             policy: Policy {
-                key_rules: KeyRules::new(vec![KeyRule {
-                    source: Source::Header(HeaderName::from_static("x-tenant-id")),
-                    pattern: None,
-                }]),
                 unknown_tenants,
                 retries,
                 ejection: Ejection {
@@ -75,7 +76,7 @@ impl Scene {
             client: CLIENT,
         };
         let mut exchange = Exchange::new(Instant::now(), IpAddr::from([10, 0, 0, 1]));
-        let key = self.policy.key_rules.key_of(&request);
+        let key = self.key_rules.key_of(&request);
         let admitted = exchange.admit(&self.policy, CLIENT, key, Some(&self.snapshot));
         (exchange, admitted)
     }

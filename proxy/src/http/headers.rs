@@ -15,7 +15,7 @@ use crate::{
     exchange::Destination,
     field_lines::{FieldLine, FieldLines},
     forwarding::{Hop, Trust},
-    tenant_key::RequestView,
+    tenant_key::{RequestView, host_name},
 };
 
 const TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant");
@@ -64,21 +64,6 @@ fn host_of(request: &RequestHeader) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// The name of the host, without the port, and without the dot at the end that makes a name absolute and changes nothing
-/// else. The gate has seen to it that there is one and that it is well-formed.
-pub(super) fn host_name(request: &RequestHeader) -> &[u8] {
-    let host = host_of(request);
-    if host.starts_with(b"[") {
-        let end = host
-            .iter()
-            .position(|byte| *byte == b']')
-            .map_or(host.len(), |at| at + 1);
-        return &host[..end];
-    }
-    let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
-    name.strip_suffix(b".").unwrap_or(name)
-}
-
 /// The fields of a parsed head.
 pub(super) fn field_lines(headers: &HeaderMap) -> Vec<FieldLine<'_>> {
     headers
@@ -102,7 +87,7 @@ pub(super) fn view<'r>(
         lines,
         path: parts.next().unwrap_or_default(),
         query: parts.next(),
-        host: host_name(request),
+        host: host_name(host_of(request)),
         client,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora::proxy::Session;
 
 use crate::{
@@ -10,33 +10,62 @@ use crate::{
     exchange::{Connection, Destination, Exchange},
 };
 
-pub(super) fn entry(
-    session: &Session,
+/// The parts of a request that the log tells.
+pub(super) struct RequestParts<'r> {
+    pub(super) method: &'r [u8],
+    pub(super) target: &'r [u8],
+    pub(super) host: Option<&'r [u8]>,
+    pub(super) body_bytes: u64,
+}
+
+impl<'r> RequestParts<'r> {
+    /// The parts of a head that the gate let through.
+    pub(super) fn of_head(head: &'r [u8], body_bytes: u64) -> Self {
+        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
+        let host = lines.find_map(|line| {
+            let (name, value) = line.split_first_chunk::<5>()?;
+            name.eq_ignore_ascii_case(b"host:")
+                .then(|| value.trim_ascii())
+        });
+        Self {
+            method: request_line.next().unwrap_or_default(),
+            target: request_line.next().unwrap_or_default(),
+            host,
+            body_bytes,
+        }
+    }
+}
+
+/// What the client was given.
+pub(super) struct AnswerParts {
+    pub(super) status: Option<u16>,
+    pub(super) body_bytes: u64,
+    pub(super) took: Duration,
+}
+
+pub(super) fn entry_of(
     connection: &Connection,
     exchange: &Exchange,
-    status: Option<u16>,
-    took: Duration,
+    request: &RequestParts<'_>,
+    answer: &AnswerParts,
 ) -> Entry {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let request = session.req_header();
     let destination = exchange.destination();
     Entry {
         time: SystemTime::now(),
         listener: connection.listener.to_string(),
         client: exchange.client(),
-        method: Some(request.method.to_string()),
-        host: request
-            .headers
-            .get(header::HOST)
-            .map(|host| text(host.as_bytes())),
-        target: Some(text(request.raw_path())),
-        status: status.unwrap_or(0),
+        method: Some(text(request.method)),
+        host: request.host.map(text),
+        target: Some(text(request.target)),
+        status: answer.status.unwrap_or(0),
         reason: exchange.reason(),
         refusal: exchange.refusal(),
         answer_refusal: exchange.answer_refusal().map(|refusal| refusal.to_string()),
-        took,
-        request_body_bytes: session.as_downstream().body_bytes_read() as u64,
-        response_body_bytes: session.as_downstream().body_bytes_sent() as u64,
+        took: answer.took,
+        request_body_bytes: request.body_bytes,
+        response_body_bytes: answer.body_bytes,
         tenant: exchange.tenant().map(text),
         cell: destination.map(|to| to.cell().state.id.to_string()),
         endpoint: exchange
@@ -45,4 +74,26 @@ pub(super) fn entry(
         generation: destination.map(|to| to.generation().get()),
         tries: destination.map(Destination::attempts),
     }
+}
+
+pub(super) fn entry(
+    session: &Session,
+    connection: &Connection,
+    exchange: &Exchange,
+    status: Option<u16>,
+    took: Duration,
+) -> Entry {
+    let head = session.req_header();
+    let request = RequestParts {
+        method: head.method.as_str().as_bytes(),
+        target: head.raw_path(),
+        host: head.headers.get(header::HOST).map(HeaderValue::as_bytes),
+        body_bytes: session.as_downstream().body_bytes_read() as u64,
+    };
+    let answer = AnswerParts {
+        status,
+        body_bytes: session.as_downstream().body_bytes_sent() as u64,
+        took,
+    };
+    entry_of(connection, exchange, &request, &answer)
 }

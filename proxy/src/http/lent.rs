@@ -33,9 +33,6 @@ use super::{
 };
 use crate::gate::{BodyTracker, Refusal};
 
-/// With less room than this in the read buffer, it gets more before it is read into.
-const READ_ROOM_BYTES_MIN: usize = 512;
-
 /// See the module's documentation.
 #[derive(Debug)]
 #[expect(
@@ -199,23 +196,14 @@ impl LentStream {
         let Some(client) = &mut self.client else {
             return Poll::Ready(Ok(()));
         };
-        loop {
-            if client.ahead.len() >= READ_AHEAD_BYTES_MAX {
-                return Poll::Pending;
-            }
-            if client.ahead.capacity() - client.ahead.len() < READ_ROOM_BYTES_MIN {
-                client.ahead.reserve(READ_BUFFER_BYTES);
-            }
-            let count = ready!(client.poll_ahead(cx))?;
-            if count == 0 {
-                return Poll::Ready(Ok(()));
-            }
+        while ready!(client.poll_idle(cx, 0))? > 0 {
             if matches!(self.request, Request::AwaitingSwitch) {
                 let refusal = Refusal::BytesBeforeSwitch;
                 self.request = Request::Refused(refusal);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Learns from the answer on its way to the client what becomes of the connection. A head is written in one piece.
@@ -234,7 +222,10 @@ impl LentStream {
                 self.is_out_of_step = self.had_interim
                     && self.terms.guards_interim
                     && matches!(self.request, Request::Complete)
-                    && self.has_sent_ahead(cx);
+                    && self
+                        .client
+                        .as_mut()
+                        .is_some_and(|client| client.has_sent_more_than(cx, 0));
             }
             Some(rest) if rest.starts_with(b"01") => {
                 self.is_final = true;
@@ -243,19 +234,6 @@ impl LentStream {
             Some(rest) if rest.starts_with(b"00") && self.terms.expects_continue => {}
             Some(_) => self.had_interim = true,
         }
-    }
-
-    /// Whether there is more of the client than its request. It may have come since it was last read.
-    fn has_sent_ahead(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(client) = &mut self.client else {
-            return false;
-        };
-        if client.ahead.is_empty() {
-            client.ahead.reserve(READ_BUFFER_BYTES);
-            // An end or an error is met by whoever reads next.
-            let _ = client.poll_ahead(cx);
-        }
-        !client.ahead.is_empty()
     }
 
     /// Writing, with a limit on how long the client may take nothing. Pingora limits some of its writes only: not those

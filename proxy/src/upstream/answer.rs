@@ -25,6 +25,8 @@ mod tests;
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
     bytes::{CR, LF, TOKEN, all, find_control, is_space, trim},
@@ -72,6 +74,18 @@ pub struct AnswerHead {
     pub extra_codings: bool,
     /// Where in the head a 101 names the protocol that it switches to.
     switches_to: Option<Range<usize>>,
+}
+
+/// A header field of an answer as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerLine<'a> {
+    pub name: &'a [u8],
+    /// Without white space around it. Of a folded field, its first line only.
+    pub value: &'a [u8],
+    /// Where in the head it stands, from its name's first byte to its last line's end.
+    pub place: Range<usize>,
+    /// It is not what a strict program would have written: folded, ended by a bare LF, or with space before the colon.
+    pub is_odd: bool,
 }
 
 /// The place in one answer's body.
@@ -153,25 +167,34 @@ impl AnswerHead {
     /// # Errors
     /// The rule that it breaks.
     pub fn read(head: &[u8], is_head_request: bool) -> Result<Self, AnswerRefusal> {
+        Self::read_lines(head, is_head_request, |_| {})
+    }
+
+    /// The same, and shows each field in passing.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_lines<'a>(
+        head: &'a [u8],
+        is_head_request: bool,
+        mut see: impl FnMut(AnswerLine<'a>),
+    ) -> Result<Self, AnswerRefusal> {
         let mut lines = Lines { head, at: 0 };
         let status_line = lines.next().unwrap_or_default();
         let (status, is_http_10) = read_status_line(&head[status_line])?;
+        if head.get(lines.at).is_some_and(|byte| is_space(*byte)) {
+            return Err(AnswerRefusal::LeadingSpace);
+        }
         let mut fields = Fields::default();
         let mut count = 0;
-        let mut is_foldable = None;
-        for line in lines {
-            match (head.get(line.start), is_foldable) {
-                _ if line.is_empty() => break,
-                (Some(&first), None) if is_space(first) => return Err(AnswerRefusal::LeadingSpace),
-                (Some(&first), Some(false)) if is_space(first) => {
-                    return Err(AnswerRefusal::FoldedFraming);
-                }
-                (Some(&first), Some(true)) if is_space(first) => {}
-                _ => {
-                    count += 1;
-                    is_foldable = Some(!fields.take(head, line)?);
-                }
-            }
+        while let Some(line) = lines.next()
+            && !line.is_empty()
+        {
+            count += 1;
+            let is_folded = lines.skip_folds();
+            let place = line.start..lines.at;
+            let line = fields.take(head, line, place, is_folded)?;
+            see(line);
         }
         if count > ANSWER_FIELDS_MAX {
             return Err(AnswerRefusal::TooManyFields { count });
@@ -228,13 +251,29 @@ impl AnswerBody {
     /// # Errors
     /// The rule that the body breaks. None of these bytes may be handed on then.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, AnswerRefusal> {
-        match &mut self.tracker {
-            Some(tracker) => tracker.advance(bytes).map_err(AnswerRefusal::Body),
-            None => Ok(Progress {
-                consumed: bytes.len(),
-                complete: false,
-            }),
+        self.advance_seeing(bytes, |_| {})
+    }
+
+    /// The same, and shows the pieces of the decoded body among the bytes. They were shown in vain when the bytes are
+    /// refused.
+    ///
+    /// # Errors
+    /// As for [`advance`](Self::advance).
+    pub fn advance_seeing(
+        &mut self,
+        bytes: &[u8],
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<Progress, AnswerRefusal> {
+        if let Some(tracker) = &mut self.tracker {
+            return tracker
+                .advance_seeing(bytes, see)
+                .map_err(AnswerRefusal::Body);
         }
+        see(bytes);
+        Ok(Progress {
+            consumed: bytes.len(),
+            complete: false,
+        })
     }
 }
 
@@ -244,13 +283,22 @@ struct Lines<'a> {
     at: usize,
 }
 
+impl Lines<'_> {
+    /// Goes past the lines that continue the last one; whether there are any.
+    fn skip_folds(&mut self) -> bool {
+        let start = self.at;
+        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.next().is_some() {}
+        self.at > start
+    }
+}
+
 impl Iterator for Lines<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
         let start = self.at;
         let rest = self.head.get(start..)?;
-        let length = rest.iter().position(|&byte| byte == LF)?;
+        let length = memchr(LF, rest)?;
         self.at = start + length + 1;
         let line = rest[..length]
             .strip_suffix(&[CR])
@@ -281,20 +329,23 @@ fn read_status_line(line: &[u8]) -> Result<(u16, bool), AnswerRefusal> {
 }
 
 impl Fields {
-    /// Takes note of a field. The answer says whether it frames the answer or speaks of the connection.
-    fn take(&mut self, head: &[u8], line: Range<usize>) -> Result<bool, AnswerRefusal> {
+    /// Takes note of the field whose first line is `line`.
+    fn take<'a>(
+        &mut self,
+        head: &'a [u8],
+        line: Range<usize>,
+        place: Range<usize>,
+        is_folded: bool,
+    ) -> Result<AnswerLine<'a>, AnswerRefusal> {
         let bytes = &head[line.clone()];
-        let colon = bytes
-            .iter()
-            .position(|&byte| byte == b':')
-            .ok_or(AnswerRefusal::MissingColon)?;
+        let colon = memchr(b':', bytes).ok_or(AnswerRefusal::MissingColon)?;
         let name = trim(&bytes[..colon]);
         if name.is_empty() || !all(name, TOKEN) {
             return Err(AnswerRefusal::BadName);
         }
         let value = trim(&bytes[colon + 1..]);
         let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
+        let frames = match name.len() {
             7 if named(b"upgrade") => {
                 let padding = bytes[colon + 1..]
                     .iter()
@@ -303,13 +354,32 @@ impl Fields {
                 let start = line.start + colon + 1 + padding;
                 self.upgrade = Some(start..start + value.len());
                 self.upgrade_lines += 1;
+                true
             }
-            10 if named(b"connection") => self.take_connection(value),
-            14 if named(b"content-length") => self.take_length(value),
-            17 if named(b"transfer-encoding") => self.codings.take_line(value),
-            _ => return Ok(false),
+            10 if named(b"connection") => {
+                self.take_connection(value);
+                true
+            }
+            14 if named(b"content-length") => {
+                self.take_length(value);
+                true
+            }
+            17 if named(b"transfer-encoding") => {
+                self.codings.take_line(value);
+                true
+            }
+            _ => false,
+        };
+        if frames && is_folded {
+            return Err(AnswerRefusal::FoldedFraming);
         }
-        Ok(true)
+        let has_crlf = place.end == line.end + b"\r\n".len();
+        Ok(AnswerLine {
+            name,
+            value,
+            is_odd: is_folded || !has_crlf || name.len() < colon,
+            place,
+        })
     }
 
     fn take_connection(&mut self, value: &[u8]) {
