@@ -98,7 +98,7 @@ pub(super) async fn carry(
     whole: Whole<'_>,
 ) -> Outcome {
     let exchange = Exchange::new(whole.at, whole.plan.client);
-    let closes = whole.plan.closes || common.lifecycle.has_reached(Phase::Draining);
+    let closes = whole.plan.closes;
     let trip = Trip {
         common,
         client,
@@ -272,13 +272,15 @@ impl Trip<'_> {
     }
 
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
-    fn read_head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
+    fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
         let is_head_request = self.whole.plan.is_head_request;
         let answer = Answer::read(bytes, is_head_request).map_err(refused)?;
         let head = &answer.head;
         if head.switches_to().is_some() {
             return Err(refused(AnswerRefusal::UnaskedSwitch));
         }
+        // During a drain its client is to come back on another connection, to another process.
+        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
         let is_dropped = head.status == CONTINUE && self.guards_interim();
         if !is_dropped {
             answer.write_head(out, self.closes);
