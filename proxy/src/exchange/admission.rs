@@ -57,7 +57,7 @@ impl Exchange {
         &mut self,
         policy: &Policy,
         client: IpAddr,
-        key: Result<RequestKey, KeyError>,
+        key: Result<Box<RequestKey>, KeyError>,
         snapshot: Option<&Snapshot>,
     ) -> Result<(), Refused> {
         self.client = client;
@@ -68,7 +68,7 @@ impl Exchange {
     fn find_cell(
         &mut self,
         policy: &Policy,
-        key: Result<RequestKey, KeyError>,
+        key: Result<Box<RequestKey>, KeyError>,
         snapshot: Option<&Snapshot>,
     ) -> Result<(), Refused> {
         let refuse = |refused: Refused| {

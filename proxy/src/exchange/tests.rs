@@ -76,7 +76,7 @@ impl Scene {
             client: CLIENT,
         };
         let mut exchange = Exchange::new(Instant::now(), IpAddr::from([10, 0, 0, 1]));
-        let key = self.key_rules.key_of(&request);
+        let key = self.key_rules.key_of(&request).map(Box::new);
         let admitted = exchange.admit(&self.policy, CLIENT, key, Some(&self.snapshot));
         (exchange, admitted)
     }
@@ -144,7 +144,7 @@ fn a_request_is_admitted_to_its_cell_or_refused() {
 fn without_a_table_nobody_is_admitted() {
     let scene = Scene::new(UnknownTenants::Hash, 1);
     let mut exchange = Exchange::new(Instant::now(), CLIENT);
-    let key = RequestKey::new(b"acme");
+    let key = RequestKey::new(b"acme").map(Box::new);
     let refused = exchange
         .admit(&scene.policy, CLIENT, key, None)
         .unwrap_err();

@@ -13,7 +13,7 @@ mod plan;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-pub use answer::{Answer, Coding, Encoded};
+pub use answer::{Coding, Encoded, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
 use super::{
@@ -99,7 +99,7 @@ pub(super) async fn carry(
 ) -> Outcome {
     let exchange = Exchange::new(whole.at, whole.plan.client);
     let closes = whole.plan.closes;
-    let trip = Trip {
+    let mut trip = Trip {
         common,
         client,
         timer,
@@ -115,7 +115,7 @@ pub(super) async fn carry(
 }
 
 impl Trip<'_> {
-    async fn run(mut self) -> Outcome {
+    async fn run(&mut self) -> Outcome {
         if let Err(refused) = self.admit() {
             return self.hand_over(refused);
         }
@@ -169,18 +169,21 @@ impl Trip<'_> {
             current, policy, ..
         } = self.common;
         let plan = &mut self.whole.plan;
+        let key = plan.key.take();
+        let key = key.expect("a request is admitted once");
         let snapshot = current.peek();
         self.exchange
-            .admit(policy, plan.client, Ok(plan.key), snapshot.as_deref())?;
+            .admit(policy, plan.client, Ok(key), snapshot.as_deref())?;
         if let Some(destination) = self.exchange.destination() {
             plan.identify(self.exchange.tenant().unwrap_or_default(), destination);
         }
         Ok(())
     }
 
-    fn hand_over(self, refused: Refused) -> Outcome {
+    fn hand_over(&mut self, refused: Refused) -> Outcome {
+        let nothing = Exchange::new(self.whole.at, self.whole.plan.client);
         Outcome::HandedOver(Box::new(HandedOver {
-            exchange: self.exchange,
+            exchange: std::mem::replace(&mut self.exchange, nothing),
             refused,
         }))
     }
@@ -273,19 +276,17 @@ impl Trip<'_> {
 
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
     fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
+        // During a drain its client is to come back on another connection, to another process.
+        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
         let is_head_request = self.whole.plan.is_head_request;
-        let answer = Answer::read(bytes, is_head_request).map_err(refused)?;
-        let head = &answer.head;
+        let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
         if head.switches_to().is_some() {
             return Err(refused(AnswerRefusal::UnaskedSwitch));
         }
-        // During a drain its client is to come back on another connection, to another process.
-        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
-        let is_dropped = head.status == CONTINUE && self.guards_interim();
-        if !is_dropped {
-            answer.write_head(out, self.closes);
+        if head.status == CONTINUE && self.guards_interim() {
+            out.clear();
         }
-        Ok(answer.head)
+        Ok(head)
     }
 
     fn guards_interim(&self) -> bool {
@@ -385,7 +386,7 @@ impl Trip<'_> {
         }
     }
 
-    async fn finish(mut self) -> Outcome {
+    async fn finish(&mut self) -> Outcome {
         self.record();
         let held = self.whole.head_bytes + self.whole.body_bytes;
         // A client that may have taken an interim answer for the final one, and has asked again.

@@ -89,7 +89,7 @@ impl Gateway {
         let lines = FieldLines(&lines);
         let client = self.rules.trust.client_behind(lines, peer);
         let view = headers::view(request, lines, client);
-        let key = self.rules.key_rules.key_of(&view);
+        let key = self.rules.key_rules.key_of(&view).map(Box::new);
         let snapshot = current.peek();
         flow.exchange
             .admit(policy, client, key, snapshot.as_deref())

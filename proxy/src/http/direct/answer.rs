@@ -18,11 +18,9 @@ use crate::upstream::{
 
 const USUAL_FIELDS: usize = 24;
 
-/// An answer's head that was read, with its lines.
-#[derive(Debug)]
-pub struct Answer<'a> {
-    pub head: AnswerHead,
-    bytes: &'a [u8],
+/// An answer's lines, in place.
+#[derive(Debug, Default)]
+struct Lines<'a> {
     lines: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
     has_date: bool,
     is_coded: bool,
@@ -46,36 +44,51 @@ enum Fate {
     Dropped,
 }
 
-impl<'a> Answer<'a> {
-    /// Reads exactly one head.
-    ///
-    /// # Errors
-    ///
-    /// What is refused of an answer, whichever way it goes.
-    pub fn read(bytes: &'a [u8], is_head_request: bool) -> Result<Self, AnswerRefusal> {
-        let mut lines = SmallVec::new();
-        let (mut has_date, mut is_coded, mut nominates) = (false, false, false);
-        let head = AnswerHead::read_lines(bytes, is_head_request, |line| {
-            match line.name.len() {
-                4 => has_date |= is(&line, "date"),
-                10 if is(&line, "connection") => nominates |= !is_usual_connection(line.value),
-                17 => is_coded |= is(&line, "transfer-encoding"),
-                _ => {}
-            }
-            lines.push(line);
-        })?;
-        Ok(Self {
-            head,
-            bytes,
-            lines,
-            has_date,
-            is_coded,
-            nominates,
-        })
-    }
+/// Reads exactly one head, and adds the one for the client to `out`. The client's connection `closes` or is kept after a
+/// final answer.
+///
+/// # Errors
+///
+/// What is refused of an answer, whichever way it goes. What is in `out` then is of no use.
+pub fn rewrite_head(
+    bytes: &[u8],
+    is_head_request: bool,
+    closes: bool,
+    out: &mut Vec<u8>,
+) -> Result<AnswerHead, AnswerRefusal> {
+    let mut lines = Lines::default();
+    let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
+    let rewriting = Rewriting {
+        head: &head,
+        bytes,
+        lines: &lines,
+    };
+    rewriting.write_head(out, closes);
+    Ok(head)
+}
 
+impl<'a> Lines<'a> {
+    fn note(&mut self, line: AnswerLine<'a>) {
+        match line.name.len() {
+            4 => self.has_date |= is(&line, "date"),
+            10 if is(&line, "connection") => self.nominates |= !is_usual_connection(line.value),
+            17 => self.is_coded |= is(&line, "transfer-encoding"),
+            _ => {}
+        }
+        self.lines.push(line);
+    }
+}
+
+/// A head that was read, on its way to the client.
+struct Rewriting<'r, 'a> {
+    head: &'r AnswerHead,
+    bytes: &'a [u8],
+    lines: &'r Lines<'a>,
+}
+
+impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
-    pub fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
+    fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
         out.reserve(self.bytes.len() + 128);
         self.write_status_line(out);
         self.write_fields(out);
@@ -83,7 +96,7 @@ impl<'a> Answer<'a> {
             if self.head.framing == AnswerFraming::UntilClose {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             }
-            if !self.has_date {
+            if !self.lines.has_date {
                 out.extend_from_slice(b"Date: ");
                 out.extend_from_slice(get_cached_date().as_bytes());
                 out.extend_from_slice(b"\r\n");
@@ -101,6 +114,7 @@ impl<'a> Answer<'a> {
     fn write_status_line(&self, out: &mut Vec<u8>) {
         let end = self
             .lines
+            .lines
             .first()
             .map_or(self.bytes.len(), |line| line.place.start);
         let line = self.bytes[..end].trim_ascii_end();
@@ -117,12 +131,12 @@ impl<'a> Answer<'a> {
 
     /// Lines that go on are copied in runs.
     fn write_fields(&self, out: &mut Vec<u8>) {
-        let Some(first) = self.lines.first() else {
+        let Some(first) = self.lines.lines.first() else {
             return;
         };
         let mut run = first.place.start;
         let mut has_length = false;
-        for line in &self.lines {
+        for line in &self.lines.lines {
             let mut fate = self.fate_of(line);
             if fate == Fate::Kept && line.name.len() == 14 && is(line, "content-length") {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
@@ -146,7 +160,7 @@ impl<'a> Answer<'a> {
                 self.push_unfolded(out, line);
             }
         }
-        let end = self.lines.last().map_or(run, |line| line.place.end);
+        let end = self.lines.lines.last().map_or(run, |line| line.place.end);
         out.extend_from_slice(&self.bytes[run..end]);
     }
 
@@ -177,14 +191,14 @@ impl<'a> Answer<'a> {
             7 if is("upgrade") => !switches,
             7 => is("trailer"),
             10 => is("connection") || is("keep-alive"),
-            14 if is("content-length") => !self.may_have_length() || self.is_coded,
+            14 if is("content-length") => !self.may_have_length() || self.lines.is_coded,
             16 => is("proxy-connection"),
             17 if is("transfer-encoding") => !self.may_have_length(),
             _ => false,
         };
         let prefix = line.name.split_at_checked(OWN_PREFIX.len());
         let is_own = prefix.is_some_and(|(start, _)| start.eq_ignore_ascii_case(OWN_PREFIX));
-        if is_dropped || is_own || (self.nominates && !switches && self.is_nominated(line)) {
+        if is_dropped || is_own || (self.lines.nominates && !switches && self.is_nominated(line)) {
             Fate::Dropped
         } else {
             Fate::Kept
@@ -199,7 +213,11 @@ impl<'a> Answer<'a> {
     /// Whether the answer's `Connection` names the line. What frames the message it cannot name: nobody may have that
     /// removed.
     fn is_nominated(&self, line: &AnswerLine<'_>) -> bool {
-        let connections = self.lines.iter().filter(|line| is(line, "connection"));
+        let connections = self
+            .lines
+            .lines
+            .iter()
+            .filter(|line| is(line, "connection"));
         let mut names = connections
             .filter(|line| !is_usual_connection(line.value))
             .flat_map(|line| line.value.split(|byte| *byte == b','));

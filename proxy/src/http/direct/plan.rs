@@ -34,7 +34,8 @@ pub struct PlanRules {
 /// A request that goes the direct way.
 #[derive(Debug)]
 pub struct Plan {
-    pub key: RequestKey,
+    /// `None` once admission has taken it.
+    pub key: Option<Box<RequestKey>>,
     /// The client's address, behind trusted proxies.
     pub client: IpAddr,
     /// The answer has no body, whatever it says.
@@ -124,12 +125,13 @@ fn plan(
         host: host_name(host),
         client,
     };
-    let key = rules.key_rules.key_of(&view).ok()?;
+    let mut key = Box::<RequestKey>::default();
+    rules.key_rules.read_key(&view, &mut key).ok()?;
     let rewrite = rules.trust.rewrite(fields, &connection.hop(Some(host)));
     let request_line = seen.method.len() + seen.target.len() + "  HTTP/1.1\r\n".len();
     let (head, closes) = rewritten(head, request_line, lines, &rewrite)?;
     Some(Plan {
-        key,
+        key: Some(key),
         client,
         is_head_request: seen.method == "HEAD",
         is_idempotent,

@@ -3,10 +3,9 @@
 use super::*;
 
 fn written(head: &str, is_head_request: bool, closes: bool) -> String {
-    let answer = Answer::read(head.as_bytes(), is_head_request)
-        .unwrap_or_else(|refusal| panic!("{refusal}: {head:?}"));
     let mut out = Vec::new();
-    answer.write_head(&mut out, closes);
+    rewrite_head(head.as_bytes(), is_head_request, closes, &mut out)
+        .unwrap_or_else(|refusal| panic!("{refusal}: {head:?}"));
     String::from_utf8(out).expect("the cases are text")
 }
 

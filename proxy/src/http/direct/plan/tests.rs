@@ -59,7 +59,7 @@ fn check(fields: &[&str], kept: &[&str]) {
         plan.head.escape_ascii().to_string(),
         format!("{sent}{END}").escape_default().to_string()
     );
-    assert_eq!(plan.key.as_bytes(), b"acme");
+    assert_eq!(plan.key.unwrap().as_bytes(), b"acme");
 }
 
 #[test]
