@@ -88,6 +88,20 @@ pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
+/// The token that the bytes begin with, and how many letters and digits are in it.
+pub(crate) fn token(bytes: &[u8]) -> (&[u8], usize) {
+    let (mut end, mut letters) = (0, 0);
+    for &byte in bytes {
+        let class = CLASSES[usize::from(byte)];
+        if class & TOKEN == 0 {
+            break;
+        }
+        letters += usize::from(class / ALNUM % 2);
+        end += 1;
+    }
+    (&bytes[..end], letters)
+}
+
 /// The classes that every one of the bytes is in.
 pub(crate) fn common(bytes: &[u8]) -> u8 {
     let classes = bytes.iter().map(|&byte| CLASSES[usize::from(byte)]);

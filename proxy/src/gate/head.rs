@@ -1,6 +1,6 @@
 //! The inspection of one whole head: request line, then fields, then what they mean together.
 
-use super::bytes::{self, ALNUM, CR, LF, PLAIN_IN_TARGET, TARGET, TOKEN, find_control, is};
+use super::bytes::{self, CR, LF, PLAIN_IN_TARGET, TARGET, TOKEN, find_control, is};
 use super::fields::Fields;
 use super::version::{Version, check_version};
 use super::{BodyFraming, GateLimits, Refusal, Upgrade, target};
@@ -19,7 +19,7 @@ const STANDARD_METHODS: [&str; 9] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     pub method: &'a str,
-    pub target: &'a str,
+    pub target: &'a [u8],
     pub is_http_11: bool,
     /// The target is a path and possibly a query, of characters that RFC 3986 has there: every program sends it on as it
     /// is.
@@ -45,7 +45,7 @@ pub struct Head<'a> {
 
 struct RequestLine<'a> {
     method: &'a str,
-    target: &'a str,
+    target: &'a [u8],
     is_plain_target: bool,
     version: Version,
 }
@@ -130,11 +130,10 @@ fn request_line<'a>(line: &'a [u8], limits: &GateLimits<'_>) -> Result<RequestLi
     if target.len() > limits.target_bytes_max {
         return Err(Refusal::TargetTooLong);
     }
-    let target = std::str::from_utf8(target).map_err(|_| Refusal::BadTargetByte)?;
     Ok(RequestLine {
         method,
         target,
-        is_plain_target: common & PLAIN_IN_TARGET != 0 && target.starts_with('/'),
+        is_plain_target: common & PLAIN_IN_TARGET != 0 && target.starts_with(b"/"),
         version,
     })
 }
@@ -146,10 +145,12 @@ fn check_method(method: &[u8]) -> Result<&str, Refusal> {
     if method.len() > METHOD_BYTES_MAX {
         return Err(Refusal::MethodTooLong);
     }
-    let method = std::str::from_utf8(method).map_err(|_| Refusal::BadMethod)?;
-    if matches!(method, "GET" | "POST") {
-        return Ok(method);
+    match method {
+        b"GET" => return Ok("GET"),
+        b"POST" => return Ok("POST"),
+        _ => {}
     }
+    let method = std::str::from_utf8(method).map_err(|_| Refusal::BadMethod)?;
     let standard = STANDARD_METHODS
         .iter()
         .find(|standard| standard.eq_ignore_ascii_case(method));
@@ -165,16 +166,8 @@ fn field<'a>(
     bytes: &'a [u8],
     fields: &mut Fields<'a>,
 ) -> Result<(FieldLine<'a>, &'a [u8]), Refusal> {
-    let mut letters = 0;
-    let mut name_end = 0;
-    for &byte in bytes {
-        if !is(byte, TOKEN) {
-            break;
-        }
-        letters += usize::from(is(byte, ALNUM));
-        name_end += 1;
-    }
-    let (name, rest) = bytes.split_at(name_end);
+    let (name, letters) = bytes::token(bytes);
+    let rest = &bytes[name.len()..];
     let [b':', rest @ ..] = rest else {
         return Err(name_refusal(name, rest));
     };
@@ -205,7 +198,8 @@ fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>,
     let authority = if line.is_plain_target {
         None
     } else {
-        target::authority(line.method, line.target)?
+        let target = std::str::from_utf8(line.target).map_err(|_| Refusal::BadTargetByte)?;
+        target::authority(line.method, target)?
     };
     let respelled_host = match (fields.host, &authority) {
         (Some(host), Some(authority)) if !authority.is_same_as(host) => {

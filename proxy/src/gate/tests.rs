@@ -134,7 +134,7 @@ fn what_a_head_says() {
         head(request),
         Head {
             method: "PUT",
-            target: "/x?y#z",
+            target: b"/x?y#z",
             is_http_11: true,
             is_plain_target: false,
             host: Some("a:1"),

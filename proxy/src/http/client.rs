@@ -212,10 +212,12 @@ impl ClientStream {
                 deadline = Some(until);
             }
             let nothing_came = self.ahead.is_empty();
+            let mut was_woken = false;
             let came = poll_fn(|cx| {
-                if let Poll::Ready(came) = self.poll_more(cx) {
+                if let Poll::Ready(came) = self.poll_more(cx, was_woken) {
                     return Poll::Ready(Some(came));
                 }
+                was_woken = true;
                 if nothing_came && stop.poll(cx).is_ready() {
                     return Poll::Ready(Some(Ok(0)));
                 }
@@ -230,9 +232,12 @@ impl ClientStream {
         }
     }
 
-    /// Reads more, into a buffer that is made only once there is something to read.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.socket.poll_read_ready(cx))?;
+    /// Reads more, into a buffer that is made only once there is something to read: a task that `was_woken` takes it that
+    /// there is.
+    fn poll_more(&mut self, cx: &mut Context<'_>, was_woken: bool) -> Poll<io::Result<usize>> {
+        if !was_woken {
+            ready!(self.socket.poll_read_ready(cx))?;
+        }
         self.ahead.reserve(READ_BUFFER_BYTES);
         let read = self.poll_ahead(cx);
         if read.is_pending() && self.ahead.is_empty() {

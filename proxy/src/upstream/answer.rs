@@ -25,11 +25,11 @@ mod tests;
 
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
-    bytes::{CR, LF, TOKEN, all, find_control, is_space, trim},
+    bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
 };
 
 pub use refusal::AnswerRefusal;
@@ -129,6 +129,11 @@ impl AnswerScan {
             }
         }
         let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
+        if self.searched == 0
+            && let Some(end) = whole_head(window)
+        {
+            return Ok(Some(end));
+        }
         loop {
             let unseen = window.get(self.searched..).unwrap_or_default();
             let at = self.searched + find_control(unseen);
@@ -161,8 +166,18 @@ impl AnswerScan {
     }
 }
 
+/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: [`AnswerHead::read`] does
+/// that anyway.
+fn whole_head(window: &[u8]) -> Option<usize> {
+    memchr_iter(LF, window).find_map(|at| match window[at + 1..] {
+        [LF, ..] => Some(at + 2),
+        [CR, LF, ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
 impl AnswerHead {
-    /// Reads exactly the head that [`AnswerScan`] found.
+    /// Reads exactly the head that [`AnswerScan`] found, and looks at each of its bytes.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -180,20 +195,25 @@ impl AnswerHead {
         mut see: impl FnMut(AnswerLine<'a>),
     ) -> Result<Self, AnswerRefusal> {
         let mut lines = Lines { head, at: 0 };
-        let status_line = lines.next().unwrap_or_default();
+        let status_line = lines.read(0)?.unwrap_or_default();
         let (status, is_http_10) = read_status_line(&head[status_line])?;
         if head.get(lines.at).is_some_and(|byte| is_space(*byte)) {
             return Err(AnswerRefusal::LeadingSpace);
         }
         let mut fields = Fields::default();
         let mut count = 0;
-        while let Some(line) = lines.next()
-            && !line.is_empty()
-        {
+        loop {
+            let (name, _) = token(&head[lines.at..]);
+            let Some(line) = lines.read(name.len())? else {
+                break;
+            };
+            if line.is_empty() {
+                break;
+            }
             count += 1;
-            let is_folded = lines.skip_folds();
+            let is_folded = lines.skip_folds()?;
             let place = line.start..lines.at;
-            let line = fields.take(head, line, place, is_folded)?;
+            let line = fields.take(head, name, line, place, is_folded)?;
             see(line);
         }
         if count > ANSWER_FIELDS_MAX {
@@ -284,26 +304,33 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Goes past the lines that continue the last one; whether there are any.
-    fn skip_folds(&mut self) -> bool {
-        let start = self.at;
-        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.next().is_some() {}
-        self.at > start
+    /// The next line, of which the first bytes are known to hold no control byte.
+    fn read(&mut self, known: usize) -> Result<Option<Range<usize>>, AnswerRefusal> {
+        let (start, mut at) = (self.at, self.at + known);
+        loop {
+            at += find_control(&self.head[at..]);
+            self.at = match (self.head.get(at), self.head.get(at + 1)) {
+                (Some(b'\t'), _) => {
+                    at += 1;
+                    continue;
+                }
+                (Some(&CR), Some(&LF)) => at + 2,
+                (Some(&LF), _) => at + 1,
+                (Some(&CR), _) => return Err(AnswerRefusal::BareCr),
+                (Some(_), _) => return Err(AnswerRefusal::ControlByte),
+                (None, _) => return Ok(None),
+            };
+            return Ok(Some(start..at));
+        }
     }
-}
 
-impl Iterator for Lines<'_> {
-    type Item = Range<usize>;
-
-    fn next(&mut self) -> Option<Range<usize>> {
+    /// Goes past the lines that continue the last one; whether there are any.
+    fn skip_folds(&mut self) -> Result<bool, AnswerRefusal> {
         let start = self.at;
-        let rest = self.head.get(start..)?;
-        let length = memchr(LF, rest)?;
-        self.at = start + length + 1;
-        let line = rest[..length]
-            .strip_suffix(&[CR])
-            .unwrap_or(&rest[..length]);
-        Some(start..start + line.len())
+        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.read(0)?.is_some()
+        {
+        }
+        Ok(self.at > start)
     }
 }
 
@@ -333,15 +360,23 @@ impl Fields {
     fn take<'a>(
         &mut self,
         head: &'a [u8],
+        mut name: &'a [u8],
         line: Range<usize>,
         place: Range<usize>,
         is_folded: bool,
     ) -> Result<AnswerLine<'a>, AnswerRefusal> {
         let bytes = &head[line.clone()];
-        let colon = memchr(b':', bytes).ok_or(AnswerRefusal::MissingColon)?;
-        let name = trim(&bytes[..colon]);
-        if name.is_empty() || !all(name, TOKEN) {
-            return Err(AnswerRefusal::BadName);
+        let mut colon = name.len();
+        if name.is_empty() || bytes.get(colon) != Some(&b':') {
+            // There may be white space before the colon.
+            let mut all_before = bytes.iter();
+            colon = all_before
+                .position(|byte| *byte == b':')
+                .ok_or(AnswerRefusal::MissingColon)?;
+            name = trim(&bytes[..colon]);
+            if name.is_empty() || !all(name, TOKEN) {
+                return Err(AnswerRefusal::BadName);
+            }
         }
         let value = trim(&bytes[colon + 1..]);
         let named = |known: &[u8]| name.eq_ignore_ascii_case(known);

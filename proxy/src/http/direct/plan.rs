@@ -9,6 +9,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use crate::{
@@ -112,16 +113,16 @@ fn plan(
         return None;
     }
     let fields = FieldLines(&lines.lines);
-    let (path, query) = match seen.target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    let (path, query) = match memchr(b'?', seen.target) {
+        Some(at) => (&seen.target[..at], Some(&seen.target[at + 1..])),
         None => (seen.target, None),
     };
     let host = seen.host?.as_bytes();
     let client = rules.trust.client_behind(fields, connection.peer);
     let view = RequestView {
         lines: fields,
-        path: path.as_bytes(),
-        query: query.map(str::as_bytes),
+        path,
+        query,
         host: host_name(host),
         client,
     };
