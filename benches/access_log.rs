@@ -28,11 +28,7 @@ fn usual(connection: &Connection) -> Entry<'_> {
 }
 
 fn access_log(criterion: &mut Criterion) {
-    let connection = Connection {
-        peer: IpAddr::from([192, 0, 2, 133]),
-        listener: "edge".into(),
-        scheme: Scheme::Http,
-    };
+    let connection = Connection::new(IpAddr::from([192, 0, 2, 133]), "edge".into(), Scheme::Http);
     let mut group = criterion.benchmark_group("access log");
     let (mut dates, mut line) = (DateWriter::default(), Vec::new());
     let entry = usual(&connection);

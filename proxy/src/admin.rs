@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use http::{HeaderValue, Method, Response, header};
 use pingora::{
     apps::{ServerApp as _, http_app::ServeHttp},
-    protocols::{Stream, http::ServerSession},
+    protocols::{http::ServerSession, l4::stream::Stream},
     server::ShutdownWatch,
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::{
     cell::EndpointState,
@@ -109,7 +110,8 @@ impl ServeHttp for Admin {
 
 #[async_trait]
 impl ServeConnection for Arc<Admin> {
-    async fn serve(&self, stream: Stream, _: Connection, shutdown: &ShutdownWatch) {
+    async fn serve(&self, socket: TcpStream, _: Connection, shutdown: &ShutdownWatch) {
+        let stream = Box::new(Stream::from(socket));
         self.process_new(stream, shutdown).await;
     }
 }

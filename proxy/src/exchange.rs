@@ -35,7 +35,7 @@ pub struct Exchange {
     started: Instant,
     /// The client's address, behind trusted proxies.
     client: IpAddr,
-    key: Option<RequestKey>,
+    key: Option<Box<RequestKey>>,
     destination: Option<Destination>,
     /// Why the proxy answers by itself, if it does.
     reason: Option<Reason>,
@@ -89,7 +89,7 @@ impl Exchange {
             .destination
             .as_ref()
             .and_then(Destination::alias_target);
-        alias_target.or_else(|| self.key.as_ref().map(RequestKey::as_bytes))
+        alias_target.or_else(|| self.key.as_ref().map(|key| key.as_bytes()))
     }
 
     /// Chooses the endpoint for the next attempt. `None` when the cell has none that may be chosen, or the request was

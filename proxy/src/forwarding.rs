@@ -10,19 +10,20 @@ mod hop;
 mod list;
 mod name;
 
-use std::net::IpAddr;
-
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::{borrow::Cow, net::IpAddr};
 
 pub use hop::Hop;
 pub use name::{NameError, TrustedHeaders};
 
-use crate::net::Networks;
+use crate::{
+    field_lines::{FieldLine, FieldLines},
+    net::Networks,
+};
 
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED: &str = "forwarded";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Whose word on a request's way is taken, and which words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,25 +32,42 @@ pub struct Trust {
     pub headers: TrustedHeaders,
 }
 
-/// What becomes of a request's fields. What is in neither list stays as it is.
+/// What becomes of a request's fields. What is not dropped stays as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    pub dropped: Vec<HeaderName>,
-    /// Each replaces all lines of its name.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+pub struct Rewrite<'r> {
+    /// The places of the lines that do not go on, in their order.
+    pub dropped: Vec<usize>,
+    pub for_line: Cow<'r, [u8]>,
+    pub proto: Option<&'static str>,
+    pub host: Option<&'r [u8]>,
+    pub forwarded: Option<Vec<u8>>,
+}
+
+impl Rewrite<'_> {
+    /// The names and values of the lines that are added.
+    pub fn added(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        [
+            Some((FORWARDED_FOR, &*self.for_line)),
+            self.proto.map(|proto| (FORWARDED_PROTO, proto.as_bytes())),
+            self.host.map(|host| (FORWARDED_HOST, host)),
+            self.forwarded.as_deref().map(|chain| (FORWARDED, chain)),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 impl Trust {
     /// The client's address: the nearest one on the way that is no proxy of our own, if our own proxies say so.
     /// `x-forwarded-for` says it if it is trusted, else `forwarded`.
-    pub fn client_behind(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    pub fn client_behind(&self, lines: FieldLines<'_>, peer: IpAddr) -> IpAddr {
         if !self.proxies.contain(peer) {
             return peer;
         }
-        if self.headers.contain(&FORWARDED_FOR) {
-            self.walk(headers, &FORWARDED_FOR, peer, address::parse)
-        } else if self.headers.contain(&FORWARDED) {
-            self.walk(headers, &FORWARDED, peer, |element| {
+        if self.headers.contain(FORWARDED_FOR.as_bytes()) {
+            self.walk(lines, FORWARDED_FOR, peer, address::parse)
+        } else if self.headers.contain(FORWARDED.as_bytes()) {
+            self.walk(lines, FORWARDED, peer, |element| {
                 address::parse(list::for_of(element)?)
             })
         } else {
@@ -61,14 +79,14 @@ impl Trust {
     /// too: else a client's open quote would swallow what our own proxies wrote behind it.
     fn walk(
         &self,
-        headers: &HeaderMap,
-        name: &HeaderName,
+        lines: FieldLines<'_>,
+        name: &str,
         peer: IpAddr,
         address_in: impl Fn(&[u8]) -> Option<IpAddr>,
     ) -> IpAddr {
         let mut client = peer;
-        for line in headers.get_all(name).iter().rev() {
-            for member in list::members(line.as_bytes()).rev() {
+        for line in lines.values(name).rev() {
+            for member in list::members(line).rev() {
                 let Some(address) = address_in(member) else {
                     return client;
                 };
@@ -82,54 +100,50 @@ impl Trust {
     }
 
     /// What the cell gets: nothing that an untrusted peer says, and of a trusted one's what is listed and makes sense.
-    pub fn rewrite(&self, headers: &HeaderMap, hop: &Hop<'_>) -> Rewrite {
+    pub fn rewrite<'r>(&self, lines: FieldLines<'r>, hop: &Hop<'r>) -> Rewrite<'r> {
         let peer_is_trusted = self.proxies.contain(hop.peer);
-        let is_kept = |name: &HeaderName| {
-            peer_is_trusted
-                && headers.contains_key(name)
-                && self.headers.contain(name)
-                && is_sane(headers, name)
-        };
+        let is_kept =
+            |name: &[u8]| peer_is_trusted && self.headers.contain(name) && is_sane(lines, name);
+        let keeps = |name: &str| peer_is_trusted && lines.contain(name) && is_kept(name.as_bytes());
+        let is_written_anew = |line: &FieldLine<'_>| line.is(FORWARDED_FOR) || line.is(FORWARDED);
         let mut rewrite = Rewrite::default();
-        for name in headers.keys() {
-            if name::is_reserved(name.as_str()) && !is_kept(name) {
-                rewrite.dropped.push(name.clone());
+        for (place, line) in lines.iter().enumerate() {
+            let is_dropped =
+                name::is_reserved(line.name) && (is_written_anew(line) || !is_kept(line.name));
+            if is_dropped {
+                rewrite.dropped.push(place);
             }
         }
-        let peer = hop.peer.to_string();
-        let chain = if is_kept(&FORWARDED_FOR) {
-            let mut chain = hops(headers);
-            chain.push(peer.as_bytes());
-            joined(&chain)
+        rewrite.for_line = if keeps(FORWARDED_FOR) {
+            let mut chain = hops(lines);
+            chain.push(hop.peer_text.as_bytes());
+            chain.join(&b", "[..]).into()
         } else {
-            HeaderValue::try_from(peer).expect("an address is a header value")
+            hop.peer_text.as_bytes().into()
         };
-        rewrite.set.push((FORWARDED_FOR, chain));
-        if !is_kept(&FORWARDED_PROTO) {
-            let proto = HeaderValue::from_static(hop.proto);
-            rewrite.set.push((FORWARDED_PROTO, proto));
+        if !keeps(FORWARDED_PROTO) {
+            rewrite.proto = Some(hop.proto);
         }
-        if let Some(host) = hop.host
-            && !is_kept(&FORWARDED_HOST)
-        {
-            rewrite.set.push((FORWARDED_HOST, host.clone()));
+        if !keeps(FORWARDED_HOST) {
+            rewrite.host = hop.host;
         }
-        if self.headers.contain(&FORWARDED) {
+        if self.headers.contain(FORWARDED.as_bytes()) {
             let element = list::element(hop);
             let mut chain = Vec::new();
-            if is_kept(&FORWARDED) {
-                chain.extend(lines_of(headers, &FORWARDED).filter(|line| !line.is_empty()));
+            if keeps(FORWARDED) {
+                chain.extend(lines.values(FORWARDED).filter(|line| !line.is_empty()));
             }
             chain.push(&element);
-            rewrite.set.push((FORWARDED, joined(&chain)));
+            rewrite.forwarded = Some(chain.join(&b", "[..]));
         }
         rewrite
     }
 }
 
 /// The hops that `x-forwarded-for` names.
-fn hops(headers: &HeaderMap) -> Vec<&[u8]> {
-    let mut hops: Vec<&[u8]> = lines_of(headers, &FORWARDED_FOR)
+fn hops(lines: FieldLines<'_>) -> Vec<&[u8]> {
+    let mut hops: Vec<&[u8]> = lines
+        .values(FORWARDED_FOR)
         .flat_map(list::members)
         .collect();
     if let Some(at) = hops.iter().rposition(|member| !is_hop(member)) {
@@ -144,31 +158,25 @@ fn is_hop(member: &[u8]) -> bool {
     address::parse(member).is_some() || member.iter().all(|byte| list::is_token(*byte))
 }
 
-fn joined(pieces: &[&[u8]]) -> HeaderValue {
-    HeaderValue::from_bytes(&pieces.join(&b", "[..]))
-        .expect("pieces of header values, commas and spaces make a header value")
-}
-
-fn lines_of<'r>(headers: &'r HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'r [u8]> {
-    let lines = headers.get_all(name).into_iter();
-    lines.map(HeaderValue::as_bytes)
-}
-
 /// Whether what a trusted proxy sends under this name can be what the name says.
-fn is_sane(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let is_only = |is_good: fn(&[u8]) -> bool| {
-        let mut lines = lines_of(headers, name);
-        lines.next().is_some_and(is_good) && lines.next().is_none()
+fn is_sane(lines: FieldLines<'_>, name: &[u8]) -> bool {
+    let is_only = |name: &str, is_good: fn(&[u8]) -> bool| {
+        let mut values = lines.values(name);
+        values.next().is_some_and(is_good) && values.next().is_none()
     };
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
     match name.as_str() {
-        "forwarded" => lines_of(headers, name).all(list::is_forwarded),
-        "x-forwarded-proto" => is_only(|value| matches!(value, b"http" | b"https")),
-        "x-forwarded-port" => {
-            is_only(|value| std::str::from_utf8(value).is_ok_and(address::is_port))
-        }
-        "x-forwarded-host" => is_only(is_host),
+        "forwarded" => lines.values(FORWARDED).all(list::is_forwarded),
+        "x-forwarded-proto" => is_only(&name, |value| matches!(value, b"http" | b"https")),
+        "x-forwarded-port" => is_only(&name, |value| {
+            std::str::from_utf8(value).is_ok_and(address::is_port)
+        }),
+        "x-forwarded-host" => is_only(&name, is_host),
         "x-real-ip" | "x-client-ip" | "true-client-ip" => {
-            is_only(|value| address::parse(value).is_some())
+            is_only(&name, |value| address::parse(value).is_some())
         }
         _ => true,
     }

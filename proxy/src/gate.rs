@@ -31,7 +31,7 @@ mod version;
 
 pub use body::{BodyTracker, CHUNK_EXTENSION_BYTES_MAX, Progress, TRAILER_BYTES_MAX};
 pub use framing::BodyFraming;
-pub use head::{Head, inspect_head};
+pub use head::{Head, inspect_head, inspect_lines};
 pub use refusal::Refusal;
 pub use scan::{HeadScan, HeadScanner};
 pub use upgrade::{Protocol, ProtocolError, Upgrade, allowed, was_offered};

@@ -7,7 +7,9 @@
 mod attempt;
 mod body_buffers;
 mod client;
+mod common;
 mod connection;
+pub mod direct;
 mod failures;
 mod gateway;
 mod head;
@@ -18,12 +20,14 @@ mod listen;
 mod pace;
 mod respond;
 mod returned;
+mod stop;
+mod timer;
 mod tunnel;
 mod turn;
 mod upgrade;
 
-pub use attempt::Attempts;
 pub use body_buffers::BodyBuffers;
+pub use common::Common;
 pub use connection::Edge;
 pub use gateway::Gateway;
 pub use listen::{BoundListener, ListenService, ServeConnection, bind};

@@ -55,6 +55,9 @@ impl Networks {
     }
 
     pub fn contain(&self, address: IpAddr) -> bool {
+        if self.networks.is_empty() {
+            return false;
+        }
         let address = as_v6(address);
         self.networks
             .iter()

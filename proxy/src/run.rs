@@ -26,7 +26,9 @@ use crate::{
     config::Config,
     exchange::Policy,
     health::HealthChecks,
-    http::{Attempts, BodyBuffers, BoundListener, Edge, Gateway, ListenService, bind},
+    http::{
+        BodyBuffers, BoundListener, Common, Edge, Gateway, ListenService, bind, direct::PlanRules,
+    },
     lifecycle::{Lifecycle, Shutdown},
     metrics::Metrics,
     signals::{HousekeepingSignals, Signals},
@@ -193,43 +195,47 @@ fn build_server(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let threads = config.threads.get();
-    let (limits, timeouts) = (config.limits, config.timeouts);
+    let limits = config.limits;
     let pool = Arc::new(Pool::new(PoolLimits {
         idle_total_max: config.upstream.idle_connections_max,
         idle_per_cell_max: config.upstream.idle_per_cell_max,
         idle: config.upstream.idle,
         requests_per_connection_max: config.upstream.requests_per_connection_max,
     }));
-    let gateway = Gateway {
+    let common = Arc::new(Common {
         current: Arc::clone(&parts.current),
         policy: Policy {
-            key_rules: config.key_rules,
             unknown_tenants: config.unknown_tenants,
             retries: config.upstream.retries,
             ejection: config.upstream.ejection,
             metrics: Arc::clone(&parts.metrics),
         },
-        trust: config.trust,
-        upgrades: Arc::clone(&limits.upgrades),
-        attempts: Attempts {
-            pool: Arc::clone(&pool),
-            timeouts,
-            upstream: config.upstream,
-        },
+        pool: Arc::clone(&pool),
+        timeouts: config.timeouts,
+        upstream: config.upstream,
+        body_bytes_per_second_min: limits.body_bytes_per_second_min,
         lifecycle: Arc::clone(&parts.lifecycle),
         access_log: parts.access_log.clone(),
+    });
+    let rules = Arc::new(PlanRules {
+        key_rules: config.key_rules,
+        trust: config.trust,
+    });
+    let gateway = Gateway {
+        common: Arc::clone(&common),
+        rules: Arc::clone(&rules),
+        upgrades: Arc::clone(&limits.upgrades),
     };
     let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
     proxy.handle_init_modules();
     let edge_app = Edge {
         proxy: Arc::new(proxy),
+        common,
+        rules,
+        goes_direct: config.direct,
         body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         limits,
-        timeouts,
-        interim_answers: config.upstream.interim_answers,
-        lifecycle: Arc::clone(&parts.lifecycle),
         metrics: Arc::clone(&parts.metrics),
-        access_log: parts.access_log.clone(),
     };
     let admin_app = Arc::new(Admin {
         current: Arc::clone(&parts.current),

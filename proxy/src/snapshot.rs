@@ -153,10 +153,7 @@ impl CellRuntime {
             );
             EndpointRuntime {
                 weight: endpoint.weight,
-                transport: Arc::new(Transport {
-                    cell: id.clone(),
-                    address: endpoint.address,
-                }),
+                transport: Arc::new(Transport::new(id.clone(), endpoint.address)),
                 state,
             }
         });

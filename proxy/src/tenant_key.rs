@@ -19,12 +19,13 @@ mod values;
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 pub use error::KeyError;
 pub use key::RequestKey;
 pub use pattern::{PathPattern, Pattern};
 
+use crate::field_lines::FieldLines;
 use escapes::{Plus, has_dot_segments};
 
 /// What happens to tenants that the table does not name.
@@ -62,13 +63,27 @@ pub enum Source {
 /// The parts of a request that can name a tenant.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'r> {
-    pub headers: &'r HeaderMap,
+    pub lines: FieldLines<'r>,
     /// The path of the request target, without query.
     pub path: &'r [u8],
     pub query: Option<&'r [u8]>,
     /// The host name, without port.
     pub host: &'r [u8],
     pub client: IpAddr,
+}
+
+/// The name in a well-formed host, without the port, and without the dot at the end that makes a name absolute and
+/// changes nothing else.
+pub fn host_name(host: &[u8]) -> &[u8] {
+    if host.starts_with(b"[") {
+        let end = host
+            .iter()
+            .position(|byte| *byte == b']')
+            .map_or(host.len(), |at| at + 1);
+        return &host[..end];
+    }
+    let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
+    name.strip_suffix(b".").unwrap_or(name)
 }
 
 impl KeyRules {
@@ -79,9 +94,20 @@ impl KeyRules {
 
     /// The key of the first rule that matches.
     pub fn key_of(&self, request: &RequestView<'_>) -> Result<RequestKey, KeyError> {
+        let mut key = RequestKey::default();
+        self.read_key(request, &mut key)?;
+        Ok(key)
+    }
+
+    /// The same, into a place for it: a key is large to move about.
+    pub fn read_key(
+        &self,
+        request: &RequestView<'_>,
+        key: &mut RequestKey,
+    ) -> Result<(), KeyError> {
         for rule in &self.rules {
-            if let Some(key) = rule.key_of(request)? {
-                return Ok(key);
+            if rule.read_key(request, key)? {
+                return Ok(());
             }
         }
         Err(KeyError::Missing)
@@ -89,53 +115,61 @@ impl KeyRules {
 }
 
 impl KeyRule {
-    /// `None` when the rule does not match this request.
-    fn key_of(&self, request: &RequestView<'_>) -> Result<Option<RequestKey>, KeyError> {
+    /// False when the rule does not match this request.
+    fn read_key(&self, request: &RequestView<'_>, key: &mut RequestKey) -> Result<bool, KeyError> {
         match &self.source {
-            Source::Header(name) => self.cut(values::header_value(request.headers, name)?),
+            Source::Header(name) => {
+                self.cut(values::header_value(request.lines, name.as_str())?, key)
+            }
             Source::Query(name) => {
                 let query = request.query.unwrap_or_default();
-                self.decode(values::query_value(query, name)?)
+                self.decode(values::query_value(query, name)?, key)
             }
-            Source::Cookie(name) => self.cut(values::cookie_value(request.headers, name)?),
+            Source::Cookie(name) => self.cut(values::cookie_value(request.lines, name)?, key),
             Source::Host(pattern) => {
                 let Some(host) = RequestKey::lower_cased(request.host) else {
-                    return Ok(None);
+                    return Ok(false);
                 };
                 match pattern.cut(host.as_bytes()) {
                     // A pattern stands for one label: `{tenant}.example.com` is not meant to match `a.b.example.com`.
-                    Some(tenant) if tenant.contains(&b'.') && !pattern.is_whole() => Ok(None),
-                    Some(tenant) => RequestKey::new(tenant).map(Some),
-                    None => Ok(None),
+                    Some(tenant) if tenant.contains(&b'.') && !pattern.is_whole() => Ok(false),
+                    Some(tenant) => key.set(tenant).map(|()| true),
+                    None => Ok(false),
                 }
             }
             Source::Path(pattern) => {
-                let key = pattern.decode(request.path)?;
-                if key.is_some() && has_dot_segments(request.path) {
+                let is_match = pattern.decode(request.path, key)?;
+                if is_match && has_dot_segments(request.path) {
                     return Err(KeyError::DotSegments);
                 }
-                Ok(key)
+                Ok(is_match)
             }
-            Source::SourceIp => Ok(Some(RequestKey::of_address(request.client))),
+            Source::SourceIp => {
+                key.set_address(request.client);
+                Ok(true)
+            }
         }
     }
 
     /// The key in a value that says what it means.
-    fn cut(&self, value: Option<&[u8]>) -> Result<Option<RequestKey>, KeyError> {
-        let Some(value) = value else { return Ok(None) };
+    fn cut(&self, value: Option<&[u8]>, key: &mut RequestKey) -> Result<bool, KeyError> {
+        let Some(value) = value else { return Ok(false) };
         let tenant = match &self.pattern {
             Some(pattern) => pattern.cut(value),
             None => Some(value),
         };
-        tenant.map(RequestKey::new).transpose()
+        let Some(tenant) = tenant else {
+            return Ok(false);
+        };
+        key.set(tenant).map(|()| true)
     }
 
     /// The key in the value of a query parameter, which is encoded.
-    fn decode(&self, value: Option<&[u8]>) -> Result<Option<RequestKey>, KeyError> {
-        let Some(value) = value else { return Ok(None) };
+    fn decode(&self, value: Option<&[u8]>, key: &mut RequestKey) -> Result<bool, KeyError> {
+        let Some(value) = value else { return Ok(false) };
         match &self.pattern {
-            Some(pattern) => pattern.decode(value, Plus::Space),
-            None => Pattern::default().decode(value, Plus::Space),
+            Some(pattern) => pattern.decode(value, Plus::Space, key),
+            None => Pattern::default().decode(value, Plus::Space, key),
         }
     }
 }

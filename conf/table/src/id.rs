@@ -160,6 +160,13 @@ pub fn check_tenant_key(key: &[u8]) -> Result<(), TenantKeyError> {
 /// No request can name such a tenant, since programs drop what is there: a header field that tells a cell its tenant
 /// cannot even hold it (RFC 9110, section 5.5), and most frameworks trim what they read.
 pub fn has_outer_white_space(key: &[u8]) -> bool {
+    if let (Some(first), Some(last)) = (key.first(), key.last())
+        && first.is_ascii()
+        && last.is_ascii()
+    {
+        // So nearly always: an ASCII byte is a character by itself, whatever stands beside it.
+        return char::from(*first).is_whitespace() || char::from(*last).is_whitespace();
+    }
     let begins = key
         .utf8_chunks()
         .next()

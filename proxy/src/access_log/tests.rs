@@ -21,11 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connection() -> Connection {
-    Connection {
-        peer: IpAddr::from([192, 0, 2, 1]),
-        listener: "edge".into(),
-        scheme: Scheme::Http,
-    }
+    Connection::new(IpAddr::from([192, 0, 2, 1]), "edge".into(), Scheme::Http)
 }
 
 struct Scene {
@@ -272,10 +268,7 @@ fn lines_of_many_batches_stay_in_order() {
     let listeners = ["one", "two", "three"];
     thread::scope(|threads| {
         for listener in listeners {
-            let connection = Connection {
-                listener: listener.into(),
-                ..connection()
-            };
+            let connection = Connection::new(connection().peer, listener.into(), Scheme::Http);
             let log = &scene.log;
             threads.spawn(move || {
                 for number in 0..COUNT {

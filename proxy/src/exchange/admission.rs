@@ -1,6 +1,6 @@
 //! From request to cell: key, alias, override or slot, and whether the cell has room.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{Destination, Exchange};
 use crate::{
@@ -8,13 +8,12 @@ use crate::{
     config::Ejection,
     metrics::Metrics,
     snapshot::Snapshot,
-    tenant_key::{KeyError, KeyRules, RequestView, UnknownTenants},
+    tenant_key::{KeyError, RequestKey, UnknownTenants},
 };
 
 /// The rules that hold for every request, from the configuration.
 #[derive(Debug)]
 pub struct Policy {
-    pub key_rules: KeyRules,
     pub unknown_tenants: UnknownTenants,
     /// Further attempts inside the cell, where trying again is safe.
     pub retries: usize,
@@ -52,22 +51,24 @@ impl From<KeyError> for Refused {
 }
 
 impl Exchange {
-    /// Finds the request's cell and takes a place in it. Everything comes from one snapshot, which is not held.
+    /// Finds the cell of a request of `client` that names `key`, and takes a place in it. Everything comes from one
+    /// snapshot, which is not held.
     pub fn admit(
         &mut self,
         policy: &Policy,
-        request: &RequestView<'_>,
+        client: IpAddr,
+        key: Result<Box<RequestKey>, KeyError>,
         snapshot: Option<&Snapshot>,
     ) -> Result<(), Refused> {
-        self.client = request.client;
-        self.find_cell(policy, request, snapshot)
+        self.client = client;
+        self.find_cell(policy, key, snapshot)
             .inspect_err(|refused| self.reason = Some(refused.reason))
     }
 
     fn find_cell(
         &mut self,
         policy: &Policy,
-        request: &RequestView<'_>,
+        key: Result<Box<RequestKey>, KeyError>,
         snapshot: Option<&Snapshot>,
     ) -> Result<(), Refused> {
         let refuse = |refused: Refused| {
@@ -75,11 +76,7 @@ impl Exchange {
             refused
         };
         let snapshot = snapshot.ok_or_else(|| refuse(Reason::NoTable.into()))?;
-        let key = policy
-            .key_rules
-            .key_of(request)
-            .map_err(|error| refuse(error.into()))?;
-        self.key = Some(key);
+        let key = &*self.key.insert(key.map_err(|error| refuse(error.into()))?);
         let route = snapshot.routes.route(key.as_bytes());
         let cell = snapshot.cell(route.cell);
         let metrics = &cell.state.metrics;

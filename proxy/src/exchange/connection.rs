@@ -2,14 +2,39 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use crate::forwarding::Hop;
+
 /// Made once when a client's connection is accepted, and shared by all of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Whoever connected to the proxy, in canonical form: a client, or a load balancer in front.
     pub peer: IpAddr,
+    peer_text: Box<str>,
     /// The name of the listener that took the connection.
     pub listener: Arc<str>,
     pub scheme: Scheme,
+}
+
+impl Connection {
+    pub fn new(peer: IpAddr, listener: Arc<str>, scheme: Scheme) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            peer,
+            peer_text: peer.to_string().into(),
+            listener,
+            scheme,
+        }
+    }
+
+    /// The hop of a request on it that is for `host`.
+    pub fn hop<'r>(&'r self, host: Option<&'r [u8]>) -> Hop<'r> {
+        Hop {
+            peer: self.peer,
+            peer_text: &self.peer_text,
+            proto: self.scheme.as_str(),
+            host,
+        }
+    }
 }
 
 /// What a client's URL begins with, as far as the listener knows.

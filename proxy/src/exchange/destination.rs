@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use cellgate_table::Generation;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use crate::{
     cell::{EndpointUse, InFlight},
@@ -20,7 +21,7 @@ pub struct Destination {
     alias_target: Option<Box<[u8]>>,
     attempt: Option<Attempt>,
     /// Endpoints tried, the current one included.
-    tried: Vec<SocketAddr>,
+    tried: SmallVec<[SocketAddr; 2]>,
     /// Held for its `Drop`.
     _in_flight: InFlight,
 }
@@ -46,7 +47,7 @@ impl Destination {
             generation_header: snapshot.generation_header.clone(),
             alias_target,
             attempt: None,
-            tried: Vec::new(),
+            tried: SmallVec::new(),
             _in_flight: in_flight,
         }
     }

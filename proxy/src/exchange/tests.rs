@@ -3,17 +3,18 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use cellgate_table::{Generation, parse};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 
 use super::*;
 use crate::{
     cell::Change,
     config::Ejection,
     digest::Digest,
+    field_lines::{FieldLine, FieldLines},
     gate::Refusal,
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
-    tenant_key::{KeyRule, KeyRules, RequestView, Source, UnknownTenants},
+    tenant_key::{KeyRule, KeyRules, RequestKey, RequestView, Source, UnknownTenants},
     upstream::AnswerRefusal,
 };
 
@@ -24,6 +25,7 @@ const TABLE: &str = "format: 1\nhash: { slots: 2 }\ncells:\n  \
     overrides: { acme: a, globex: b }\naliases: { www.acme.example: acme }\nrejects: [evil, globex]\n";
 
 struct Scene {
+    key_rules: KeyRules,
     policy: Policy,
     snapshot: Snapshot,
 }
@@ -39,11 +41,11 @@ impl Scene {
         };
         Self {
             snapshot: Snapshot::build(accepted, None, &metrics),
+            key_rules: KeyRules::new(vec![KeyRule {
+                source: Source::Header(HeaderName::from_static("x-tenant-id")),
+                pattern: None,
+            }]),
             policy: Policy {
-                key_rules: KeyRules::new(vec![KeyRule {
-                    source: Source::Header(HeaderName::from_static("x-tenant-id")),
-                    pattern: None,
-                }]),
                 unknown_tenants,
                 retries,
                 ejection: Ejection {
@@ -58,19 +60,24 @@ impl Scene {
     }
 
     fn admit(&self, tenant: &str) -> (Exchange, Result<(), Refused>) {
-        let headers = HeaderMap::from_iter((!tenant.is_empty()).then(|| {
-            let value = HeaderValue::from_str(tenant).unwrap();
-            (HeaderName::from_static("x-tenant-id"), value)
-        }));
+        let line = FieldLine {
+            name: b"X-Tenant-Id",
+            value: tenant.as_bytes(),
+        };
         let request = RequestView {
-            headers: &headers,
+            lines: FieldLines(if tenant.is_empty() {
+                &[]
+            } else {
+                std::slice::from_ref(&line)
+            }),
             path: b"/",
             query: None,
             host: b"h",
             client: CLIENT,
         };
         let mut exchange = Exchange::new(Instant::now(), IpAddr::from([10, 0, 0, 1]));
-        let admitted = exchange.admit(&self.policy, &request, Some(&self.snapshot));
+        let key = self.key_rules.key_of(&request).map(Box::new);
+        let admitted = exchange.admit(&self.policy, CLIENT, key, Some(&self.snapshot));
         (exchange, admitted)
     }
 
@@ -136,16 +143,11 @@ fn a_request_is_admitted_to_its_cell_or_refused() {
 #[test]
 fn without_a_table_nobody_is_admitted() {
     let scene = Scene::new(UnknownTenants::Hash, 1);
-    let headers = HeaderMap::new();
-    let request = RequestView {
-        headers: &headers,
-        path: b"/",
-        query: None,
-        host: b"h",
-        client: CLIENT,
-    };
     let mut exchange = Exchange::new(Instant::now(), CLIENT);
-    let refused = exchange.admit(&scene.policy, &request, None).unwrap_err();
+    let key = RequestKey::new(b"acme").map(Box::new);
+    let refused = exchange
+        .admit(&scene.policy, CLIENT, key, None)
+        .unwrap_err();
     assert_eq!(refused.reason, Reason::NoTable);
     assert_eq!(
         scene.metric("rejected_total{cell=\"\",reason=\"no_table\"}"),

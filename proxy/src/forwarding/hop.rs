@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use http::HeaderValue;
-
 /// The last part of a request's way: from whoever connected to this proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'r> {
     pub peer: IpAddr,
+    /// The same as text, which is made once for a connection.
+    pub peer_text: &'r str,
     /// The scheme that the peer used, in lower case.
     pub proto: &'static str,
     /// What the request is for, as the gate let it through.
-    pub host: Option<&'r HeaderValue>,
+    pub host: Option<&'r [u8]>,
 }

@@ -36,7 +36,7 @@ pub(super) fn element(hop: &Hop<'_>) -> Vec<u8> {
     .into_bytes();
     if let Some(host) = hop.host {
         element.extend_from_slice(b";host=");
-        push_value(&mut element, host.as_bytes());
+        push_value(&mut element, host);
     }
     element.extend_from_slice(b";proto=");
     element.extend_from_slice(hop.proto.as_bytes());

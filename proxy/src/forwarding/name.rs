@@ -51,7 +51,7 @@ impl TrustedHeaders {
     pub fn add(&mut self, text: &str) -> Result<(), NameError> {
         let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| NameError::NotAName)?;
         let known = name.as_str();
-        if known.contains('_') && is_reserved(known) {
+        if known.contains('_') && is_reserved(known.as_bytes()) {
             return Err(NameError::Underscore);
         }
         let of_the_family = known
@@ -60,20 +60,26 @@ impl TrustedHeaders {
         if !of_the_family && !FORWARDING.contains(&known) {
             return Err(NameError::NotForwarding);
         }
-        if self.contain(&name) {
+        if self.contain(known.as_bytes()) {
             return Err(NameError::Repeated);
         }
         self.names.push(name);
         Ok(())
     }
 
-    pub fn contain(&self, name: &HeaderName) -> bool {
-        self.names.contains(name)
+    /// The name may be in any case.
+    pub fn contain(&self, name: &[u8]) -> bool {
+        let is_same = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        self.names.iter().any(is_same)
     }
 }
 
-/// Whether only a trusted proxy may send a field of this name, or nobody. The name is in lower case, as `http` has it.
-pub(super) fn is_reserved(name: &str) -> bool {
+/// Whether only a trusted proxy may send a field of this name, or nobody. The name may be in any case.
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    // Most names are none of these, and their first letter says so.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F' | b't' | b'T')) {
+        return false;
+    }
     let same = |known: &&str| name.len() == known.len() && begins_like(name, known);
     begins_like(name, OWN_PREFIX)
         || begins_like(name, FORWARDED_PREFIX)
@@ -81,12 +87,11 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 /// Servers that turn fields into variables (CGI) take `_` for `-`, and some any other sign too.
-fn begins_like(name: &str, known: &str) -> bool {
+fn begins_like(name: &[u8], known: &str) -> bool {
     name.len() >= known.len()
-        && name
-            .bytes()
-            .zip(known.bytes())
-            .all(|(n, k)| n == k || (k == b'-' && !n.is_ascii_alphanumeric()))
+        && name.iter().zip(known.bytes()).all(|(name, known)| {
+            name.to_ascii_lowercase() == known || (known == b'-' && !name.is_ascii_alphanumeric())
+        })
 }
 
 impl fmt::Display for NameError {

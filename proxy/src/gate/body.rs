@@ -85,17 +85,32 @@ impl BodyTracker {
     /// The rule that the body breaks. None of these bytes may be handed on then, and each further call gives the same
     /// answer.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, Refusal> {
+        self.advance_seeing(bytes, |_| {})
+    }
+
+    /// The same, and shows the pieces of the decoded body among the bytes. They were shown in vain when the bytes are
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// As for [`advance`](Self::advance).
+    pub fn advance_seeing(
+        &mut self,
+        bytes: &[u8],
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<Progress, Refusal> {
         let consumed = match &mut self.state {
             State::Complete => 0,
             State::Refused(refusal) => return Err(*refusal),
             State::Length { left } => {
                 let consumed = take(left, bytes.len());
+                see(&bytes[..consumed]);
                 if *left == 0 {
                     self.state = State::Complete;
                 }
                 consumed
             }
-            State::Chunked(chunked) => match chunked.advance(bytes) {
+            State::Chunked(chunked) => match chunked.advance(bytes, see) {
                 Ok(Progress { consumed, complete }) => {
                     if complete {
                         self.state = State::Complete;

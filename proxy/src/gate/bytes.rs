@@ -18,6 +18,8 @@ pub(crate) const QUOTED: u8 = 1 << 4;
 pub(crate) const TEXT: u8 = 1 << 5;
 /// Bytes that decide whether a target needs a closer look.
 pub(crate) const ODD_IN_TARGET: u8 = 1 << 6;
+/// What stands in a path and a query as RFC 3986 has them. Nobody rewrites these.
+pub(crate) const PLAIN_IN_TARGET: u8 = 1 << 7;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -29,10 +31,30 @@ const fn classes() -> [u8; 256] {
         let byte = index as u8;
         let mut class = 0;
         if byte.is_ascii_alphanumeric() {
-            class |= TOKEN | HOST_NAME | ALNUM;
+            class |= TOKEN | HOST_NAME | ALNUM | PLAIN_IN_TARGET;
         }
         if matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            class |= TOKEN | HOST_NAME;
+            class |= TOKEN | HOST_NAME | PLAIN_IN_TARGET;
+        }
+        if matches!(
+            byte,
+            b'/' | b'?'
+                | b':'
+                | b'@'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        ) {
+            class |= PLAIN_IN_TARGET;
         }
         if matches!(
             byte,
@@ -64,6 +86,26 @@ pub(crate) fn is(byte: u8, class: u8) -> bool {
 
 pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
+}
+
+/// The token that the bytes begin with, and how many letters and digits are in it.
+pub(crate) fn token(bytes: &[u8]) -> (&[u8], usize) {
+    let (mut end, mut letters) = (0, 0);
+    for &byte in bytes {
+        let class = CLASSES[usize::from(byte)];
+        if class & TOKEN == 0 {
+            break;
+        }
+        letters += usize::from(class / ALNUM % 2);
+        end += 1;
+    }
+    (&bytes[..end], letters)
+}
+
+/// The classes that every one of the bytes is in.
+pub(crate) fn common(bytes: &[u8]) -> u8 {
+    let classes = bytes.iter().map(|&byte| CLASSES[usize::from(byte)]);
+    classes.fold(u8::MAX, |common, class| common & class)
 }
 
 pub(crate) fn is_space(byte: u8) -> bool {

@@ -1,9 +1,10 @@
 //! The inspection of one whole head: request line, then fields, then what they mean together.
 
-use super::bytes::{self, ALNUM, CR, LF, TARGET, TOKEN, find_control, is};
+use super::bytes::{self, CR, LF, PLAIN_IN_TARGET, TARGET, TOKEN, find_control, is};
 use super::fields::Fields;
 use super::version::{Version, check_version};
 use super::{BodyFraming, GateLimits, Refusal, Upgrade, target};
+use crate::field_lines::FieldLine;
 
 /// Longer than every method in the IANA registry (`UPDATEREDIRECTREF` has 17 bytes).
 const METHOD_BYTES_MAX: usize = 32;
@@ -17,6 +18,12 @@ const STANDARD_METHODS: [&str; 9] = [
 /// What the gate learned from a head that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
+    pub method: &'a str,
+    pub target: &'a [u8],
+    pub is_http_11: bool,
+    /// The target is a path and possibly a query, of characters that RFC 3986 has there: every program sends it on as it
+    /// is.
+    pub is_plain_target: bool,
     /// Host and optional port: those of the target if it names any, RFC 9112 section 3.2.2, else those of the Host field.
     /// `None` only on HTTP/1.0, where the field is not required.
     pub host: Option<&'a str>,
@@ -38,7 +45,8 @@ pub struct Head<'a> {
 
 struct RequestLine<'a> {
     method: &'a str,
-    target: &'a str,
+    target: &'a [u8],
+    is_plain_target: bool,
     version: Version,
 }
 
@@ -48,6 +56,19 @@ struct RequestLine<'a> {
 ///
 /// The first rule that the head breaks, in the order of its bytes, then what its fields mean together.
 pub fn inspect_head<'a>(head: &'a [u8], limits: &GateLimits<'a>) -> Result<Head<'a>, Refusal> {
+    inspect_lines(head, limits, |_, _| {})
+}
+
+/// The same, and shows each field line in passing, with where in the head the next one begins.
+///
+/// # Errors
+///
+/// As for [`inspect_head`].
+pub fn inspect_lines<'a>(
+    head: &'a [u8],
+    limits: &GateLimits<'a>,
+    mut see: impl FnMut(FieldLine<'a>, usize),
+) -> Result<Head<'a>, Refusal> {
     if head.len() > limits.head_bytes_max {
         return Err(Refusal::HeadTooLarge);
     }
@@ -60,7 +81,9 @@ pub fn inspect_head<'a>(head: &'a [u8], limits: &GateLimits<'a>) -> Result<Head<
             return Err(Refusal::TooManyHeaders);
         }
         count += 1;
-        rest = field(rest, &mut fields)?;
+        let (line, after) = field(rest, &mut fields)?;
+        rest = after;
+        see(line, head.len() - rest.len());
     }
     if rest.len() != 2 {
         return Err(Refusal::MalformedHead);
@@ -100,16 +123,17 @@ fn request_line<'a>(line: &'a [u8], limits: &GateLimits<'_>) -> Result<RequestLi
         });
     };
     let method = check_method(method)?;
-    if !bytes::all(target, TARGET) || target.is_empty() {
+    let common = bytes::common(target);
+    if common & TARGET == 0 || target.is_empty() {
         return Err(Refusal::BadRequestLine);
     }
     if target.len() > limits.target_bytes_max {
         return Err(Refusal::TargetTooLong);
     }
-    let target = std::str::from_utf8(target).map_err(|_| Refusal::BadTargetByte)?;
     Ok(RequestLine {
         method,
         target,
+        is_plain_target: common & PLAIN_IN_TARGET != 0 && target.starts_with(b"/"),
         version,
     })
 }
@@ -121,10 +145,12 @@ fn check_method(method: &[u8]) -> Result<&str, Refusal> {
     if method.len() > METHOD_BYTES_MAX {
         return Err(Refusal::MethodTooLong);
     }
-    let method = std::str::from_utf8(method).map_err(|_| Refusal::BadMethod)?;
-    if matches!(method, "GET" | "POST") {
-        return Ok(method);
+    match method {
+        b"GET" => return Ok("GET"),
+        b"POST" => return Ok("POST"),
+        _ => {}
     }
+    let method = std::str::from_utf8(method).map_err(|_| Refusal::BadMethod)?;
     let standard = STANDARD_METHODS
         .iter()
         .find(|standard| standard.eq_ignore_ascii_case(method));
@@ -135,18 +161,13 @@ fn check_method(method: &[u8]) -> Result<&str, Refusal> {
     }
 }
 
-/// Reads one field line and returns what is after it.
-fn field<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<&'a [u8], Refusal> {
-    let mut letters = 0;
-    let mut name_end = 0;
-    for &byte in bytes {
-        if !is(byte, TOKEN) {
-            break;
-        }
-        letters += usize::from(is(byte, ALNUM));
-        name_end += 1;
-    }
-    let (name, rest) = bytes.split_at(name_end);
+/// Reads one field line and returns it, and what is after it.
+fn field<'a>(
+    bytes: &'a [u8],
+    fields: &mut Fields<'a>,
+) -> Result<(FieldLine<'a>, &'a [u8]), Refusal> {
+    let (name, letters) = bytes::token(bytes);
+    let rest = &bytes[name.len()..];
     let [b':', rest @ ..] = rest else {
         return Err(name_refusal(name, rest));
     };
@@ -154,8 +175,9 @@ fn field<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<&'a [u8], Refus
         return Err(Refusal::EmptyName);
     }
     let (value, rest) = split_line(rest)?;
-    fields.take(name, letters, bytes::trim(value))?;
-    Ok(rest)
+    let value = bytes::trim(value);
+    fields.take(name, letters, value)?;
+    Ok((FieldLine { name, value }, rest))
 }
 
 /// Why there is no colon after what could be read as a name.
@@ -173,7 +195,12 @@ fn name_refusal(name: &[u8], rest: &[u8]) -> Refusal {
 }
 
 fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>, Refusal> {
-    let authority = target::authority(line.method, line.target)?;
+    let authority = if line.is_plain_target {
+        None
+    } else {
+        let target = std::str::from_utf8(line.target).map_err(|_| Refusal::BadTargetByte)?;
+        target::authority(line.method, target)?
+    };
     let respelled_host = match (fields.host, &authority) {
         (Some(host), Some(authority)) if !authority.is_same_as(host) => {
             return Err(Refusal::HostMismatch);
@@ -191,6 +218,10 @@ fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>,
         return Err(Refusal::UpgradeWithBody);
     }
     Ok(Head {
+        method: line.method,
+        target: line.target,
+        is_http_11: line.version == Version::Http11,
+        is_plain_target: line.is_plain_target,
         host: authority.map(|authority| authority.text).or(fields.host),
         respelled_host,
         body,

@@ -3,6 +3,8 @@
 //! Each byte is looked at once however the head is dripped in. Whatever can no longer become a good head is refused with
 //! the byte that spoils it, so that nobody waits for a blank line that would not help.
 
+use memchr::memchr_iter;
+
 use super::bytes::{CR, LF, find_control};
 use super::version::check_version;
 use super::{GateLimits, Refusal};
@@ -31,6 +33,18 @@ pub struct HeadScanner {
     past_request_line: bool,
 }
 
+/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: that is left to
+/// [`super::inspect_head`], which follows anyway.
+fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
+    if buffer.starts_with(b"\r") {
+        return None;
+    }
+    let window = &buffer[..buffer.len().min(limits.head_bytes_max)];
+    memchr_iter(LF, window)
+        .find(|&at| window[at..].starts_with(b"\n\r\n"))
+        .map(|at| at + b"\n\r\n".len())
+}
+
 impl HeadScanner {
     #[must_use]
     pub fn new() -> Self {
@@ -40,6 +54,11 @@ impl HeadScanner {
     /// Goes on where the last call stopped. `buffer` is the whole of what was received, so it begins with the bytes
     /// that the earlier calls saw.
     pub fn scan(&mut self, buffer: &[u8], limits: &GateLimits<'_>) -> HeadScan {
+        if self.searched == 0
+            && let Some(end) = whole_head(buffer, limits)
+        {
+            return HeadScan::Complete { skip: 0, end };
+        }
         loop {
             let window_end = self.skip.saturating_add(limits.head_bytes_max);
             let window = &buffer[..buffer.len().min(window_end)];

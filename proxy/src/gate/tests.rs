@@ -133,6 +133,10 @@ fn what_a_head_says() {
     assert_eq!(
         head(request),
         Head {
+            method: "PUT",
+            target: b"/x?y#z",
+            is_http_11: true,
+            is_plain_target: false,
             host: Some("a:1"),
             respelled_host: None,
             body: BodyFraming::Length(3),

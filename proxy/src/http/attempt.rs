@@ -6,25 +6,17 @@ use cellgate_table::Share;
 use http::{Method, Version, header};
 use pingora::{http::RequestHeader, upstreams::peer::HttpPeer};
 
-use super::turn::Arrival;
+use super::{common::Common, turn::Arrival};
 use crate::{
-    config::{InterimAnswers, Timeouts, Upstream},
+    config::InterimAnswers,
     exchange::Exchange,
-    upstream::{Connector, IdleCheck, Interim, Pool, Report, Return, Terms},
+    upstream::{Connector, IdleCheck, Interim, Report, Return, Terms},
 };
 
 /// How much sooner a client that stops in the middle of its body is given up than the cell that waits for the rest.
 const CLIENT_FIRST: Duration = Duration::from_secs(1);
 
-/// What attempts need of the process.
-#[derive(Debug)]
-pub struct Attempts {
-    pub pool: Arc<Pool>,
-    pub timeouts: Timeouts,
-    pub upstream: Upstream,
-}
-
-impl Attempts {
+impl Common {
     /// The peer for an exchange whose endpoint was chosen. `may_reuse`: a kept connection will do.
     pub(super) fn peer(
         &self,
@@ -92,15 +84,20 @@ impl Attempts {
             return None;
         }
         let destination = exchange.destination()?;
-        let share = destination.cell().share.unwrap_or(self.upstream.share);
         Some(Return {
             pool: Arc::clone(&self.pool),
             transport: Arc::clone(&destination.endpoint()?.transport),
-            tenant: match share {
-                Share::Cell => None,
-                Share::Tenant => exchange.tenant().map(Into::into),
-            },
+            tenant: self.only_of(exchange).map(Into::into),
         })
+    }
+
+    /// The tenant whose requests alone may follow on the exchange's connection, where a cell keeps them apart.
+    pub(super) fn only_of<'e>(&self, exchange: &'e Exchange) -> Option<&'e [u8]> {
+        let cell = exchange.destination()?.cell();
+        match cell.share.unwrap_or(self.upstream.share) {
+            Share::Cell => None,
+            Share::Tenant => exchange.tenant(),
+        }
     }
 }
 

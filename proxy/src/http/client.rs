@@ -1,26 +1,38 @@
 //! A client's connection between requests: reading heads, refusing, and ending in a way that lets the client read its
 //! answer.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf as _, BytesMut};
-use pingora::protocols::Stream;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter},
-    sync::watch,
+    io::{AsyncReadExt as _, AsyncWrite as _},
+    net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     body_buffers::Reserved,
     pace::{Pace, READING_WINDOW},
+    stop::Stop,
+    timer::Timer,
 };
-use crate::gate::{GateLimits, HeadScan, HeadScanner, Refusal};
+use crate::{
+    gate::{GateLimits, HeadScan, HeadScanner, Refusal},
+    outgoing::Outgoing,
+};
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// First size of the read buffer; most heads fit.
 pub(super) const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// With less room than this in the read buffer, it gets more before it is read into.
+const READ_ROOM_BYTES_MIN: usize = 512;
 /// Answers are written in pieces of up to this size.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// How long, and how many bytes, a client may go on sending after its answer before the connection is cut. Closing at
@@ -31,9 +43,11 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct ClientStream {
-    pub(super) inner: BufWriter<Stream>,
+    pub(super) socket: TcpStream,
     /// Read from the client, and not yet a part of any request that was handed on.
     pub(super) ahead: BytesMut,
+    /// Of an answer, gathered until it is flushed.
+    outgoing: Outgoing,
 }
 
 /// How long to wait for a body.
@@ -67,8 +81,10 @@ pub(super) struct HeadWait {
 /// What came instead of a request or as one.
 #[derive(Debug)]
 pub(super) enum NextHead {
-    /// A whole head that the scanner let through.
-    Head(BytesMut),
+    /// The next so many bytes are a whole head that the scanner let through.
+    Head {
+        bytes: usize,
+    },
     /// The client is done, or was idle for too long, or the proxy is shutting down.
     Done,
     /// It began a head and did not finish it in time.
@@ -77,22 +93,103 @@ pub(super) enum NextHead {
 }
 
 impl ClientStream {
-    pub(super) fn new(inner: Stream) -> Self {
+    pub(super) fn new(socket: TcpStream) -> Self {
         Self {
-            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, inner),
+            socket,
             ahead: BytesMut::new(),
+            outgoing: Outgoing::default(),
         }
     }
 
-    /// Waits for the next head. While nothing of it has come, a shutdown ends the wait.
+    /// How many bytes were taken that are not sent yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Takes bytes for the client; the answer is how many. Small ones are gathered.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.outgoing.len() + bytes.len() <= WRITE_BUFFER_BYTES {
+            self.outgoing.push(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.poll_send(cx, bytes)
+    }
+
+    /// Sends bytes to the client, behind what was gathered; the answer is how many of them.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.outgoing.poll_send(&mut self.socket, cx, bytes)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx, &[]).map_ok(drop)
+    }
+
+    /// Sends the rest, and then the end.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.outgoing.push(bytes);
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Reads behind what is ahead already; nothing is the end.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { socket, ahead, .. } = self;
+        std::pin::pin!(socket.read_buf(ahead)).poll(cx)
+    }
+
+    /// Reads what the client sends ahead, as long as there is room behind the `held` bytes of its request. The answer is how
+    /// much came; nothing is the end.
+    pub(super) fn poll_idle(
+        &mut self,
+        cx: &mut Context<'_>,
+        held: usize,
+    ) -> Poll<io::Result<usize>> {
+        let ahead = &mut self.ahead;
+        if ahead.len() >= held + READ_AHEAD_BYTES_MAX {
+            return Poll::Pending;
+        }
+        if ahead.capacity() - ahead.len() < READ_ROOM_BYTES_MIN {
+            ahead.reserve(READ_BUFFER_BYTES);
+        }
+        self.poll_ahead(cx)
+    }
+
+    /// Is ready when the client leaves. What it sends ahead meanwhile is kept.
+    pub(super) fn poll_leaving(&mut self, cx: &mut Context<'_>, held: usize) -> Poll<()> {
+        while let Ok(1..) = ready!(self.poll_idle(cx, held)) {}
+        Poll::Ready(())
+    }
+
+    /// Whether there is more of the client than its request. It may have come since it was last read.
+    pub(super) fn has_sent_more_than(&mut self, cx: &mut Context<'_>, held: usize) -> bool {
+        if self.ahead.len() <= held {
+            self.ahead.reserve(READ_BUFFER_BYTES);
+            // An end or an error is met by whoever reads next.
+            let _ = self.poll_ahead(cx);
+        }
+        self.ahead.len() > held
+    }
+
+    /// Waits for the next head. While nothing of it has come, no buffer is held, and a shutdown ends the wait.
     pub(super) async fn next_head(
         &mut self,
         limits: &GateLimits<'_>,
         wait: HeadWait,
-        shutdown: &mut watch::Receiver<bool>,
+        (timer, stop): (&mut Timer, &mut Stop),
     ) -> NextHead {
-        if self.ahead.is_empty() && self.ahead.capacity() > READ_BUFFER_BYTES {
-            // What a large body needed is not kept while the connection idles.
+        if self.ahead.is_empty() {
             self.ahead = BytesMut::new();
         }
         let mut scanner = HeadScanner::new();
@@ -101,9 +198,8 @@ impl ClientStream {
             if !self.ahead.is_empty() {
                 match scanner.scan(&self.ahead, limits) {
                     HeadScan::Complete { skip, end } => {
-                        let mut head = self.ahead.split_to(end);
-                        head.advance(skip);
-                        return NextHead::Head(head);
+                        self.ahead.advance(skip);
+                        return NextHead::Head { bytes: end - skip };
                     }
                     HeadScan::Refused(refusal) => return NextHead::Refused(refusal),
                     HeadScan::Partial { .. } => {}
@@ -115,34 +211,53 @@ impl ClientStream {
             if wait.idle.is_none() {
                 deadline = Some(until);
             }
-            self.ahead.reserve(READ_BUFFER_BYTES);
             let nothing_came = self.ahead.is_empty();
-            let Self { inner, ahead } = self;
-            let read = tokio::select! {
-                biased;
-                read = timeout_at(until, inner.read_buf(ahead)) => read,
-                _ = shutdown.wait_for(|stop| *stop), if nothing_came => return NextHead::Done,
-            };
-            match read {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) => return NextHead::Done,
-                Err(_) if nothing_came => return NextHead::Done,
-                Err(_) => return NextHead::TimedOut,
+            let mut was_woken = false;
+            let came = poll_fn(|cx| {
+                if let Poll::Ready(came) = self.poll_more(cx, was_woken) {
+                    return Poll::Ready(Some(came));
+                }
+                was_woken = true;
+                if nothing_came && stop.poll(cx).is_ready() {
+                    return Poll::Ready(Some(Ok(0)));
+                }
+                timer.poll_until(cx, until).map(|()| None)
+            });
+            match came.await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0) | Err(_)) => return NextHead::Done,
+                None if nothing_came => return NextHead::Done,
+                None => return NextHead::TimedOut,
             }
         }
     }
 
-    /// Reads on until a body of this many bytes is there. It stays where it is for whoever the connection is lent to.
+    /// Reads more, into a buffer that is made only once there is something to read: a task that `was_woken` takes it that
+    /// there is.
+    fn poll_more(&mut self, cx: &mut Context<'_>, was_woken: bool) -> Poll<io::Result<usize>> {
+        if !was_woken {
+            ready!(self.socket.poll_read_ready(cx))?;
+        }
+        self.ahead.reserve(READ_BUFFER_BYTES);
+        let read = self.poll_ahead(cx);
+        if read.is_pending() && self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
+        read
+    }
+
+    /// Reads on until a body of so many bytes is there, behind the head. It stays where it is for whoever sends it on.
     pub(super) async fn read_body(
         &mut self,
+        head: usize,
         length: usize,
         wait: BodyWait,
         memory: &mut Reserved,
     ) -> BodyRead {
         let mut pace = Pace::new(wait.bytes_per_second_min, READING_WINDOW);
         let mut idle_until = Instant::now() + wait.idle;
-        while self.ahead.len() < length {
-            let came = self.ahead.len();
+        while self.ahead.len() - head < length {
+            let came = self.ahead.len() - head;
             let room = (2 * came).max(READ_BUFFER_BYTES).min(length);
             if !memory.grow_to(room) {
                 return BodyRead::NoMemory;
@@ -151,8 +266,8 @@ impl ClientStream {
             let now = Instant::now();
             let slow_at = pace.wait(now.into_std()).map(|left| now + left);
             let until = slow_at.map_or(idle_until, |slow_at| slow_at.min(idle_until));
-            let Self { inner, ahead } = self;
-            let read = timeout_at(until, inner.read_buf(ahead)).await;
+            let Self { socket, ahead, .. } = self;
+            let read = timeout_at(until, socket.read_buf(ahead)).await;
             let now = Instant::now();
             match read {
                 Ok(Ok(count @ 1..)) if pace.advance(now.into_std(), count) => {
@@ -168,7 +283,7 @@ impl ClientStream {
 
     /// Answers and ends the connection, giving the client time to read the answer.
     pub(super) async fn close_with(mut self, response: &[u8]) {
-        let written = timeout(LINGER, self.inner.write_all(response)).await;
+        let written = timeout(LINGER, self.send_all(response)).await;
         if matches!(written, Ok(Ok(()))) {
             self.linger().await;
         }
@@ -177,13 +292,12 @@ impl ClientStream {
     /// Answers and ends the connection without waiting. What the client sent already is read, so that the answer has a
     /// chance.
     pub(super) async fn cut_with(mut self, response: &[u8]) {
-        let inner = &mut self.inner;
-        let mut scratch = [0; READ_BUFFER_BYTES];
+        let mut scratch = vec![0; READ_BUFFER_BYTES];
         // Neither waits: the proxy has too many connections already.
-        let _ = timeout(Duration::ZERO, inner.read(&mut scratch)).await;
+        let _ = timeout(Duration::ZERO, self.socket.read(&mut scratch)).await;
         let _ = timeout(Duration::ZERO, async {
-            inner.write_all(response).await?;
-            inner.shutdown().await
+            self.send_all(response).await?;
+            poll_fn(|cx| self.poll_shutdown(cx)).await
         })
         .await;
     }
@@ -191,13 +305,13 @@ impl ClientStream {
     /// Ends the connection in a way that lets the client read its answer: no more is sent, and what the client goes on
     /// sending is thrown away for a while.
     pub(super) async fn linger(mut self) {
-        let inner = &mut self.inner;
         let drained = timeout(LINGER, async {
-            inner.shutdown().await?;
+            poll_fn(|cx| self.poll_shutdown(cx)).await?;
             let mut left = LINGER_BYTES_MAX;
-            let mut scratch = [0; READ_BUFFER_BYTES];
+            // Not a part of the future, which every connection carries.
+            let mut scratch = vec![0; READ_BUFFER_BYTES];
             while left > 0 {
-                match inner.read(&mut scratch).await? {
+                match self.socket.read(&mut scratch).await? {
                     0 => break,
                     count => left = left.saturating_sub(count),
                 }

@@ -2,36 +2,39 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use pingora::{
-    apps::HttpServerApp as _,
-    protocols::{Stream, http::ServerSession},
-    proxy::HttpProxy,
+    apps::HttpServerApp as _, protocols::http::ServerSession, proxy::HttpProxy,
     server::ShutdownWatch,
 };
+use tokio::net::TcpStream;
 
 use super::{
     body_buffers::BodyBuffers,
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
+    common::Common,
+    direct::{self, HandedOver, Outcome, Plan, PlanRules, Seen, Whole, inspect_and_plan},
     gateway::Gateway,
     head::with_host,
     lent::{LentStream, LentTerms},
     listen::ServeConnection,
     returned::{End, Returned},
+    stop::Stop,
+    timer::Timer,
     tunnel::{self, Ticket},
     turn::{Arrival, Arrived, Turn},
 };
 use crate::{
-    access_log::{AccessLog, Entry},
+    access_log::Entry,
     answer::{Reason, closing_response},
-    config::{InterimAnswers, Limits, Timeouts},
+    config::{InterimAnswers, Limits},
     exchange::Connection,
-    gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_head},
-    lifecycle::{Lifecycle, Phase},
+    gate::{BodyFraming, BodyTracker, GateLimits, Refusal},
+    lifecycle::Phase,
     metrics::Metrics,
     upstream::Switched,
 };
@@ -42,12 +45,12 @@ const TARGET_BYTES_MAX: usize = 16 * 1024;
 /// Takes client connections.
 pub struct Edge {
     pub proxy: Arc<HttpProxy<Gateway>>,
+    pub common: Arc<Common>,
+    pub rules: Arc<PlanRules>,
+    /// Requests that can go the direct way do.
+    pub goes_direct: bool,
     pub limits: Limits,
-    pub timeouts: Timeouts,
-    pub interim_answers: InterimAnswers,
-    pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
-    pub access_log: AccessLog,
     pub body_buffers: Arc<BodyBuffers>,
 }
 
@@ -61,9 +64,13 @@ impl std::fmt::Debug for Edge {
 
 #[async_trait]
 impl ServeConnection for Edge {
-    async fn serve(&self, stream: Stream, connection: Connection, shutdown: &ShutdownWatch) {
-        let client = ClientStream::new(stream);
-        let Some(_open) = self.lifecycle.connection(self.limits.connections_max) else {
+    async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
+        let client = ClientStream::new(socket);
+        let Some(_open) = self
+            .common
+            .lifecycle
+            .connection(self.limits.connections_max)
+        else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
             return client
@@ -75,7 +82,38 @@ impl ServeConnection for Edge {
     }
 
     async fn listeners_closed(&self) {
-        self.lifecycle.enter(Phase::ListenersClosed);
+        self.common.lifecycle.enter(Phase::ListenersClosed);
+    }
+}
+
+/// A head that the gate let through.
+#[derive(Debug)]
+struct Inspected {
+    head_bytes: usize,
+    arrival: Arrival,
+    body: BodyTracker,
+    /// The Host that Pingora is to see.
+    respelled_host: Option<Box<str>>,
+    plan: Option<Plan>,
+}
+
+impl Inspected {
+    /// The request for the direct way, if it is one and all of it is there.
+    fn take_whole<'c>(&mut self, connection: &'c Connection) -> Option<Whole<'c>> {
+        let body_bytes = match self.arrival.body {
+            BodyFraming::Length(length @ 1..) if self.arrival.is_body_in_hand => {
+                usize::try_from(length).ok()?
+            }
+            BodyFraming::None | BodyFraming::Length(0) => 0,
+            BodyFraming::Length(_) | BodyFraming::Chunked => return None,
+        };
+        Some(Whole {
+            plan: self.plan.take()?,
+            at: self.arrival.at,
+            head_bytes: self.head_bytes,
+            body_bytes,
+            connection,
+        })
     }
 }
 
@@ -87,7 +125,8 @@ enum After {
 }
 
 impl Edge {
-    /// One request after the other, until the connection is done.
+    /// One request after the other, until the connection is done. What is rare is boxed, so that an idle connection does not
+    /// carry it.
     async fn serve_requests(
         &self,
         mut client: ClientStream,
@@ -95,65 +134,97 @@ impl Edge {
         shutdown: &ShutdownWatch,
     ) {
         let limits = self.gate_limits();
-        let mut shutdown_seen = shutdown.clone();
+        let mut timer = Timer::default();
+        let mut stop = Stop::new(&self.common.lifecycle, shutdown);
         let mut wait = HeadWait {
             idle: None,
-            head: self.timeouts.head,
+            head: self.common.timeouts.head,
         };
         loop {
-            let mut head = match client.next_head(&limits, wait, &mut shutdown_seen).await {
-                NextHead::Head(head) => head,
+            let alarms = (&mut timer, &mut stop);
+            let head_bytes = match client.next_head(&limits, wait, alarms).await {
+                NextHead::Head { bytes } => bytes,
                 NextHead::Done => return,
                 NextHead::TimedOut => {
-                    return self
-                        .refuse(client, &connection, Reason::RequestTimeout, None)
-                        .await;
+                    let reason = Reason::RequestTimeout;
+                    return Box::pin(self.refuse(client, &connection, reason, None)).await;
                 }
                 NextHead::Refused(refusal) => {
-                    return self.refuse_malformed(client, &connection, refusal).await;
+                    return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
             // In flight from the last byte of the head until the answer is written.
-            let _busy = self.lifecycle.request();
-            let (arrival, body) = match self.inspect(&mut head, &limits, &client) {
+            let _busy = self.common.lifecycle.request();
+            let mut request = match self.inspect(&client, head_bytes, &limits, &connection) {
                 Ok(request) => request,
                 Err(refusal) => {
-                    return self.refuse_malformed(client, &connection, refusal).await;
+                    return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
-            match self
-                .serve_request(client, &connection, head, (arrival, body), shutdown)
-                .await
-            {
+            wait.idle = Some(self.common.timeouts.keepalive);
+            let mut memory = None;
+            if let Some(length) = self.small_body(&request.arrival) {
+                let memory = memory.insert(self.body_buffers.begin());
+                if client.ahead.len() - head_bytes < length {
+                    let reading = client.read_body(head_bytes, length, self.body_wait(), memory);
+                    match Box::pin(reading).await {
+                        BodyRead::Whole => {}
+                        BodyRead::NoMemory => request.plan = None,
+                        end @ (BodyRead::Gone | BodyRead::TimedOut) => {
+                            let ending = self.end_unread(client, &connection, &request, end);
+                            return Box::pin(ending).await;
+                        }
+                    }
+                }
+                request.arrival.is_body_in_hand = client.ahead.len() - head_bytes >= length;
+            }
+            let mut handed_over = None;
+            if let Some(whole) = request.take_whole(&connection) {
+                let held = whole.head_bytes + whole.body_bytes;
+                match direct::carry(&self.common, &mut client, &mut timer, whole).await {
+                    Outcome::Answered { is_kept } => {
+                        client.ahead.advance(held);
+                        if is_kept {
+                            continue;
+                        }
+                        if !client.ahead.is_empty() {
+                            Box::pin(client.linger()).await;
+                        }
+                        return;
+                    }
+                    Outcome::HandedOver(what) => handed_over = Some(what),
+                    Outcome::Cut => return,
+                }
+            }
+            let serving = self.serve_request(client, &connection, request, handed_over, shutdown);
+            match Box::pin(serving).await {
                 After::Next(next) => client = next,
                 After::Closed => return,
             }
-            wait.idle = Some(self.timeouts.keepalive);
         }
     }
 
-    /// Reads a small body, lends the connection to Pingora, and sees to what is left of it.
+    /// Lends the connection to Pingora, and sees to what is left of it.
     async fn serve_request(
         &self,
         mut client: ClientStream,
         connection: &Arc<Connection>,
-        head: BytesMut,
-        (mut arrival, body): (Arrival, BodyTracker),
+        request: Inspected,
+        handed_over: Option<Box<HandedOver>>,
         shutdown: &ShutdownWatch,
     ) -> After {
-        let mut memory = None;
-        if let Some(length) = self.small_body(&arrival) {
-            let memory = memory.insert(self.body_buffers.begin());
-            match client.read_body(length, self.body_wait(), memory).await {
-                BodyRead::Whole => arrival.is_body_in_hand = true,
-                BodyRead::NoMemory => {}
-                end @ (BodyRead::Gone | BodyRead::TimedOut) => {
-                    let took = arrival.at.elapsed();
-                    self.end_unread(client, connection, &head, end, took).await;
-                    return After::Closed;
-                }
-            }
-        } else if arrival.body == BodyFraming::Chunked && !arrival.expects_continue {
+        let Inspected {
+            head_bytes,
+            mut arrival,
+            body,
+            respelled_host,
+            ..
+        } = request;
+        let mut head = client.ahead.split_to(head_bytes);
+        if let Some(host) = respelled_host {
+            head = with_host(&head, &host);
+        }
+        if arrival.body == BodyFraming::Chunked && !arrival.expects_continue {
             arrival.is_body_in_hand = body.clone().is_ended_by(&client.ahead);
         }
         let turn = Arc::new(Turn::default());
@@ -162,10 +233,10 @@ impl Edge {
             connection: Arc::clone(connection),
             arrival,
             turn: Arc::clone(&turn),
+            handed_over,
         };
         let processing = self.proxy.process_new_http(session, shutdown);
         let is_kept = arrived.scope(processing).await.map(drop).is_some();
-        drop(memory);
         let Some(Returned { client, end }) = turn.take_client() else {
             return After::Closed;
         };
@@ -177,7 +248,7 @@ impl Edge {
                 self.carry_tunnel(client, ticket, cell).await;
             }
             // One side of it was gone before it could begin.
-            (_, Some((ticket, _))) => self.access_log.write(|| *ticket.entry),
+            (_, Some((ticket, _))) => self.common.access_log.write(|| *ticket.entry),
             (End::Switched | End::Cut, None) => {}
         }
         After::Closed
@@ -188,12 +259,14 @@ impl Edge {
         &self,
         client: ClientStream,
         connection: &Connection,
-        head: &[u8],
+        request: &Inspected,
         end: BodyRead,
-        took: Duration,
     ) {
+        let took = request.arrival.at.elapsed();
+        let head = &client.ahead[..request.head_bytes];
         let reason = (end == BodyRead::TimedOut).then_some(Reason::RequestTimeout);
-        self.access_log
+        self.common
+            .access_log
             .write(|| Entry::body_unread(connection, head, reason, took));
         match reason {
             Some(reason) => {
@@ -217,7 +290,7 @@ impl Edge {
 
     fn body_wait(&self) -> BodyWait {
         BodyWait {
-            idle: self.timeouts.client_idle,
+            idle: self.common.timeouts.client_idle,
             bytes_per_second_min: self.limits.body_bytes_per_second_min,
         }
     }
@@ -225,36 +298,40 @@ impl Edge {
     async fn carry_tunnel(&self, client: ClientStream, ticket: Ticket, cell: Switched) {
         let Ticket { mut entry, open } = ticket;
         let began = Instant::now();
-        let carried = tunnel::carry(client, cell, self.timeouts.upgrade_idle).await;
+        let carried = tunnel::carry(client, cell, self.common.timeouts.upgrade_idle).await;
         drop(open);
         entry.time = SystemTime::now();
         entry.took += began.elapsed();
         entry.request_body_bytes += carried.from_client;
         entry.response_body_bytes += carried.from_cell;
-        self.access_log.write(|| *entry);
+        self.common.access_log.write(|| *entry);
     }
 
     /// Shows the head to the gate.
     fn inspect(
         &self,
-        head: &mut BytesMut,
-        limits: &GateLimits<'_>,
         client: &ClientStream,
-    ) -> Result<(Arrival, BodyTracker), Refusal> {
-        let seen = inspect_head(head, limits)?;
+        head_bytes: usize,
+        limits: &GateLimits<'_>,
+        connection: &Connection,
+    ) -> Result<Inspected, Refusal> {
+        let (head, behind) = client.ahead.split_at(head_bytes);
+        let Seen { head: seen, plan } = inspect_and_plan(head, limits, &self.rules, connection)?;
         if seen.host.is_none() {
             // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
         }
-        let body = BodyTracker::new(seen.body, self.limits.body_bytes_max)?;
         let arrival = Arrival::of(&seen);
-        if arrival.asks_for_switch() && !client.ahead.is_empty() {
+        if arrival.asks_for_switch() && !behind.is_empty() {
             return Err(Refusal::BytesBeforeSwitch);
         }
-        if let Some(host) = seen.respelled_host {
-            *head = with_host(head, host);
-        }
-        Ok((arrival, body))
+        Ok(Inspected {
+            head_bytes,
+            body: BodyTracker::new(seen.body, self.limits.body_bytes_max)?,
+            arrival,
+            respelled_host: seen.respelled_host.map(Into::into),
+            plan: plan.filter(|_| self.goes_direct),
+        })
     }
 
     /// Whether the connection may be kept is not said here: Pingora decides that anew once it has parsed the head.
@@ -266,11 +343,11 @@ impl Edge {
         arrival: &Arrival,
         turn: &Arc<Turn>,
     ) -> ServerSession {
-        let idle = self.timeouts.client_idle;
+        let idle = self.common.timeouts.client_idle;
         let terms = LentTerms {
             asks_for_switch: arrival.asks_for_switch(),
             expects_continue: arrival.expects_continue,
-            guards_interim: self.interim_answers == InterimAnswers::Guarded,
+            guards_interim: self.common.upstream.interim_answers == InterimAnswers::Guarded,
             stall_limit: idle,
             bytes_per_second_min: self.limits.body_bytes_per_second_min,
         };
@@ -302,7 +379,8 @@ impl Edge {
         refusal: Option<Refusal>,
     ) {
         self.metrics.rejected_without_cell(reason);
-        self.access_log
+        self.common
+            .access_log
             .write(|| Entry::refused_unread(connection, reason, refusal));
         let detail = refusal.map(|refusal| refusal.to_string());
         client

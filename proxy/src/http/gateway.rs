@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -12,10 +12,11 @@ use pingora::{
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
-    attempt::Attempts,
+    common::Common,
+    direct::PlanRules,
     failures::{connect_failure_of, failure_of, is_answer_over},
     headers, ledger, respond,
     tunnel::Ticket,
@@ -23,29 +24,23 @@ use super::{
     upgrade,
 };
 use crate::{
-    access_log::AccessLog,
     answer::Reason,
-    cell::{Change, OpenTunnel},
+    cell::OpenTunnel,
     clock,
-    exchange::{Exchange, Failure, Judgement, Policy, Refused, Verdict},
-    forwarding::{Hop, Trust},
+    exchange::{Exchange, Failure, Refused, Verdict},
+    field_lines::FieldLines,
     gate::Protocol,
-    lifecycle::{Lifecycle, Phase},
-    snapshot::Current,
+    lifecycle::Phase,
     upstream::Report,
 };
 
 /// What the hooks need of the process.
 #[derive(Debug)]
 pub struct Gateway {
-    pub current: Arc<Current>,
-    pub policy: Policy,
-    pub trust: Trust,
+    pub common: Arc<Common>,
+    pub rules: Arc<PlanRules>,
     /// The protocols that a client may ask for with Upgrade.
     pub upgrades: Arc<[Protocol]>,
-    pub attempts: Attempts,
-    pub lifecycle: Arc<Lifecycle>,
-    pub access_log: AccessLog,
 }
 
 /// One request, as Pingora carries it from hook to hook.
@@ -53,6 +48,8 @@ pub struct Gateway {
 pub struct Flow {
     pub(super) arrived: Arrived,
     pub(super) exchange: Exchange,
+    /// The request went the direct way as far as that goes, and this is to be its answer.
+    refused: Option<Refused>,
     /// What the last failure means.
     verdict: Option<Verdict>,
     /// How the current attempt goes.
@@ -66,7 +63,7 @@ pub struct Flow {
 impl Gateway {
     /// An answer during the drain tells its client to come back on another connection, to another process.
     fn close_when_draining(&self, session: &mut Session) {
-        if self.lifecycle.has_reached(Phase::Draining) {
+        if self.common.lifecycle.has_reached(Phase::Draining) {
             session.set_keepalive(None);
         }
     }
@@ -81,13 +78,38 @@ impl Gateway {
         }
     }
 
+    /// Finds the request's cell.
+    fn admit(&self, session: &Session, flow: &mut Flow) -> Result<(), Refused> {
+        let Common {
+            current, policy, ..
+        } = &*self.common;
+        let request = session.req_header();
+        let peer = flow.arrived.connection.peer;
+        let lines = headers::field_lines(&request.headers);
+        let lines = FieldLines(&lines);
+        let client = self.rules.trust.client_behind(lines, peer);
+        let view = headers::view(request, lines, client);
+        let key = self.rules.key_rules.key_of(&view).map(Box::new);
+        let snapshot = current.peek();
+        flow.exchange
+            .admit(policy, client, key, snapshot.as_deref())
+    }
+
+    /// Answers a request that goes to no cell.
+    async fn refuse(&self, session: &mut Session, flow: &Flow, refused: &Refused) -> Result<()> {
+        self.close_when_draining(session);
+        let Refused { reason, detail } = refused;
+        respond::refuse(session, &flow.arrived.arrival, *reason, detail.as_deref())
+            .await
+            .map_err(Error::into_down)
+    }
+
     /// Asks what a failure means; true when the request is to be tried again.
     fn judge(&self, flow: &mut Flow, failure: Failure, is_repeatable: bool) -> bool {
         let now = clock::now_ms();
-        let Judgement { verdict, change } =
-            flow.exchange
-                .failed(&self.policy, failure, is_repeatable, now);
-        report_ejection(&flow.exchange, change);
+        let verdict = self
+            .common
+            .judge(&mut flow.exchange, failure, is_repeatable, now);
         let again = verdict == Verdict::Retry;
         flow.verdict = Some(verdict);
         again
@@ -111,28 +133,6 @@ impl Flow {
     }
 }
 
-fn report_ejection(exchange: &Exchange, change: Option<Change>) {
-    let cell = exchange
-        .destination()
-        .map(|to| to.cell().state.id.as_str())
-        .unwrap_or_default();
-    let endpoint = exchange.endpoint_address().map(tracing::field::display);
-    match change {
-        Some(Change::Ejected { for_ms }) => {
-            warn!(
-                cell,
-                endpoint, for_ms, "endpoint ejected: requests keep failing on it"
-            );
-        }
-        Some(Change::EjectionHeldBack) => warn!(
-            cell,
-            endpoint,
-            "requests keep failing on an endpoint, but too few others of its cell are left to do without it"
-        ),
-        Some(Change::Healthy | Change::Unhealthy) | None => {}
-    }
-}
-
 /// Whether a request may be sent a second time after the first one may have reached a cell: it changes nothing more by
 /// being repeated (RFC 9110, section 9.2.2), its body is still at hand, and nothing of an answer has gone out.
 fn is_repeatable(session: &Session) -> bool {
@@ -146,9 +146,17 @@ impl ProxyHttp for Gateway {
     type CTX = Flow;
 
     fn new_ctx(&self) -> Flow {
-        let arrived = Arrived::take();
+        let mut arrived = Arrived::take();
+        let (exchange, refused) = match arrived.handed_over.take() {
+            Some(handed_over) => (handed_over.exchange, Some(handed_over.refused)),
+            None => {
+                let peer = arrived.connection.peer;
+                (Exchange::new(arrived.arrival.at, peer), None)
+            }
+        };
         Flow {
-            exchange: Exchange::new(arrived.arrival.at, arrived.connection.peer),
+            exchange,
+            refused,
             arrived,
             verdict: None,
             report: None,
@@ -167,22 +175,18 @@ impl ProxyHttp for Gateway {
             // Interim answers came with HTTP/1.1.
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
-        let request = session.req_header();
-        let peer = flow.arrived.connection.peer;
-        let client = self.trust.client_behind(&request.headers, peer);
-        let admitted = {
-            let snapshot = self.current.peek();
-            let view = headers::view(request, client);
-            flow.exchange
-                .admit(&self.policy, &view, snapshot.as_deref())
-        };
-        let Err(Refused { reason, detail }) = admitted else {
+        if let Some(refused) = flow.refused.take() {
+            if flow.exchange.destination().is_some() {
+                respond::fail(session, &refused).await;
+            } else {
+                self.refuse(session, flow, &refused).await?;
+            }
+            return Ok(true);
+        }
+        let Err(refused) = self.admit(session, flow) else {
             return Ok(false);
         };
-        self.close_when_draining(session);
-        respond::refuse(session, &flow.arrived.arrival, reason, detail.as_deref())
-            .await
-            .map_err(Error::into_down)?;
+        self.refuse(session, flow, &refused).await?;
         Ok(true)
     }
 
@@ -190,7 +194,7 @@ impl ProxyHttp for Gateway {
         let random = [fastrand::u32(..), fastrand::u32(..)];
         flow.exchange.next_endpoint(clock::now_ms(), random);
         let report = Arc::default();
-        let peer = self.attempts.peer(
+        let peer = self.common.peer(
             &flow.exchange,
             &flow.arrived.arrival,
             session.req_header(),
@@ -218,12 +222,9 @@ impl ProxyHttp for Gateway {
             // It would not understand the 100 that the cell may send.
             upstream_request.remove_header(&header::EXPECT);
         }
-        let hop = Hop {
-            peer: flow.arrived.connection.peer,
-            proto: flow.arrived.connection.scheme.as_str(),
-            host: session.req_header().headers.get(header::HOST),
-        };
-        headers::clean(upstream_request, &self.trust, &hop)?;
+        let host = session.req_header().headers.get(header::HOST);
+        let hop = flow.arrived.connection.hop(host.map(HeaderValue::as_bytes));
+        headers::clean(upstream_request, &self.rules.trust, &hop)?;
         if flow.arrived.arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
         }
@@ -374,7 +375,7 @@ impl ProxyHttp for Gateway {
                 let ticket = Ticket { entry, open };
                 flow.arrived.turn.begin_tunnel(ticket, report);
             }
-            _ => self.access_log.write(entry),
+            _ => self.common.access_log.write(entry),
         }
     }
 

@@ -5,16 +5,17 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{
-    Result,
+    ErrorType, OrErr as _, Result,
     http::{RequestHeader, ResponseHeader},
 };
 
 use crate::{
     exchange::Destination,
+    field_lines::{FieldLine, FieldLines},
     forwarding::{Hop, Trust},
-    tenant_key::RequestView,
+    tenant_key::{RequestView, host_name},
 };
 
 const TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant");
@@ -63,41 +64,60 @@ fn host_of(request: &RequestHeader) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// The name of the host, without the port, and without the dot at the end that makes a name absolute and changes nothing
-/// else. The gate has seen to it that there is one and that it is well-formed.
-pub(super) fn host_name(request: &RequestHeader) -> &[u8] {
-    let host = host_of(request);
-    if host.starts_with(b"[") {
-        let end = host
-            .iter()
-            .position(|byte| *byte == b']')
-            .map_or(host.len(), |at| at + 1);
-        return &host[..end];
-    }
-    let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
-    name.strip_suffix(b".").unwrap_or(name)
+/// The fields of a parsed head.
+pub(super) fn field_lines(headers: &HeaderMap) -> Vec<FieldLine<'_>> {
+    headers
+        .iter()
+        .map(|(name, value)| FieldLine {
+            name: name.as_str().as_bytes(),
+            value: value.as_bytes(),
+        })
+        .collect()
 }
 
 /// The parts of a parsed request that can name a tenant.
-pub(super) fn view(request: &RequestHeader, client: IpAddr) -> RequestView<'_> {
+pub(super) fn view<'r>(
+    request: &'r RequestHeader,
+    lines: FieldLines<'r>,
+    client: IpAddr,
+) -> RequestView<'r> {
     let target = origin_form(request.raw_path());
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     RequestView {
-        headers: &request.headers,
+        lines,
         path: parts.next().unwrap_or_default(),
         query: parts.next(),
-        host: host_name(request),
+        host: host_name(host_of(request)),
         client,
     }
 }
 
 /// Drops what clients send under our names, in any spelling, and says anew who forwarded what.
 pub(super) fn clean(request: &mut RequestHeader, trust: &Trust, hop: &Hop<'_>) -> Result<()> {
-    let rewrite = trust.rewrite(&request.headers, hop);
-    for name in &rewrite.dropped {
+    let (dropped, added) = {
+        let headers = &request.headers;
+        let lines = field_lines(headers);
+        let rewrite = trust.rewrite(FieldLines(&lines), hop);
+        let names: Vec<&HeaderName> = headers.iter().map(|(name, _)| name).collect();
+        let dropped: Vec<HeaderName> = rewrite
+            .dropped
+            .iter()
+            .map(|place| names[*place].clone())
+            .collect();
+        let value = |value| {
+            HeaderValue::from_bytes(value)
+                .or_err(ErrorType::InvalidHTTPHeader, "a forwarding field")
+        };
+        let added: Result<Vec<_>> = rewrite
+            .added()
+            .map(|(name, bytes)| Ok((name, value(bytes)?)))
+            .collect();
+        (dropped, added?)
+    };
+    for name in &dropped {
         request.remove_header(name);
     }
-    for (name, value) in rewrite.set {
+    for (name, value) in added {
         request.insert_header(name, value)?;
     }
     Ok(())

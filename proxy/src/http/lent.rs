@@ -7,6 +7,7 @@
 use std::{
     future::Future as _,
     io,
+    os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,11 +17,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Buf as _;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufWriter, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
@@ -31,9 +32,6 @@ use super::{
     turn::Turn,
 };
 use crate::gate::{BodyTracker, Refusal};
-
-/// With less room than this in the read buffer, it gets more before it is read into.
-const READ_ROOM_BYTES_MIN: usize = 512;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -146,12 +144,12 @@ impl LentStream {
         }
     }
 
-    fn stream(&self) -> &Stream {
+    fn socket(&self) -> RawFd {
         let client = self.client.as_ref();
         client
             .expect("the connection is given back only when this is dropped")
-            .inner
-            .get_ref()
+            .socket
+            .as_raw_fd()
     }
 
     /// Body bytes for Pingora: as many as belong to the request.
@@ -165,7 +163,7 @@ impl LentStream {
         if client.ahead.is_empty() {
             let wanted = buf.remaining().min(READ_AHEAD_BYTES_MAX);
             client.ahead.reserve(READ_BUFFER_BYTES.max(wanted));
-            let Poll::Ready(count) = poll_read_ahead(client, cx)? else {
+            let Poll::Ready(count) = client.poll_ahead(cx)? else {
                 return self.poll_pace(cx);
             };
             if count == 0 {
@@ -198,23 +196,14 @@ impl LentStream {
         let Some(client) = &mut self.client else {
             return Poll::Ready(Ok(()));
         };
-        loop {
-            if client.ahead.len() >= READ_AHEAD_BYTES_MAX {
-                return Poll::Pending;
-            }
-            if client.ahead.capacity() - client.ahead.len() < READ_ROOM_BYTES_MIN {
-                client.ahead.reserve(READ_BUFFER_BYTES);
-            }
-            let count = ready!(poll_read_ahead(client, cx))?;
-            if count == 0 {
-                return Poll::Ready(Ok(()));
-            }
+        while ready!(client.poll_idle(cx, 0))? > 0 {
             if matches!(self.request, Request::AwaitingSwitch) {
                 let refusal = Refusal::BytesBeforeSwitch;
                 self.request = Request::Refused(refusal);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Learns from the answer on its way to the client what becomes of the connection. A head is written in one piece.
@@ -233,7 +222,10 @@ impl LentStream {
                 self.is_out_of_step = self.had_interim
                     && self.terms.guards_interim
                     && matches!(self.request, Request::Complete)
-                    && self.has_sent_ahead(cx);
+                    && self
+                        .client
+                        .as_mut()
+                        .is_some_and(|client| client.has_sent_more_than(cx, 0));
             }
             Some(rest) if rest.starts_with(b"01") => {
                 self.is_final = true;
@@ -244,19 +236,6 @@ impl LentStream {
         }
     }
 
-    /// Whether there is more of the client than its request. It may have come since it was last read.
-    fn has_sent_ahead(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(client) = &mut self.client else {
-            return false;
-        };
-        if client.ahead.is_empty() {
-            client.ahead.reserve(READ_BUFFER_BYTES);
-            // An end or an error is met by whoever reads next.
-            let _ = poll_read_ahead(client, cx);
-        }
-        !client.ahead.is_empty()
-    }
-
     /// Writing, with a limit on how long the client may take nothing. Pingora limits some of its writes only: not those
     /// of a head, and not the last flush.
     ///
@@ -265,18 +244,18 @@ impl LentStream {
         &mut self,
         cx: &mut Context<'_>,
         accepted: impl FnOnce(&T) -> usize,
-        step: impl FnOnce(Pin<&mut BufWriter<Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        step: impl FnOnce(&mut ClientStream, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let Some(client) = &mut self.client else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let buffered = client.inner.buffer().len();
-        let outcome = step(Pin::new(&mut client.inner), cx);
+        let unsent = client.unsent();
+        let outcome = step(client, cx);
         if let Poll::Ready(outcome) = outcome {
             if self.stalled.take().is_some()
                 && let Ok(done) = &outcome
             {
-                let taken = (buffered + accepted(done)).saturating_sub(client.inner.buffer().len());
+                let taken = (unsent + accepted(done)).saturating_sub(client.unsent());
                 if !self.writing.advance(Instant::now(), taken) {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
@@ -323,11 +302,6 @@ impl LentStream {
             _ => End::Cut,
         }
     }
-}
-
-fn poll_read_ahead(client: &mut ClientStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    let ClientStream { inner, ahead } = client;
-    std::pin::pin!(inner.read_buf(ahead)).poll(cx)
 }
 
 impl Drop for LentStream {
@@ -377,14 +351,14 @@ impl AsyncWrite for LentStream {
         let written = ready!(self.poll_with_limit(
             cx,
             |count| *count,
-            |inner, cx| inner.poll_write(cx, buf)
+            |client, cx| client.poll_write(cx, buf)
         ))?;
         self.note_answer(cx, &buf[..written]);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_with_limit(cx, |()| 0, AsyncWrite::poll_flush))?;
+        ready!(self.poll_with_limit(cx, |()| 0, ClientStream::poll_flush))?;
         self.has_unflushed = false;
         Poll::Ready(Ok(()))
     }
@@ -393,7 +367,7 @@ impl AsyncWrite for LentStream {
         if matches!(self.request, Request::Switched) {
             return self.poll_flush(cx);
         }
-        self.poll_with_limit(cx, |()| 0, AsyncWrite::poll_shutdown)
+        self.poll_with_limit(cx, |()| 0, ClientStream::poll_shutdown)
     }
 }
 
@@ -407,31 +381,27 @@ impl Shutdown for LentStream {
 
 impl UniqueID for LentStream {
     fn id(&self) -> UniqueIDType {
-        self.stream().id()
+        self.socket()
     }
 }
 
-impl Ssl for LentStream {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream().get_ssl_digest()
-    }
-}
+impl Ssl for LentStream {}
 
 impl GetTimingDigest for LentStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream().get_timing_digest()
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for LentStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream().get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for LentStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream().get_socket_digest()
+        Some(Arc::new(SocketDigest::from_raw_fd(self.socket())))
     }
 }
 

@@ -1,19 +1,14 @@
 //! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora::{
-    protocols::{GetSocketDigest as _, SocketDigest, Stream, l4},
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 use tracing::{debug, error};
 
 use crate::exchange::{Connection, Scheme};
@@ -30,7 +25,7 @@ const SETTLING: Duration = Duration::from_millis(20);
 pub struct BoundListener {
     pub name: String,
     pub address: SocketAddr,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
 }
 
 /// Binds an address and listens on it. Port 0 takes a free one; `address` of the result names it.
@@ -45,7 +40,7 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from(socket);
+    let listener = std::net::TcpListener::from(socket);
     Ok(BoundListener {
         name: name.to_owned(),
         address: listener.local_addr()?,
@@ -56,7 +51,7 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
 /// What serves the connections of a listener.
 #[async_trait]
 pub trait ServeConnection: Send + Sync + 'static {
-    async fn serve(&self, stream: Stream, connection: Connection, shutdown: &ShutdownWatch);
+    async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch);
 
     /// Called once the listeners are closed.
     async fn listeners_closed(&self) {}
@@ -150,13 +145,12 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                let connection = Connection {
-                    peer: peer.ip().to_canonical(),
-                    listener: Arc::clone(&listener_name),
-                    scheme: Scheme::Http,
-                };
-                let stream = client_stream(socket, peer);
-                tokio::spawn(async move { app.serve(stream, connection, &shutdown).await });
+                let listener = Arc::clone(&listener_name);
+                let connection = Connection::new(peer.ip(), listener, Scheme::Http);
+                if let Err(error) = socket.set_nodelay(true) {
+                    debug!(%error, "TCP_NODELAY cannot be set");
+                }
+                tokio::spawn(async move { app.serve(socket, connection, &shutdown).await });
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(listener = name, %error, "a connection ended before it was accepted");
@@ -167,19 +161,6 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
             }
         }
     }
-}
-
-fn client_stream(socket: tokio::net::TcpStream, peer: SocketAddr) -> Stream {
-    use std::os::fd::AsRawFd as _;
-    if let Err(error) = socket.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY cannot be set");
-    }
-    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    // The cell is new and empty.
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    let mut stream = l4::stream::Stream::from(socket);
-    stream.set_socket_digest(digest);
-    Box::new(stream)
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

@@ -54,8 +54,9 @@ impl Activity {
 /// Carries both directions. Each ends by itself, so a side that has said all may still listen; a failure of one side, or
 /// `idle` without a byte in either direction, ends both.
 pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) -> Carried {
-    let ClientStream { inner, ahead } = client;
-    let (client_read, client_write) = tokio::io::split(inner);
+    // The 101 was flushed before, so nothing waits to be sent.
+    let ClientStream { socket, ahead, .. } = client;
+    let (client_read, client_write) = socket.into_split();
     let (cell_read, cell_write) = cell.socket.into_split();
     let activity = Activity {
         began: Instant::now(),

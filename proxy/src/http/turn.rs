@@ -15,7 +15,7 @@ use std::{
 
 use tokio::task_local;
 
-use super::{returned::Returned, tunnel::Ticket};
+use super::{direct::HandedOver, returned::Returned, tunnel::Ticket};
 use crate::{
     exchange::Connection,
     gate::{BodyFraming, Head, Upgrade},
@@ -32,6 +32,8 @@ pub(super) struct Arrived {
     pub(super) connection: Arc<Connection>,
     pub(super) arrival: Arrival,
     pub(super) turn: Arc<Turn>,
+    /// What came of the request on the direct way, if it went there.
+    pub(super) handed_over: Option<Box<HandedOver>>,
 }
 
 /// What the gate learned of a request before Pingora parses it.

@@ -14,16 +14,18 @@ use super::{
 
 /// A canonical tenant key: 1 to 256 bytes without control characters, and without white space at its ends, held in
 /// place.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct RequestKey {
     bytes: [u8; TENANT_KEY_BYTES_MAX],
-    length: u16,
+    length: usize,
 }
 
 impl RequestKey {
     /// These bytes as they are.
     pub fn new(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::collect(bytes.iter().copied())
+        let mut key = Self::default();
+        key.set(bytes)?;
+        Ok(key)
     }
 
     /// What an operator asks for in a URL: percent-decoded, and `+` stands for itself.
@@ -31,46 +33,60 @@ impl RequestKey {
         if has_broken_escape(text) {
             return Err(KeyError::Escape);
         }
-        Self::collect(Decoded::new(text, Plus::Plus))
-    }
-
-    pub(super) fn collect(bytes: impl Iterator<Item = u8>) -> Result<Self, KeyError> {
-        let mut key = Self::empty();
-        for byte in bytes {
-            let place = key
-                .bytes
-                .get_mut(usize::from(key.length))
-                .ok_or(KeyError::Invalid(TenantKeyError::TooLong))?;
-            *place = byte;
-            key.length += 1;
-        }
-        check_tenant_key(key.as_bytes()).map_err(KeyError::Invalid)?;
-        if has_outer_white_space(key.as_bytes()) {
-            return Err(KeyError::OuterSpace);
-        }
+        let mut key = Self::default();
+        key.fill(Decoded::new(text, Plus::Plus))?;
         Ok(key)
     }
 
+    /// Takes these bytes as they are.
+    pub(super) fn set(&mut self, bytes: &[u8]) -> Result<(), KeyError> {
+        let place = self.bytes.get_mut(..bytes.len()).ok_or(TOO_LONG)?;
+        place.copy_from_slice(bytes);
+        self.length = bytes.len();
+        self.check()
+    }
+
+    /// Takes the bytes one by one.
+    pub(super) fn fill(&mut self, bytes: impl Iterator<Item = u8>) -> Result<(), KeyError> {
+        self.length = 0;
+        for byte in bytes {
+            *self.bytes.get_mut(self.length).ok_or(TOO_LONG)? = byte;
+            self.length += 1;
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), KeyError> {
+        check_tenant_key(self.as_bytes()).map_err(KeyError::Invalid)?;
+        if has_outer_white_space(self.as_bytes()) {
+            return Err(KeyError::OuterSpace);
+        }
+        Ok(())
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+        &self.bytes[..self.length]
     }
 
     /// A host name is at most 255 bytes; a longer one matches no rule.
     pub(super) fn lower_cased(host: &[u8]) -> Option<Self> {
-        Self::collect(host.iter().map(u8::to_ascii_lowercase)).ok()
+        let mut name = Self::default();
+        name.fill(host.iter().map(u8::to_ascii_lowercase)).ok()?;
+        Some(name)
     }
 
-    pub(super) fn of_address(address: IpAddr) -> Self {
-        let mut key = Self::empty();
-        let mut rest = &mut key.bytes[..];
+    pub(super) fn set_address(&mut self, address: IpAddr) {
+        let mut rest = &mut self.bytes[..];
         write!(rest, "{}", address.to_canonical()).expect("an address takes at most 39 bytes");
-        let left = rest.len();
-        key.length =
-            u16::try_from(TENANT_KEY_BYTES_MAX - left).expect("an address takes at most 39 bytes");
-        key
+        self.length = TENANT_KEY_BYTES_MAX - rest.len();
     }
+}
 
-    fn empty() -> Self {
+const TOO_LONG: KeyError = KeyError::Invalid(TenantKeyError::TooLong);
+
+/// A place for a key. No request names the empty one.
+impl Default for RequestKey {
+    fn default() -> Self {
         Self {
             bytes: [0; TENANT_KEY_BYTES_MAX],
             length: 0,

@@ -39,12 +39,17 @@ impl Pattern {
             .strip_suffix(&*self.suffix)
     }
 
-    /// The key in a value that is still encoded, or `None` when what it stands for does not match.
-    pub(super) fn decode(&self, value: &[u8], plus: Plus) -> Result<Option<RequestKey>, KeyError> {
+    /// Reads the key in a value that is still encoded; false when what it stands for does not match.
+    pub(super) fn decode(
+        &self,
+        value: &[u8],
+        plus: Plus,
+        key: &mut RequestKey,
+    ) -> Result<bool, KeyError> {
         let mut decoded = Decoded::new(value, plus);
         let length = decoded.clone().count();
         let Some(length) = length.checked_sub(self.prefix.len() + self.suffix.len()) else {
-            return Ok(None);
+            return Ok(false);
         };
         let begins = decoded
             .by_ref()
@@ -53,12 +58,12 @@ impl Pattern {
         let tenant = decoded.clone().take(length);
         let ends = decoded.skip(length).eq(self.suffix.iter().copied());
         if !begins || !ends {
-            return Ok(None);
+            return Ok(false);
         }
         if has_broken_escape(value) {
             return Err(KeyError::Escape);
         }
-        RequestKey::collect(tenant).map(Some)
+        key.fill(tenant).map(|()| true)
     }
 
     /// True when the pattern is `{tenant}` alone.
@@ -109,11 +114,11 @@ impl PathPattern {
         })
     }
 
-    /// The key in a path, or `None` when the path does not match. Segments are cut out of the raw bytes, so an escaped
+    /// Reads the key in a path; false when the path does not match. Segments are cut out of the raw bytes, so an escaped
     /// slash is part of one. No tenant in the tenant's place is no match.
-    pub(super) fn decode(&self, path: &[u8]) -> Result<Option<RequestKey>, KeyError> {
+    pub(super) fn decode(&self, path: &[u8], key: &mut RequestKey) -> Result<bool, KeyError> {
         let Some(path) = path.strip_prefix(b"/") else {
-            return Ok(None);
+            return Ok(false);
         };
         let mut segments = path.split(|byte| *byte == b'/');
         if !self
@@ -121,20 +126,20 @@ impl PathPattern {
             .iter()
             .all(|wanted| is_literal(segments.next(), wanted))
         {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(tenant) = segments.next() else {
-            return Ok(None);
+            return Ok(false);
         };
         if !self
             .after
             .iter()
             .all(|wanted| is_literal(segments.next(), wanted))
         {
-            return Ok(None);
+            return Ok(false);
         }
-        match self.tenant.decode(tenant, Plus::Plus) {
-            Err(KeyError::Invalid(TenantKeyError::Empty)) => Ok(None),
+        match self.tenant.decode(tenant, Plus::Plus, key) {
+            Err(KeyError::Invalid(TenantKeyError::Empty)) => Ok(false),
             found => found,
         }
     }

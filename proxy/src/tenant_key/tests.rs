@@ -2,15 +2,14 @@
 
 mod vectors;
 
-use cellgate_table::id::TenantKeyError;
-use http::HeaderValue;
-
 use super::*;
+use crate::field_lines::FieldLine;
+use cellgate_table::id::TenantKeyError;
 
 /// A request, built field by field.
 #[derive(Clone)]
 struct Request {
-    headers: HeaderMap,
+    headers: Vec<(&'static str, Vec<u8>)>,
     path: &'static str,
     query: Option<&'static str>,
     host: &'static str,
@@ -19,7 +18,7 @@ struct Request {
 
 fn request() -> Request {
     Request {
-        headers: HeaderMap::new(),
+        headers: Vec::new(),
         path: "/",
         query: None,
         host: "h",
@@ -29,15 +28,22 @@ fn request() -> Request {
 
 impl Request {
     fn header(mut self, name: &'static str, value: &[u8]) -> Self {
-        let value = HeaderValue::from_maybe_shared(bytes::Bytes::copy_from_slice(value)).unwrap();
-        self.headers.append(name, value);
+        self.headers.push((name, value.to_vec()));
         self
     }
 }
 
 fn key_of(rules: &KeyRules, request: &Request) -> Result<String, KeyError> {
+    let lines: Vec<FieldLine<'_>> = request
+        .headers
+        .iter()
+        .map(|(name, value)| FieldLine {
+            name: name.as_bytes(),
+            value,
+        })
+        .collect();
     let view = RequestView {
-        headers: &request.headers,
+        lines: FieldLines(&lines),
         path: request.path.as_bytes(),
         query: request.query.map(str::as_bytes),
         host: request.host.as_bytes(),

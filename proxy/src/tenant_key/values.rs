@@ -3,37 +3,36 @@
 //! A name that is there more than once, or without a value, is an error and not a value that is missing: the next rule
 //! might find another tenant than the cell does.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-
 use super::{
     KeyError,
     escapes::{Decoded, Plus},
 };
+use crate::field_lines::FieldLines;
 
 type Found<'r> = Result<Option<&'r [u8]>, KeyError>;
 
-pub(super) fn header_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Found<'r> {
-    if headers
-        .keys()
-        .any(|other| is_look_alike(other.as_str(), name.as_str()))
-    {
-        return Err(KeyError::LookAlike);
+/// `name` is in lower case.
+pub(super) fn header_value<'r>(lines: FieldLines<'r>, name: &str) -> Found<'r> {
+    let (mut found, mut is_repeated) = (None, false);
+    for line in lines.iter().filter(|line| line.name.len() == name.len()) {
+        if line.is(name) {
+            is_repeated |= found.replace(line.value).is_some();
+        } else if is_look_alike(line.name, name) {
+            return Err(KeyError::LookAlike);
+        }
     }
-    let mut found = None;
-    for value in headers.get_all(name) {
-        note(&mut found, value.as_bytes())?;
+    if is_repeated {
+        return Err(KeyError::Repeated);
     }
     not_empty(found)
 }
 
 /// Same name but for `_` in the place of `-`. A server that maps headers to variables (CGI, WSGI) takes one for the other.
-fn is_look_alike(other: &str, name: &str) -> bool {
-    other.len() == name.len()
-        && other != name
-        && other
-            .bytes()
-            .zip(name.bytes())
-            .all(|(o, n)| o == n || (o == b'_' && n == b'-'))
+fn is_look_alike(other: &[u8], name: &str) -> bool {
+    other
+        .iter()
+        .zip(name.bytes())
+        .all(|(other, name)| other.to_ascii_lowercase() == name || (*other == b'_' && name == b'-'))
 }
 
 /// The parameter's value as the query has it, still encoded. `name` holds no character that needs an escape.
@@ -62,10 +61,9 @@ fn means(raw_name: &[u8], name: &[u8]) -> bool {
 }
 
 /// The cookie's value, without the quotes that may be around it (RFC 6265, section 4.1.1).
-pub(super) fn cookie_value<'r>(headers: &'r HeaderMap, name: &[u8]) -> Found<'r> {
-    let lines = headers.get_all(header::COOKIE).iter();
+pub(super) fn cookie_value<'r>(lines: FieldLines<'r>, name: &[u8]) -> Found<'r> {
     let pairs = lines
-        .map(HeaderValue::as_bytes)
+        .values("cookie")
         .flat_map(|line| line.split(|byte| *byte == b';'));
     let mut found = None;
     for pair in pairs {

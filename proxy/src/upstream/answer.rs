@@ -25,9 +25,11 @@ mod tests;
 
 use std::ops::Range;
 
+use memchr::memchr_iter;
+
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
-    bytes::{CR, LF, TOKEN, all, find_control, is_space, trim},
+    bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
 };
 
 pub use refusal::AnswerRefusal;
@@ -74,6 +76,18 @@ pub struct AnswerHead {
     switches_to: Option<Range<usize>>,
 }
 
+/// A header field of an answer as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerLine<'a> {
+    pub name: &'a [u8],
+    /// Without white space around it. Of a folded field, its first line only.
+    pub value: &'a [u8],
+    /// Where in the head it stands, from its name's first byte to its last line's end.
+    pub place: Range<usize>,
+    /// It is not what a strict program would have written: folded, ended by a bare LF, or with space before the colon.
+    pub is_odd: bool,
+}
+
 /// The place in one answer's body.
 #[derive(Clone, Debug)]
 pub struct AnswerBody {
@@ -115,6 +129,11 @@ impl AnswerScan {
             }
         }
         let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
+        if self.searched == 0
+            && let Some(end) = whole_head(window)
+        {
+            return Ok(Some(end));
+        }
         loop {
             let unseen = window.get(self.searched..).unwrap_or_default();
             let at = self.searched + find_control(unseen);
@@ -147,31 +166,55 @@ impl AnswerScan {
     }
 }
 
+/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: [`AnswerHead::read`] does
+/// that anyway.
+fn whole_head(window: &[u8]) -> Option<usize> {
+    memchr_iter(LF, window).find_map(|at| match window[at + 1..] {
+        [LF, ..] => Some(at + 2),
+        [CR, LF, ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
 impl AnswerHead {
-    /// Reads exactly the head that [`AnswerScan`] found.
+    /// Reads exactly the head that [`AnswerScan`] found, and looks at each of its bytes.
     ///
     /// # Errors
     /// The rule that it breaks.
     pub fn read(head: &[u8], is_head_request: bool) -> Result<Self, AnswerRefusal> {
+        Self::read_lines(head, is_head_request, |_| {})
+    }
+
+    /// The same, and shows each field in passing.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_lines<'a>(
+        head: &'a [u8],
+        is_head_request: bool,
+        mut see: impl FnMut(AnswerLine<'a>),
+    ) -> Result<Self, AnswerRefusal> {
         let mut lines = Lines { head, at: 0 };
-        let status_line = lines.next().unwrap_or_default();
+        let status_line = lines.read(0)?.unwrap_or_default();
         let (status, is_http_10) = read_status_line(&head[status_line])?;
+        if head.get(lines.at).is_some_and(|byte| is_space(*byte)) {
+            return Err(AnswerRefusal::LeadingSpace);
+        }
         let mut fields = Fields::default();
         let mut count = 0;
-        let mut is_foldable = None;
-        for line in lines {
-            match (head.get(line.start), is_foldable) {
-                _ if line.is_empty() => break,
-                (Some(&first), None) if is_space(first) => return Err(AnswerRefusal::LeadingSpace),
-                (Some(&first), Some(false)) if is_space(first) => {
-                    return Err(AnswerRefusal::FoldedFraming);
-                }
-                (Some(&first), Some(true)) if is_space(first) => {}
-                _ => {
-                    count += 1;
-                    is_foldable = Some(!fields.take(head, line)?);
-                }
+        loop {
+            let (name, _) = token(&head[lines.at..]);
+            let Some(line) = lines.read(name.len())? else {
+                break;
+            };
+            if line.is_empty() {
+                break;
             }
+            count += 1;
+            let is_folded = lines.skip_folds()?;
+            let place = line.start..lines.at;
+            let line = fields.take(head, name, line, place, is_folded)?;
+            see(line);
         }
         if count > ANSWER_FIELDS_MAX {
             return Err(AnswerRefusal::TooManyFields { count });
@@ -228,13 +271,29 @@ impl AnswerBody {
     /// # Errors
     /// The rule that the body breaks. None of these bytes may be handed on then.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, AnswerRefusal> {
-        match &mut self.tracker {
-            Some(tracker) => tracker.advance(bytes).map_err(AnswerRefusal::Body),
-            None => Ok(Progress {
-                consumed: bytes.len(),
-                complete: false,
-            }),
+        self.advance_seeing(bytes, |_| {})
+    }
+
+    /// The same, and shows the pieces of the decoded body among the bytes. They were shown in vain when the bytes are
+    /// refused.
+    ///
+    /// # Errors
+    /// As for [`advance`](Self::advance).
+    pub fn advance_seeing(
+        &mut self,
+        bytes: &[u8],
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<Progress, AnswerRefusal> {
+        if let Some(tracker) = &mut self.tracker {
+            return tracker
+                .advance_seeing(bytes, see)
+                .map_err(AnswerRefusal::Body);
         }
+        see(bytes);
+        Ok(Progress {
+            consumed: bytes.len(),
+            complete: false,
+        })
     }
 }
 
@@ -244,18 +303,34 @@ struct Lines<'a> {
     at: usize,
 }
 
-impl Iterator for Lines<'_> {
-    type Item = Range<usize>;
+impl Lines<'_> {
+    /// The next line, of which the first bytes are known to hold no control byte.
+    fn read(&mut self, known: usize) -> Result<Option<Range<usize>>, AnswerRefusal> {
+        let (start, mut at) = (self.at, self.at + known);
+        loop {
+            at += find_control(&self.head[at..]);
+            self.at = match (self.head.get(at), self.head.get(at + 1)) {
+                (Some(b'\t'), _) => {
+                    at += 1;
+                    continue;
+                }
+                (Some(&CR), Some(&LF)) => at + 2,
+                (Some(&LF), _) => at + 1,
+                (Some(&CR), _) => return Err(AnswerRefusal::BareCr),
+                (Some(_), _) => return Err(AnswerRefusal::ControlByte),
+                (None, _) => return Ok(None),
+            };
+            return Ok(Some(start..at));
+        }
+    }
 
-    fn next(&mut self) -> Option<Range<usize>> {
+    /// Goes past the lines that continue the last one; whether there are any.
+    fn skip_folds(&mut self) -> Result<bool, AnswerRefusal> {
         let start = self.at;
-        let rest = self.head.get(start..)?;
-        let length = rest.iter().position(|&byte| byte == LF)?;
-        self.at = start + length + 1;
-        let line = rest[..length]
-            .strip_suffix(&[CR])
-            .unwrap_or(&rest[..length]);
-        Some(start..start + line.len())
+        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.read(0)?.is_some()
+        {
+        }
+        Ok(self.at > start)
     }
 }
 
@@ -281,20 +356,31 @@ fn read_status_line(line: &[u8]) -> Result<(u16, bool), AnswerRefusal> {
 }
 
 impl Fields {
-    /// Takes note of a field. The answer says whether it frames the answer or speaks of the connection.
-    fn take(&mut self, head: &[u8], line: Range<usize>) -> Result<bool, AnswerRefusal> {
+    /// Takes note of the field whose first line is `line`.
+    fn take<'a>(
+        &mut self,
+        head: &'a [u8],
+        mut name: &'a [u8],
+        line: Range<usize>,
+        place: Range<usize>,
+        is_folded: bool,
+    ) -> Result<AnswerLine<'a>, AnswerRefusal> {
         let bytes = &head[line.clone()];
-        let colon = bytes
-            .iter()
-            .position(|&byte| byte == b':')
-            .ok_or(AnswerRefusal::MissingColon)?;
-        let name = trim(&bytes[..colon]);
-        if name.is_empty() || !all(name, TOKEN) {
-            return Err(AnswerRefusal::BadName);
+        let mut colon = name.len();
+        if name.is_empty() || bytes.get(colon) != Some(&b':') {
+            // There may be white space before the colon.
+            let mut all_before = bytes.iter();
+            colon = all_before
+                .position(|byte| *byte == b':')
+                .ok_or(AnswerRefusal::MissingColon)?;
+            name = trim(&bytes[..colon]);
+            if name.is_empty() || !all(name, TOKEN) {
+                return Err(AnswerRefusal::BadName);
+            }
         }
         let value = trim(&bytes[colon + 1..]);
         let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
+        let frames = match name.len() {
             7 if named(b"upgrade") => {
                 let padding = bytes[colon + 1..]
                     .iter()
@@ -303,13 +389,32 @@ impl Fields {
                 let start = line.start + colon + 1 + padding;
                 self.upgrade = Some(start..start + value.len());
                 self.upgrade_lines += 1;
+                true
             }
-            10 if named(b"connection") => self.take_connection(value),
-            14 if named(b"content-length") => self.take_length(value),
-            17 if named(b"transfer-encoding") => self.codings.take_line(value),
-            _ => return Ok(false),
+            10 if named(b"connection") => {
+                self.take_connection(value);
+                true
+            }
+            14 if named(b"content-length") => {
+                self.take_length(value);
+                true
+            }
+            17 if named(b"transfer-encoding") => {
+                self.codings.take_line(value);
+                true
+            }
+            _ => false,
+        };
+        if frames && is_folded {
+            return Err(AnswerRefusal::FoldedFraming);
         }
-        Ok(true)
+        let has_crlf = place.end == line.end + b"\r\n".len();
+        Ok(AnswerLine {
+            name,
+            value,
+            is_odd: is_folded || !has_crlf || name.len() < colon,
+            place,
+        })
     }
 
     fn take_connection(&mut self, value: &[u8]) {

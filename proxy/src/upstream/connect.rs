@@ -52,26 +52,33 @@ impl Connector {
     }
 
     async fn connect_new(&self) -> Result<TcpStream> {
-        let connected = timeout(self.connect_timeout, TcpStream::connect(self.address)).await;
-        let outcome = match connected {
-            Ok(outcome) => outcome,
-            Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
-        };
-        let explain = |error: io::Error| {
+        let connected = connect(self.address, self.connect_timeout).await;
+        connected.map_err(|error| {
             let context = format!("connecting to {}", self.address);
             Error::because(error_type(&error), context, error)
-        };
-        let socket = outcome.map_err(explain)?;
-        socket.set_nodelay(true).map_err(explain)?;
-        Ok(socket)
+        })
     }
 }
 
-/// What ran out here says nothing about the endpoint.
+/// Makes a connection to a cell.
+pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let connected = timeout(limit, TcpStream::connect(address)).await;
+    let socket = connected
+        .unwrap_or_else(|elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// Whether a connection failed for what ran out here: that says nothing about the endpoint.
+pub fn is_ours(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOMEM | libc::ENOBUFS)
+    )
+}
+
 fn error_type(error: &io::Error) -> ErrorType {
-    if let Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOMEM | libc::ENOBUFS) =
-        error.raw_os_error()
-    {
+    if is_ours(error) {
         return ErrorType::InternalError;
     }
     match error.kind() {

@@ -18,15 +18,20 @@ pub trait Idle {
 /// A connection on which nothing is under way. It holds no buffer.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) socket: TcpStream,
+    pub socket: TcpStream,
     /// Requests it has carried.
-    pub(super) served: u64,
+    pub served: u64,
 }
 
 impl Connection {
     /// A connection that was just made.
     pub fn new(socket: TcpStream) -> Self {
         Self { socket, served: 0 }
+    }
+
+    /// It has carried other requests: the cell may have closed it just as the next one is sent.
+    pub fn was_kept(&self) -> bool {
+        self.served > 0
     }
 }
 

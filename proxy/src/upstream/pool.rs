@@ -13,6 +13,7 @@ mod tests;
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,6 +24,7 @@ use std::{
 };
 
 use cellgate_table::CellId;
+use hashbrown::HashTable;
 
 use super::connection::{Connection, Idle};
 
@@ -30,8 +32,22 @@ use super::connection::{Connection, Idle};
 /// other. Every setting that a connection is made with belongs here, those of TLS too once there are any.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transport {
-    pub cell: CellId,
-    pub address: SocketAddr,
+    cell: CellId,
+    address: SocketAddr,
+    /// Of the cell. Made once, and not for every request.
+    hash: u64,
+}
+
+impl Transport {
+    pub fn new(cell: CellId, address: SocketAddr) -> Self {
+        let mut hasher = DefaultHasher::new();
+        cell.hash(&mut hasher);
+        Self {
+            cell,
+            address,
+            hash: hasher.finish(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +81,13 @@ pub struct Pool<C = Connection> {
 }
 
 struct Shard<C> {
-    cells: HashMap<CellId, OfCell<C>>,
+    cells: HashTable<OfCell<C>>,
 }
 
 /// The connections to one cell in one shard, the newest last.
 struct OfCell<C> {
+    cell: CellId,
+    hash: u64,
     waiting: VecDeque<Waiting<C>>,
     in_all_shards: Arc<AtomicUsize>,
 }
@@ -86,7 +104,7 @@ impl<C: Idle> Pool<C> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shard = || {
             Mutex::new(Shard {
-                cells: HashMap::new(),
+                cells: HashTable::new(),
             })
         };
         Self {
@@ -144,17 +162,18 @@ impl<C: Idle> Pool<C> {
             connection,
         };
         let mut shard = lock(&self.shards[self.own_shard()]);
-        if !shard.cells.contains_key(cell) {
-            let of_cell = OfCell {
-                waiting: VecDeque::new(),
-                in_all_shards: self.count_of(cell),
-            };
-            shard.cells.insert(cell.clone(), of_cell);
-        }
-        let of_cell = shard
-            .cells
-            .get_mut(cell)
-            .expect("it was there or was inserted just now");
+        let place = shard.cells.entry(
+            of_transport.hash,
+            |of_cell| of_cell.cell == *cell,
+            |of_cell| of_cell.hash,
+        );
+        let mut place = place.or_insert_with(|| OfCell {
+            cell: cell.clone(),
+            hash: of_transport.hash,
+            waiting: VecDeque::new(),
+            in_all_shards: self.count_of(cell),
+        });
+        let of_cell = place.get_mut();
         of_cell.waiting.push_back(waiting);
         let of_this_cell = of_cell.in_all_shards.fetch_add(1, Ordering::AcqRel) + 1;
         let in_all = self.idle.fetch_add(1, Ordering::AcqRel) + 1;
@@ -162,10 +181,7 @@ impl<C: Idle> Pool<C> {
         let evicted = if of_this_cell > self.limits.idle_per_cell_max {
             of_cell.waiting.pop_front().inspect(|_| self.left(of_cell))
         } else if in_all > self.limits.idle_total_max {
-            let largest = shard
-                .cells
-                .values_mut()
-                .max_by_key(|cell| cell.waiting.len());
+            let largest = shard.cells.iter_mut().max_by_key(|cell| cell.waiting.len());
             largest.and_then(|cell| cell.waiting.pop_front().inspect(|_| self.left(cell)))
         } else {
             None
@@ -215,7 +231,9 @@ impl<C: Idle> Pool<C> {
             // Another thread is at it. A new connection costs less than waiting in line for many threads.
             shard.try_lock().ok()?
         };
-        let of_cell = shard.cells.get_mut(&transport.cell)?;
+        let of_cell = shard
+            .cells
+            .find_mut(transport.hash, |of_cell| of_cell.cell == transport.cell)?;
         let at = of_cell
             .waiting
             .iter()
@@ -229,11 +247,11 @@ impl<C: Idle> Pool<C> {
         let mut closed = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
-            shard.cells.retain(|cell, of_cell| {
+            shard.cells.retain(|of_cell| {
                 let before = closed.len();
                 let (kept, dropped) = std::mem::take(&mut of_cell.waiting)
                     .into_iter()
-                    .partition(|waiting| is_kept(cell, waiting));
+                    .partition(|waiting| is_kept(&of_cell.cell, waiting));
                 of_cell.waiting = kept;
                 closed.extend::<VecDeque<_>>(dropped);
                 for _ in before..closed.len() {

@@ -11,7 +11,7 @@ mod vet;
 
 use std::{
     future::Future as _,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -30,7 +30,7 @@ use super::{
     answer::{AnswerBody, AnswerScan},
     connection::{is_wait, read_now},
 };
-use crate::gate::BodyFraming;
+use crate::{gate::BodyFraming, outgoing::Outgoing};
 use request::RequestTracker;
 
 /// First size of the read buffer; most heads fit. What comes of a body later is read into the reader's own buffer.
@@ -90,7 +90,7 @@ pub struct CellStream {
 
     request: RequestTracker,
     /// Of the request, not yet sent.
-    unsent: BytesMut,
+    unsent: Outgoing,
     has_sent: bool,
     /// What else is written of the request is not sent.
     is_muted: bool,
@@ -133,7 +133,7 @@ impl CellStream {
             socket: Some(socket),
             served,
             request: RequestTracker::new(terms.request_body),
-            unsent: BytesMut::new(),
+            unsent: Outgoing::default(),
             has_sent: false,
             is_muted: false,
             answer: Answer::Head(AnswerScan::default()),
@@ -172,7 +172,7 @@ impl CellStream {
             self.spoil();
         }
         self.is_muted = true;
-        self.unsent = BytesMut::new();
+        self.unsent.clear();
     }
 
     fn is_request_sent(&self) -> bool {
@@ -255,31 +255,17 @@ impl CellStream {
 
     /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let waiting = self.unsent.len();
-            if waiting == 0 && bytes.is_empty() {
-                return Poll::Ready(Ok(0));
-            }
-            let unsent = std::mem::take(&mut self.unsent);
-            let written = if waiting == 0 {
-                self.socket_mut().poll_write(cx, bytes)
-            } else if bytes.is_empty() {
-                self.socket_mut().poll_write(cx, &unsent)
-            } else {
-                let both = [IoSlice::new(&unsent), IoSlice::new(bytes)];
-                self.socket_mut().poll_write_vectored(cx, &both)
-            };
-            self.unsent = unsent;
-            let written = ready!(written).inspect_err(|_| self.spoil())?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.has_sent = true;
-            self.unsent.advance(written.min(waiting));
-            if written > waiting {
-                return Poll::Ready(Ok(written - waiting));
-            }
+        let waiting = self.unsent.len();
+        let Self { socket, unsent, .. } = self;
+        let Some(socket) = socket else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let sent = unsent.poll_send(socket, cx, bytes);
+        self.has_sent |= self.unsent.len() < waiting || matches!(sent, Poll::Ready(Ok(1..)));
+        if matches!(sent, Poll::Ready(Err(_))) {
+            self.spoil();
         }
+        sent
     }
 
     /// A part of the body right into the reader's buffer, while nothing else is waiting to be yielded.
@@ -425,7 +411,7 @@ impl AsyncWrite for CellStream {
             self.spoil();
         }
         if self.unsent.len() + fitting <= WRITE_BUFFER_BYTES {
-            self.unsent.extend_from_slice(&bytes[..fitting]);
+            self.unsent.push(&bytes[..fitting]);
             self.request = request;
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -440,7 +426,7 @@ impl AsyncWrite for CellStream {
             }
             if self.vetted > 0 && self.unsent.len() + fitting <= UNSENT_BYTES_MAX {
                 // The cell waits for its answer to be read, and Pingora reads none while it writes: it has to be let go.
-                self.unsent.extend_from_slice(&bytes[..fitting]);
+                self.unsent.push(&bytes[..fitting]);
                 self.request = request;
                 return Poll::Ready(Ok(bytes.len()));
             }

@@ -6,11 +6,7 @@ use super::*;
 use crate::exchange::Scheme;
 
 fn connection() -> Connection {
-    Connection {
-        peer: IpAddr::from([192, 0, 2, 1]),
-        listener: "edge".into(),
-        scheme: Scheme::Http,
-    }
+    Connection::new(IpAddr::from([192, 0, 2, 1]), "edge".into(), Scheme::Http)
 }
 
 fn line(entry: &Entry<'_>) -> String {

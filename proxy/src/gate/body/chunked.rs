@@ -83,11 +83,18 @@ impl Chunked {
         }
     }
 
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Progress, Refusal> {
+    /// Takes the next bytes and shows the pieces of the decoded body among them.
+    pub(super) fn advance(
+        &mut self,
+        bytes: &[u8],
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<Progress, Refusal> {
         let mut consumed = 0;
         while self.step != Step::End && consumed < bytes.len() {
             if self.step == Step::Data {
-                consumed += take(&mut self.left, bytes.len() - consumed);
+                let data = take(&mut self.left, bytes.len() - consumed);
+                see(&bytes[consumed..consumed + data]);
+                consumed += data;
                 if self.left == 0 {
                     self.step = Step::DataCr;
                 }

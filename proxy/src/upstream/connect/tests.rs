@@ -48,10 +48,7 @@ fn peer(address: SocketAddr, pool: &Arc<Pool>) -> (HttpPeer, Arc<Report>) {
     let report = Arc::new(Report::default());
     let back = Return {
         pool: Arc::clone(pool),
-        transport: Arc::new(Transport {
-            cell: CellId::new("a").unwrap(),
-            address,
-        }),
+        transport: Arc::new(Transport::new(CellId::new("a").unwrap(), address)),
         tenant: None,
     };
     let connector = Connector {

@@ -46,10 +46,10 @@ fn pool(limits: PoolLimits) -> Pool<Fake> {
 }
 
 fn transport(cell: &str, port: u16) -> Arc<Transport> {
-    Arc::new(Transport {
-        cell: CellId::new(cell).expect("a valid id"),
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
-    })
+    Arc::new(Transport::new(
+        CellId::new(cell).expect("a valid id"),
+        SocketAddr::from(([127, 0, 0, 1], port)),
+    ))
 }
 
 fn key(text: &str) -> Box<[u8]> {
@@ -255,11 +255,7 @@ fn the_limits_hold_over_the_shards_of_all_threads() {
         .iter()
         .flat_map(|shard| {
             let shard = lock(shard);
-            let counts: Vec<_> = shard
-                .cells
-                .values()
-                .map(|cell| cell.waiting.len())
-                .collect();
+            let counts: Vec<_> = shard.cells.iter().map(|cell| cell.waiting.len()).collect();
             counts
         })
         .sum();

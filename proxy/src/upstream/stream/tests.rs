@@ -40,10 +40,7 @@ impl Exchange {
             idle: Duration::from_secs(60),
             requests_per_connection_max: 0,
         }));
-        let transport = Arc::new(Transport {
-            cell: CellId::new("a").unwrap(),
-            address,
-        });
+        let transport = Arc::new(Transport::new(CellId::new("a").unwrap(), address));
         let report = Arc::new(Report::default());
         let mut terms = Terms {
             is_head_request: false,

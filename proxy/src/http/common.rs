@@ -1,0 +1,73 @@
+//! What both ways of a request need of the process.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::pace::Pace;
+use crate::{
+    access_log::AccessLog,
+    cell::Change,
+    config::{Timeouts, Upstream},
+    exchange::{Exchange, Failure, Judgement, Policy, Verdict},
+    lifecycle::Lifecycle,
+    snapshot::Current,
+    upstream::Pool,
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Common {
+    pub current: Arc<Current>,
+    pub policy: Policy,
+    pub pool: Arc<Pool>,
+    pub timeouts: Timeouts,
+    pub upstream: Upstream,
+    /// How slowly a client may take an answer; 0 is any pace.
+    pub body_bytes_per_second_min: u32,
+    pub lifecycle: Arc<Lifecycle>,
+    pub access_log: AccessLog,
+}
+
+impl Common {
+    /// The pace at which a client has to take its answer.
+    pub(super) fn writing_pace(&self) -> Pace {
+        Pace::new(self.body_bytes_per_second_min, self.timeouts.client_idle)
+    }
+
+    /// Asks what a failure means, and tells the log what it did to its endpoint.
+    pub(super) fn judge(
+        &self,
+        exchange: &mut Exchange,
+        failure: Failure,
+        is_repeatable: bool,
+        now_ms: u64,
+    ) -> Verdict {
+        let judgement = exchange.failed(&self.policy, failure, is_repeatable, now_ms);
+        let Judgement { verdict, change } = judgement;
+        report_ejection(exchange, change);
+        verdict
+    }
+}
+
+fn report_ejection(exchange: &Exchange, change: Option<Change>) {
+    let cell = exchange
+        .destination()
+        .map(|to| to.cell().state.id.as_str())
+        .unwrap_or_default();
+    let endpoint = exchange.endpoint_address().map(tracing::field::display);
+    match change {
+        Some(Change::Ejected { for_ms }) => {
+            warn!(
+                cell,
+                endpoint, for_ms, "endpoint ejected: requests keep failing on it"
+            );
+        }
+        Some(Change::EjectionHeldBack) => warn!(
+            cell,
+            endpoint,
+            "requests keep failing on an endpoint, but too few others of its cell are left to do without it"
+        ),
+        Some(Change::Healthy | Change::Unhealthy) | None => {}
+    }
+}

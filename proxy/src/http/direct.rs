@@ -1,0 +1,427 @@
+//! The direct way: for requests that are whole in hand, which are nearly all of them.
+//!
+//! Nothing has to happen at the same time for these: their bytes are sent, the answer is read, and passed on. So the
+//! general way's channels and boxed hooks are not needed, and a request costs a fraction. Everything unusual goes the
+//! general way; until an answer has begun, what came of a request here is handed over, and the general way answers. It
+//! alone writes the proxy's own answers.
+//!
+//! Both ways ask [`exchange`](crate::exchange), and neither decides.
+
+mod answer;
+mod cell_side;
+mod plan;
+
+use std::{future::poll_fn, task::Poll, time::Instant};
+
+pub use answer::{Coding, Encoded, rewrite_head};
+pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
+
+use super::{
+    client::ClientStream,
+    common::Common,
+    ledger::{AnswerParts, RequestParts, entry_of},
+    pace::Pace,
+    timer::Timer,
+};
+use crate::{
+    answer::Reason,
+    clock,
+    config::InterimAnswers,
+    exchange::{ClientFault, Connection, Exchange, Failure, Refused, UpstreamFault, Verdict},
+    lifecycle::Phase,
+    upstream::{
+        AnswerRefusal,
+        answer::{AnswerBody, AnswerHead},
+    },
+};
+use cell_side::{CellSide, Event};
+
+/// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
+const INTERIM_ANSWERS_MAX: usize = 64;
+const CONTINUE: u16 = 100;
+/// What is read at once of a body.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// A request whose head and body are at the front of what its client sent.
+#[derive(Debug)]
+pub(super) struct Whole<'c> {
+    pub(super) plan: Plan,
+    pub(super) at: Instant,
+    pub(super) head_bytes: usize,
+    pub(super) body_bytes: usize,
+    pub(super) connection: &'c Connection,
+}
+
+/// What became of a request. Its bytes are where they were.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answered {
+        /// The next request may follow.
+        is_kept: bool,
+    },
+    /// The general way is to answer.
+    HandedOver(Box<HandedOver>),
+    /// There is nobody to answer, or no way to go on.
+    Cut,
+}
+
+/// A request that the general way answers, and what was found out about it.
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    pub(super) exchange: Exchange,
+    pub(super) refused: Refused,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+struct Trip<'t> {
+    common: &'t Common,
+    client: &'t mut ClientStream,
+    timer: &'t mut Timer,
+    whole: Whole<'t>,
+    exchange: Exchange,
+    /// The status that the client was given.
+    status: Option<u16>,
+    /// Bytes of content that the client was given.
+    content: u64,
+    /// The client was given an interim answer that it did not ask for.
+    had_interim: bool,
+    writing: Option<Pace>,
+    closes: bool,
+}
+
+/// Takes a request to its cell and the answer back.
+pub(super) async fn carry(
+    common: &Common,
+    client: &mut ClientStream,
+    timer: &mut Timer,
+    whole: Whole<'_>,
+) -> Outcome {
+    let exchange = Exchange::new(whole.at, whole.plan.client);
+    let closes = whole.plan.closes;
+    let mut trip = Trip {
+        common,
+        client,
+        timer,
+        whole,
+        exchange,
+        status: None,
+        content: 0,
+        had_interim: false,
+        writing: None,
+        closes,
+    };
+    trip.run().await
+}
+
+impl Trip<'_> {
+    async fn run(&mut self) -> Outcome {
+        if let Err(refused) = self.admit() {
+            return self.hand_over(refused);
+        }
+        let (mut may_reuse, mut is_first) = (true, true);
+        loop {
+            let random = [fastrand::u32(..), fastrand::u32(..)];
+            let now = self.began(is_first);
+            if self
+                .exchange
+                .next_endpoint(clock::ms_at(now), random)
+                .is_none()
+            {
+                return self.hand_over(Reason::NoHealthyEndpoint.into());
+            }
+            let Err(failure) = self.attempt(may_reuse, now).await else {
+                return self.finish().await;
+            };
+            is_first = false;
+            may_reuse &= failure != Failure::StaleConnection;
+            let is_repeatable = self.status.is_none()
+                && (self.whole.plan.is_idempotent || failure == Failure::Unreachable);
+            let now = clock::now_ms();
+            let verdict = self
+                .common
+                .judge(&mut self.exchange, failure, is_repeatable, now);
+            match verdict {
+                Verdict::Retry => {}
+                Verdict::Answer(refused) if self.status.is_none() => {
+                    return self.hand_over(refused);
+                }
+                Verdict::Answer(_) | Verdict::LetGo => {
+                    self.record();
+                    return Outcome::Cut;
+                }
+            }
+        }
+    }
+
+    /// When an attempt begins. The first one of a request without a body begins when it arrives: the clock need not be
+    /// asked again.
+    fn began(&self, is_first: bool) -> Instant {
+        if is_first && self.whole.body_bytes == 0 {
+            self.whole.at
+        } else {
+            Instant::now()
+        }
+    }
+
+    fn admit(&mut self) -> Result<(), Refused> {
+        let Common {
+            current, policy, ..
+        } = self.common;
+        let plan = &mut self.whole.plan;
+        let key = plan.key.take();
+        let key = key.expect("a request is admitted once");
+        let snapshot = current.peek();
+        self.exchange
+            .admit(policy, plan.client, Ok(key), snapshot.as_deref())?;
+        if let Some(destination) = self.exchange.destination() {
+            plan.identify(self.exchange.tenant().unwrap_or_default(), destination);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, refused: Refused) -> Outcome {
+        let nothing = Exchange::new(self.whole.at, self.whole.plan.client);
+        Outcome::HandedOver(Box::new(HandedOver {
+            exchange: std::mem::replace(&mut self.exchange, nothing),
+            refused,
+        }))
+    }
+
+    /// Sends the request to the endpoint that was chosen, and passes the answer on.
+    async fn attempt(&mut self, may_reuse: bool, now: Instant) -> Result<(), Failure> {
+        let plan = &self.whole.plan;
+        let mut cell = CellSide::connect(
+            self.common,
+            &self.exchange,
+            plan.is_idempotent,
+            may_reuse,
+            now,
+        )
+        .await?;
+        let mut out = Vec::new();
+        let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
+        loop {
+            let refused = self.take_piece(&mut cell, &mut body, coding, &mut out);
+            let is_over = body.is_complete() || (cell.has_ended && body.ends_with_connection());
+            if is_over {
+                if !body.is_complete() {
+                    coding.end(&mut out);
+                }
+                cell.put_back(self.common, &self.exchange);
+            }
+            self.send(&out).await?;
+            out.clear();
+            if let Some(refusal) = refused {
+                return Err(Failure::Upstream(UpstreamFault::Refused(refusal)));
+            }
+            if is_over {
+                return Ok(());
+            }
+            if cell.has_ended {
+                return Err(Failure::Upstream(UpstreamFault::Broken));
+            }
+            let left = body
+                .bytes_left()
+                .and_then(|left| usize::try_from(left).ok());
+            cell.make_room(left.unwrap_or(PIECE_BYTES_MAX).min(PIECE_BYTES_MAX));
+            self.event(&mut cell).await?;
+        }
+    }
+
+    /// Waits for the final answer's head, with interim ones passed on before it. The head for the client is in `out`
+    /// then, unsent.
+    async fn final_head(
+        &mut self,
+        cell: &mut CellSide,
+        out: &mut Vec<u8>,
+    ) -> Result<(AnswerBody, Coding), Failure> {
+        let mut interim_answers = 0;
+        loop {
+            let end = loop {
+                if let Some(end) = cell.scan().map_err(refused)? {
+                    break end;
+                }
+                if cell.has_ended {
+                    return Err(cell.broke());
+                }
+                self.event(cell).await?;
+            };
+            let head = self.read_head(cell.head(end), out)?;
+            if head.is_interim() {
+                interim_answers += 1;
+                if interim_answers > INTERIM_ANSWERS_MAX {
+                    return Err(refused(AnswerRefusal::TooManyInterimAnswers));
+                }
+                cell.next_head(end);
+                if !out.is_empty() {
+                    self.had_interim = true;
+                    self.send(out).await?;
+                    out.clear();
+                }
+                continue;
+            }
+            self.exchange.answered();
+            self.status = Some(head.status);
+            let body = AnswerBody::new(head.framing);
+            cell.closes = head.closes;
+            if head.closes && head.status >= 400 && !body.is_complete() {
+                // The cell has said no and reads no further.
+                cell.is_cut = true;
+            }
+            cell.take_head(end);
+            return Ok((body, Coding::of(head.framing)));
+        }
+    }
+
+    /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
+    fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
+        // During a drain its client is to come back on another connection, to another process.
+        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
+        let is_head_request = self.whole.plan.is_head_request;
+        let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
+        if head.switches_to().is_some() {
+            return Err(refused(AnswerRefusal::UnaskedSwitch));
+        }
+        if head.status == CONTINUE && self.guards_interim() {
+            out.clear();
+        }
+        Ok(head)
+    }
+
+    fn guards_interim(&self) -> bool {
+        self.common.upstream.interim_answers == InterimAnswers::Guarded
+    }
+
+    /// Adds to `out` what came of the body. A refusal stands for all of it.
+    fn take_piece(
+        &mut self,
+        cell: &mut CellSide,
+        body: &mut AnswerBody,
+        coding: Coding,
+        out: &mut Vec<u8>,
+    ) -> Option<AnswerRefusal> {
+        let piece = cell.piece();
+        if piece.is_empty() {
+            return None;
+        }
+        match coding.encode(body, piece, out) {
+            Ok(Encoded { consumed, content }) => {
+                self.content += content as u64;
+                cell.has_surplus |= consumed < piece.len();
+                None
+            }
+            Err(refusal) => Some(refusal),
+        }
+    }
+
+    /// Waits until something more came from the cell, or it ended.
+    async fn event(&mut self, cell: &mut CellSide) -> Result<(), Failure> {
+        let Self {
+            common,
+            client,
+            timer,
+            whole,
+            ..
+        } = self;
+        let held = whole.head_bytes + whole.body_bytes;
+        cell.begin_wait(&common.timeouts);
+        poll_fn(|cx| {
+            let body = &client.ahead[whole.head_bytes..held];
+            cell.poll_send(cx, &common.timeouts, &whole.plan.head, body);
+            if let Poll::Ready(event) = cell.poll_read(cx) {
+                return Poll::Ready(match event {
+                    Event::Came | Event::Ended => Ok(()),
+                    Event::Broke => Err(cell.broke()),
+                });
+            }
+            if client.poll_leaving(cx, held).is_ready() {
+                return Poll::Ready(Err(Failure::Client(ClientFault::Gone)));
+            }
+            timer
+                .poll_until(cx, cell.until)
+                .map(|()| Err(Failure::Upstream(UpstreamFault::TimedOut)))
+        })
+        .await
+    }
+
+    /// Sends to the client. It is gone if it takes nothing for too long, or too little.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Self {
+            common,
+            client,
+            timer,
+            writing,
+            ..
+        } = self;
+        let mut sent = 0;
+        let mut stalled_until = None;
+        let outcome = poll_fn(|cx| {
+            while sent < bytes.len() {
+                let Poll::Ready(taken) = client.poll_send(cx, &bytes[sent..]) else {
+                    let now = Instant::now();
+                    let limit = common.timeouts.client_idle;
+                    let pace = writing.get_or_insert_with(|| common.writing_pace());
+                    pace.wait(now);
+                    let until = *stalled_until.get_or_insert(now + limit);
+                    return timer.poll_until(cx, until.into()).map(|()| false);
+                };
+                let Ok(taken) = taken else {
+                    return Poll::Ready(false);
+                };
+                sent += taken;
+                if stalled_until.take().is_some()
+                    && let Some(pace) = writing
+                    && !pace.advance(Instant::now(), taken)
+                {
+                    return Poll::Ready(false);
+                }
+            }
+            Poll::Ready(true)
+        });
+        if outcome.await {
+            Ok(())
+        } else {
+            Err(Failure::Client(ClientFault::Gone))
+        }
+    }
+
+    async fn finish(&mut self) -> Outcome {
+        self.record();
+        let held = self.whole.head_bytes + self.whole.body_bytes;
+        // A client that may have taken an interim answer for the final one, and has asked again.
+        let is_out_of_step = self.had_interim
+            && self.guards_interim()
+            && poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await;
+        Outcome::Answered {
+            is_kept: !self.closes && !is_out_of_step,
+        }
+    }
+
+    fn record(&mut self) {
+        let took = self.exchange.finish(self.status, Instant::now());
+        let Self {
+            common,
+            client,
+            whole,
+            exchange,
+            status,
+            content,
+            ..
+        } = self;
+        common.access_log.write(|| {
+            let head = &client.ahead[..whole.head_bytes];
+            let request = RequestParts::of_head(head, whole.body_bytes as u64);
+            let answer = AnswerParts {
+                status: *status,
+                body_bytes: *content,
+                took,
+            };
+            entry_of(whole.connection, exchange, &request, &answer)
+        });
+    }
+}
+
+fn refused(refusal: AnswerRefusal) -> Failure {
+    Failure::Upstream(UpstreamFault::Refused(refusal))
+}

@@ -1,0 +1,309 @@
+//! What becomes of an answer on the direct way. Pure: the head that the cell sent goes in, the head for the client comes
+//! out; and pieces of the body in, framed as the client gets them.
+//!
+//! [`upstream::answer`](crate::upstream::answer) has read the head: it is the one parser of answers, for both ways.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write as _;
+
+use pingora::protocols::http::date::get_cached_date;
+use smallvec::SmallVec;
+
+use crate::upstream::{
+    AnswerRefusal,
+    answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerLine},
+};
+
+const USUAL_FIELDS: usize = 24;
+
+/// An answer's lines, in place.
+#[derive(Debug, Default)]
+struct Lines<'a> {
+    lines: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
+    has_date: bool,
+    is_coded: bool,
+    /// A `Connection` line names other fields.
+    nominates: bool,
+}
+
+/// How a body is framed on its way to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// As it comes.
+    Plain,
+    /// In chunks of our own, whatever the cell's were: neither extensions nor trailers are passed on.
+    Chunks,
+}
+
+/// What becomes of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Dropped,
+}
+
+/// Reads exactly one head, and adds the one for the client to `out`. The client's connection `closes` or is kept after a
+/// final answer.
+///
+/// # Errors
+///
+/// What is refused of an answer, whichever way it goes. What is in `out` then is of no use.
+pub fn rewrite_head(
+    bytes: &[u8],
+    is_head_request: bool,
+    closes: bool,
+    out: &mut Vec<u8>,
+) -> Result<AnswerHead, AnswerRefusal> {
+    let mut lines = Lines::default();
+    let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
+    let rewriting = Rewriting {
+        head: &head,
+        bytes,
+        lines: &lines,
+    };
+    rewriting.write_head(out, closes);
+    Ok(head)
+}
+
+impl<'a> Lines<'a> {
+    fn note(&mut self, line: AnswerLine<'a>) {
+        match line.name.len() {
+            4 => self.has_date |= is(&line, "date"),
+            10 if is(&line, "connection") => self.nominates |= !is_usual_connection(line.value),
+            17 => self.is_coded |= is(&line, "transfer-encoding"),
+            _ => {}
+        }
+        self.lines.push(line);
+    }
+}
+
+/// A head that was read, on its way to the client.
+struct Rewriting<'r, 'a> {
+    head: &'r AnswerHead,
+    bytes: &'a [u8],
+    lines: &'r Lines<'a>,
+}
+
+impl Rewriting<'_, '_> {
+    /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
+    fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
+        out.reserve(self.bytes.len() + 128);
+        self.write_status_line(out);
+        self.write_fields(out);
+        if !self.head.is_interim() {
+            if self.head.framing == AnswerFraming::UntilClose {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            if !self.lines.has_date {
+                out.extend_from_slice(b"Date: ");
+                out.extend_from_slice(get_cached_date().as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            out.extend_from_slice(if closes {
+                b"Connection: close\r\n"
+            } else {
+                b"Connection: keep-alive\r\n"
+            });
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
+    fn write_status_line(&self, out: &mut Vec<u8>) {
+        let end = self
+            .lines
+            .lines
+            .first()
+            .map_or(self.bytes.len(), |line| line.place.start);
+        let line = self.bytes[..end].trim_ascii_end();
+        let code_end = "HTTP/1.1 200".len();
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&line["HTTP/1.1 ".len()..code_end]);
+        out.push(b' ');
+        let reason = line.get(code_end + 1..).unwrap_or_default();
+        if reason.is_ascii() {
+            out.extend_from_slice(reason);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Lines that go on are copied in runs.
+    fn write_fields(&self, out: &mut Vec<u8>) {
+        let Some(first) = self.lines.lines.first() else {
+            return;
+        };
+        let mut run = first.place.start;
+        let mut has_length = false;
+        for line in &self.lines.lines {
+            let mut fate = self.fate_of(line);
+            if fate == Fate::Kept && line.name.len() == 14 && is(line, "content-length") {
+                // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
+                let is_list = line.value.contains(&b',');
+                if is_list && !has_length {
+                    out.extend_from_slice(&self.bytes[run..line.place.start]);
+                    push_length(out, line.value);
+                    run = line.place.end;
+                }
+                if has_length {
+                    fate = Fate::Dropped;
+                }
+                has_length = true;
+            }
+            if fate == Fate::Dropped || line.is_odd {
+                let kept = self.bytes.get(run..line.place.start);
+                out.extend_from_slice(kept.unwrap_or_default());
+                run = line.place.end;
+            }
+            if fate == Fate::Kept && line.is_odd {
+                self.push_unfolded(out, line);
+            }
+        }
+        let end = self.lines.lines.last().map_or(run, |line| line.place.end);
+        out.extend_from_slice(&self.bytes[run..end]);
+    }
+
+    /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
+    fn push_unfolded(&self, out: &mut Vec<u8>, line: &AnswerLine<'_>) {
+        out.extend_from_slice(line.name);
+        out.extend_from_slice(b":");
+        let whole = &self.bytes[line.place.clone()];
+        let colon = whole.iter().position(|byte| *byte == b':');
+        let value = &whole[colon.map_or(whole.len(), |colon| colon + 1)..];
+        for piece in value.split(|byte| *byte == b'\n') {
+            let piece = piece.trim_ascii();
+            if !piece.is_empty() {
+                out.push(b' ');
+                out.extend_from_slice(piece);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A cell cannot speak in the proxy's name, nor of the connection to the client (RFC 9110, section 7.6.1). Trailers
+    /// are not passed on, so none is announced.
+    fn fate_of(&self, line: &AnswerLine<'_>) -> Fate {
+        let is = |name: &str| is(line, name);
+        let switches = matches!(self.head.status, 101 | 426);
+        let is_dropped = match line.name.len() {
+            2 => is("te"),
+            7 if is("upgrade") => !switches,
+            7 => is("trailer"),
+            10 => is("connection") || is("keep-alive"),
+            14 if is("content-length") => !self.may_have_length() || self.lines.is_coded,
+            16 => is("proxy-connection"),
+            17 if is("transfer-encoding") => !self.may_have_length(),
+            _ => false,
+        };
+        let prefix = line.name.split_at_checked(OWN_PREFIX.len());
+        let is_own = prefix.is_some_and(|(start, _)| start.eq_ignore_ascii_case(OWN_PREFIX));
+        if is_dropped || is_own || (self.lines.nominates && !switches && self.is_nominated(line)) {
+            Fate::Dropped
+        } else {
+            Fate::Kept
+        }
+    }
+
+    /// Neither an interim answer nor a 204 has any framing.
+    fn may_have_length(&self) -> bool {
+        self.head.status >= 200 && self.head.status != 204
+    }
+
+    /// Whether the answer's `Connection` names the line. What frames the message it cannot name: nobody may have that
+    /// removed.
+    fn is_nominated(&self, line: &AnswerLine<'_>) -> bool {
+        let connections = self
+            .lines
+            .lines
+            .iter()
+            .filter(|line| is(line, "connection"));
+        let mut names = connections
+            .filter(|line| !is_usual_connection(line.value))
+            .flat_map(|line| line.value.split(|byte| *byte == b','));
+        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(line.name))
+            && !is(line, "content-length")
+            && !is(line, "transfer-encoding")
+    }
+}
+
+/// What cells usually say names no field.
+fn is_usual_connection(value: &[u8]) -> bool {
+    matches!(value, b"keep-alive" | b"close")
+}
+
+const OWN_PREFIX: &[u8] = b"x-cellgate-";
+
+fn is(line: &AnswerLine<'_>, name: &str) -> bool {
+    line.name.len() == name.len() && line.name.eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn push_length(out: &mut Vec<u8>, list: &[u8]) {
+    let first = list.split(|byte| *byte == b',').next().unwrap_or_default();
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(first.trim_ascii());
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Coding {
+    pub fn of(framing: AnswerFraming) -> Self {
+        match framing {
+            AnswerFraming::None | AnswerFraming::Length(_) => Self::Plain,
+            AnswerFraming::Chunked | AnswerFraming::UntilClose => Self::Chunks,
+        }
+    }
+
+    /// Takes the next bytes that came of a body and adds what the client gets of them. The answer is how many of the bytes
+    /// belong to this answer, and how many bytes of content they carried.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the body breaks; nothing was added.
+    pub fn encode(
+        self,
+        body: &mut AnswerBody,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Encoded, AnswerRefusal> {
+        let before = out.len();
+        let mut content = 0;
+        let progress = body.advance_seeing(bytes, |data| {
+            content += data.len();
+            match self {
+                Self::Plain => out.extend_from_slice(data),
+                Self::Chunks => push_chunk(out, data),
+            }
+        });
+        let progress = progress.inspect_err(|_| out.truncate(before))?;
+        if progress.complete {
+            self.end(out);
+        }
+        Ok(Encoded {
+            consumed: progress.consumed,
+            content,
+        })
+    }
+
+    /// What tells the client that the body is over.
+    pub fn end(self, out: &mut Vec<u8>) {
+        if self == Self::Chunks {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+/// How far one call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    pub consumed: usize,
+    pub content: usize,
+}
+
+fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    write!(out, "{:X}\r\n", data.len()).expect("writing to memory never fails");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,245 @@
+//! The connection to the cell during one exchange on the direct way: how much of the request is sent, and what has come
+//! of the answer.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use super::super::common::Common;
+use crate::{
+    config::Timeouts,
+    exchange::{Exchange, Failure, UpstreamFault},
+    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
+};
+
+/// First size of the read buffer: a head and a small body fit.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// See the module's documentation.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own of the exchange"
+)]
+pub(super) struct CellSide {
+    /// `None` once it was put back.
+    connection: Option<Connection>,
+    /// Bytes of the request that are sent.
+    sent: usize,
+    is_sent: bool,
+    /// The rest of the request stays unsent.
+    pub(super) is_cut: bool,
+    /// Read from the cell and not taken yet.
+    buffer: BytesMut,
+    scan: AnswerScan,
+    has_begun: bool,
+    pub(super) has_ended: bool,
+    /// Bytes of no answer came behind the answer.
+    pub(super) has_surplus: bool,
+    /// The cell closes the connection after this answer.
+    pub(super) closes: bool,
+    /// How long it may say or take nothing.
+    pub(super) until: tokio::time::Instant,
+}
+
+/// What came of waiting for the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Came,
+    Ended,
+    Broke,
+}
+
+impl CellSide {
+    /// A kept connection to the exchange's endpoint, or a new one.
+    pub(super) async fn connect(
+        common: &Common,
+        exchange: &Exchange,
+        is_idempotent: bool,
+        may_reuse: bool,
+        now: Instant,
+    ) -> Result<Self, Failure> {
+        let destination = exchange.destination().ok_or(Failure::Internal)?;
+        let endpoint = destination.endpoint().ok_or(Failure::Internal)?;
+        let check = if is_idempotent {
+            IdleCheck::Notified
+        } else {
+            IdleCheck::Probed
+        };
+        let kept = may_reuse.then(|| {
+            let tenant = common.only_of(exchange);
+            common.pool.take(&endpoint.transport, tenant, check)
+        });
+        if let Some(connection) = kept.flatten() {
+            return Ok(Self::new(connection, now));
+        }
+        let address = endpoint.state.address;
+        match connect(address, common.timeouts.connect).await {
+            Ok(socket) => Ok(Self::new(Connection::new(socket), Instant::now())),
+            Err(error) if is_ours(&error) => Err(Failure::OutOfResources),
+            Err(_) => Err(Failure::Unreachable),
+        }
+    }
+
+    fn new(connection: Connection, now: Instant) -> Self {
+        Self {
+            connection: Some(connection),
+            sent: 0,
+            is_sent: false,
+            is_cut: false,
+            buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            scan: AnswerScan::default(),
+            has_begun: false,
+            has_ended: false,
+            has_surplus: false,
+            closes: false,
+            until: now.into(),
+        }
+    }
+
+    /// What it means that the connection ended before the answer did.
+    pub(super) fn broke(&self) -> Failure {
+        let was_kept = self.connection.as_ref().is_some_and(Connection::was_kept);
+        if was_kept && !self.has_begun {
+            Failure::StaleConnection
+        } else {
+            Failure::Upstream(UpstreamFault::Broken)
+        }
+    }
+
+    /// Begins to wait for the cell's next bytes.
+    pub(super) fn begin_wait(&mut self, timeouts: &Timeouts) {
+        // The first wait begins when the request is there: the clock need not be asked again.
+        let now = if self.has_begun {
+            Instant::now()
+        } else {
+            self.until.into_std()
+        };
+        let limit = if self.is_sent {
+            timeouts.upstream_read
+        } else {
+            timeouts.upstream_write
+        };
+        self.until = (now + limit).into();
+    }
+
+    /// Sends what is left of the request, as far as the cell takes it. What the cell says counts more than that it takes
+    /// no more.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        timeouts: &Timeouts,
+        head: &[u8],
+        body: &[u8],
+    ) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let total = head.len() + body.len();
+        let mut was_blocked = self.sent > 0;
+        while !self.is_sent && !self.is_cut {
+            let socket = Pin::new(&mut connection.socket);
+            let written = match head.get(self.sent..) {
+                Some(head) if !head.is_empty() && body.is_empty() => socket.poll_write(cx, head),
+                Some(head) if !head.is_empty() => {
+                    let both = [io::IoSlice::new(head), io::IoSlice::new(body)];
+                    socket.poll_write_vectored(cx, &both)
+                }
+                _ => socket.poll_write(cx, &body[self.sent - head.len()..]),
+            };
+            match written {
+                Poll::Ready(Ok(count @ 1..)) => self.sent += count,
+                Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,
+                Poll::Pending => return,
+            }
+            if self.sent == total {
+                self.is_sent = true;
+                let now = if was_blocked {
+                    Instant::now()
+                } else {
+                    self.until.into_std() - timeouts.upstream_write
+                };
+                self.until = (now + timeouts.upstream_read).into();
+            }
+            was_blocked = true;
+        }
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(Event::Ended);
+        };
+        let read = std::pin::pin!(connection.socket.read_buf(&mut self.buffer)).poll(cx);
+        read.map(|outcome| match outcome {
+            Ok(0) => {
+                self.has_ended = true;
+                Event::Ended
+            }
+            Ok(_) => {
+                self.has_begun = true;
+                Event::Came
+            }
+            Err(_) => Event::Broke,
+        })
+    }
+
+    /// Where the head ends that the buffer begins with, once it is whole.
+    pub(super) fn scan(&mut self) -> Result<Option<usize>, AnswerRefusal> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let end = self.scan.scan(&self.buffer)?;
+        if end.is_none() {
+            self.buffer.reserve(READ_BUFFER_BYTES);
+        }
+        Ok(end)
+    }
+
+    pub(super) fn head(&self, end: usize) -> &[u8] {
+        &self.buffer[..end]
+    }
+
+    /// The interim head was passed on or not, and is done with.
+    pub(super) fn next_head(&mut self, end: usize) {
+        self.take_head(end);
+        self.scan = AnswerScan::default();
+        self.buffer.reserve(READ_BUFFER_BYTES);
+    }
+
+    pub(super) fn take_head(&mut self, end: usize) {
+        self.buffer.advance(end);
+    }
+
+    /// What came of the body.
+    pub(super) fn piece(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The piece was taken; the next one may have this many bytes.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        self.buffer.clear();
+        self.buffer.reserve(bytes.max(1));
+    }
+
+    /// The answer is over: keeps the connection for the next request, if nothing of this one can be left on it.
+    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange) {
+        let is_clean = self.is_sent && !self.closes && !self.has_surplus && !self.has_ended;
+        let endpoint = exchange.destination().and_then(|to| to.endpoint());
+        if let (true, Some(endpoint), Some(mut connection)) =
+            (is_clean, endpoint, self.connection.take())
+        {
+            connection.served += 1;
+            let tenant = common.only_of(exchange).map(Into::into);
+            let transport = Arc::clone(&endpoint.transport);
+            common.pool.put(transport, tenant, connection);
+        }
+    }
+}
