@@ -10,7 +10,7 @@ from . import bench, cpu, instructions, latency, machine, memory, plots, report
 from .failure import Failure
 from .peers import KINDS, ROOT
 from .results import Results
-from .workloads import EVERYONE, OURS, WORKLOADS
+from .workloads import ALL_PEERS, OURS, WORKLOADS
 
 MEASURE = {"cpu": cpu, "latency": latency, "memory": memory, "instructions": instructions}
 
@@ -32,7 +32,7 @@ def read_options():
     parser.add_argument("--rounds", type=positive, default=20, help="of every workload (20)")
     parser.add_argument("--seconds", type=positive, default=1, help="how long each proxy's turn lasts (1)")
     parser.add_argument("--only", type=some_of(names), default=names, metavar="WORKLOAD,..", help=", ".join(names))
-    parser.add_argument("--peers", type=some_of(EVERYONE), metavar="PEER,..", help=", ".join(EVERYONE))
+    parser.add_argument("--peers", type=some_of(ALL_PEERS), metavar="PEER,..", help=", ".join(ALL_PEERS))
     parser.add_argument("--binary", type=Path, help="cellgate-proxy (target/release/cellgate-proxy)")
     parser.add_argument("--bare", type=Path, help="bare pingora-proxy (target/release/examples/bare-pingora)")
     parser.add_argument("--out", type=Path, help="folder for the results (loadtest/results/DATE-MACHINE)")
@@ -66,7 +66,7 @@ def run(options):
     }
     os.sched_setaffinity(0, {0})  # with the load generator; the proxies have core 1 to themselves
     with bench.make_bench(programs, options.rounds, options.seconds) as the_bench:
-        names = those_there(the_bench, options.peers or EVERYONE)
+        names = those_there(the_bench, options.peers or ALL_PEERS)
         described = machine.describe()
         results = Results(
             date=datetime.date.today().isoformat(),

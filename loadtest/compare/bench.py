@@ -74,6 +74,7 @@ class Bench:
 def make_bench(programs, rounds, seconds):
     with tempfile.TemporaryDirectory(prefix="cellgate-compare-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
+        folder.chmod(0o755)  # started by root, nginx's worker is somebody else
         descriptors = min(raise_descriptor_limit(), DESCRIPTORS_MAX)
         cells, status = [free_port() for _ in range(CELLS)], free_port()
         origin.write_files(folder)

@@ -2,9 +2,8 @@
 
 from . import load, stats
 from .failure import Failure
-from .peers import TOOLS
+from .peers import OHA
 
-OHA = TOOLS / "bin" / "oha"
 # Below that the generator or the proxy did not keep up, and the figure says something else.
 RATE_SHARE_MIN = 0.97
 PROBE_SECONDS = 2

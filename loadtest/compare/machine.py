@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .peers import KINDS, ROOT, first_number
+from .peers import KINDS, OHA, ROOT, first_number
 
 # Words of a processor's name that name it, for the results' folder.
 FAMILIES = ("xeon", "epyc", "ryzen", "core", "graviton", "neoverse", "altra", "threadripper")
@@ -40,7 +40,7 @@ def versions(names, programs):
     for name in names:
         kind = KINDS[name]
         found[kind.title] = kind.version(kind.program(programs))
-    tools = {"wrk": ("wrk", "-v"), "valgrind": ("valgrind", "--version"), "rustc": ("rustc", "--version")}
+    tools = {"wrk": ("wrk", "-v"), "oha": (OHA, "--version"), "valgrind": ("valgrind", "--version"), "rustc": ("rustc", "--version")}
     for name, (program, argument) in tools.items():
         if shutil.which(program):
             found[name] = first_number(argument)(program)

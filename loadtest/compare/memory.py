@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import select
 import time
 
 from . import check
@@ -30,18 +31,18 @@ def measure(bench, workload, names):
 
 
 def measure_peer(peer, workload, count):
-    before, descriptors = settled(peer), peer.process.descriptors()
+    before = settled(peer)
     with contextlib.ExitStack() as stack:
         connections = []
         for _ in range(count):
             connections.append(stack.enter_context(check.connect(peer)))
-        wait_for_all(peer, descriptors + count)
+        wait_for_all(peer, count)
         fresh = settled(peer)
         for first in range(0, count, REQUESTS_AT_ONCE):
             ask_all(workload, connections[first : first + REQUESTS_AT_ONCE])
         used = settled(peer)
-        if (still := peer.process.descriptors()) < descriptors + count:
-            raise Failure(f"{peer.name} closed connections: {still} descriptors are left")
+        if closed := readable(connections):
+            raise Failure(f"{peer.name} closed {closed} of the connections")
     return {
         "connections": count,
         "before_bytes": before,
@@ -62,11 +63,20 @@ def ask_all(workload, connections):
             raise Failure(f"an idle connection is answered wrongly: {problem}")
 
 
-def wait_for_all(peer, descriptors):
+def readable(connections):
+    """How many connections have something to read: nothing is due, so they were closed."""
+    poll = select.poll()
+    for connection in connections:
+        poll.register(connection, select.POLLIN)
+    return len(poll.poll(0))
+
+
+def wait_for_all(peer, count):
+    """Until the proxy has accepted all connections: the system accepts them long before."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
-    while peer.process.descriptors() < descriptors:
+    while peer.process.descriptors() < count:
         if time.monotonic() > deadline:
-            raise Failure(f"{peer.name} has only {peer.process.descriptors()} of {descriptors} descriptors")
+            raise Failure(f"{peer.name} has only {peer.process.descriptors()} descriptors for {count} connections")
         time.sleep(SETTLE_STEP_SECONDS)
 
 

@@ -16,7 +16,7 @@ PAGE_FIELDS = (
 )
 
 # nginx's `return` answers before it has read a request's body, and a proxy may then give the rest up. `mirror` reads the
-# whole body first; the static file that is not there refuses a POST with 405, which becomes the answer.
+# whole body first; then the static file refuses a POST with 405, which becomes the answer.
 CONFIG = """worker_processes 1; daemon off; pid {folder}/origin.pid; error_log {folder}/origin.err warn;
 worker_rlimit_nofile {descriptors};
 events {{ worker_connections 8192; }}
@@ -63,6 +63,7 @@ def render(folder, cells, status, descriptors):
 def write_files(folder):
     www = folder / "www" / "files"
     www.mkdir(parents=True)
+    (www.parent / "upload").touch()
     for name, size in (("64k", 64 * KIB), ("1m", MIB)):
         (www / name).write_bytes(file_body(size))
 

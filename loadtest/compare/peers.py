@@ -16,6 +16,7 @@ from .workloads import OURS
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 VENV = TOOLS / "compare"
+OHA = TOOLS / "bin" / "oha"
 PEER_CORE = "1"
 
 
@@ -81,6 +82,15 @@ KINDS = {
             "nginx",
             on_path("nginx"),
             configs.nginx,
+            lambda site: ["-p", str(site.folder), "-c", str(site.folder / "nginx.conf")],
+            first_number("-v"),
+            "nginx.access",
+        ),
+        Kind(
+            "nginx-default-buffers",
+            "nginx, default buffers",
+            on_path("nginx"),
+            configs.nginx_default_buffers,
             lambda site: ["-p", str(site.folder), "-c", str(site.folder / "nginx.conf")],
             first_number("-v"),
             "nginx.access",

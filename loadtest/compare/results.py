@@ -58,16 +58,20 @@ class Results:
     def spread(self, name, peer, figure):
         return stats.spread(self.values(name, peer, figure))
 
-    def ratio(self, name, peer, base, figure=None):
-        """A peer's figure over that of another, or over `better`: the smaller of the baselines in each round. Nothing if
+    def round_ratios(self, name, peer, base):
+        """A peer's figures over those of another, or over `better`: the smaller of the baselines in each round. Nothing if
         somebody did not take part."""
-        figure = figure or FIGURES[WORKLOAD_OF[name].kind][0]
+        figure = FIGURES[WORKLOAD_OF[name].kind][0]
         bases = BASELINES if base == "better" else (base,)
         there = self.peers(name)
         if peer not in there or any(one not in there for one in bases):
             return None
         floor = stats.better_of([self.values(name, one, figure) for one in bases])
-        return stats.spread(stats.ratios(self.values(name, peer, figure), floor))
+        return stats.ratios(self.values(name, peer, figure), floor)
+
+    def ratio(self, name, peer, base):
+        found = self.round_ratios(name, peer, base)
+        return stats.spread(found) if found else None
 
 
 def title(peer):

@@ -18,6 +18,8 @@ CORE = (*BASELINES, OURS)
 # Peers that are known to cost much more take part where a bar or a reader needs them: a run has to end some time.
 MANY = (*CORE, "envoy", "caddy", "bare-pingora")
 EVERYONE = (*MANY, "cellgate-direct-off")
+LARGE = (*CORE, "nginx-default-buffers")
+ALL_PEERS = (*EVERYONE, "nginx-default-buffers")
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,11 @@ WORKLOADS = (
     Workload("head", "realistic head: 11 fields, answer with 10", BROWSER, 100, EVERYONE),
     Workload("small-log", "small GET, access log on", SMALL, 100, CORE, access_log=True),
     Workload("head-log", "realistic head, access log on", BROWSER, 100, CORE, access_log=True),
-    Workload("64k", "64 KiB answer", head("GET", "/files/64k"), 64 * KIB, MANY),
-    Workload("1m", "1 MiB answer", head("GET", "/files/1m"), MIB, CORE, connections=8),
+    Workload("64k", "64 KiB answer", head("GET", "/files/64k"), 64 * KIB, (*MANY, "nginx-default-buffers")),
+    Workload("1m", "1 MiB answer", head("GET", "/files/1m"), MIB, LARGE, connections=8),
     Workload("post-1k", "POST of 1 KiB", upload(KIB), 100, CORE, request_body_bytes=KIB),
     Workload(
-        "upload-1m", "upload of 1 MiB", upload(MIB), 100, CORE, request_body_bytes=MIB, connections=8, tenants=32
+        "upload-1m", "upload of 1 MiB", upload(MIB), 100, LARGE, request_body_bytes=MIB, connections=8, tenants=32
     ),
     Workload("connect", "a new connection per request", CLOSING, 100, CORE, connection_per_request=True),
     Workload("p99", "p99 at half of nginx's saturation", SMALL, 100, CORE, kind="latency", tenants=1),
