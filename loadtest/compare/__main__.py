@@ -37,7 +37,9 @@ def read_options():
     parser.add_argument("--bare", type=Path, help="bare pingora-proxy (target/release/examples/bare-pingora)")
     parser.add_argument("--out", type=Path, help="folder for the results (loadtest/results/DATE-MACHINE)")
     parser.add_argument("--readme", action="store_true", help="put the summary into README.md")
-    parser.add_argument("--render", type=Path, metavar="DIR", help="measure nothing: tables and plots of DIR/results.json")
+    parser.add_argument(
+        "--render", type=Path, metavar="DIR", help="measure nothing: tables and plots of DIR/results.json"
+    )
     return parser.parse_args()
 
 

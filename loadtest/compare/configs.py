@@ -1,9 +1,10 @@
 """What each proxy is told: one configuration for all workloads, and why it is as it is.
 
 All have one thread, take the tenant from the header `x-tenant-id` to one of four cells, keep connections on both sides,
-and speak HTTP/1.1 with the cells. Nobody adds a header that has to be asked for, nobody logs unless the workload says so,
-and timeouts are so long that no connection is closed for being idle. Besides that a peer has every setting that we found to
-make it cheaper in one workload without making it dearer in another. Where a choice costs elsewhere, its default stays.
+and speak HTTP/1.1 with the cells. Nobody adds a header that has to be asked for, nobody logs unless the workload says
+so, and timeouts are so long that no connection is closed for being idle. Besides that a peer has every setting that we
+found to make it cheaper in one workload without making it dearer in another. Where a choice costs elsewhere, it has the
+default.
 """
 
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ class Site:
     single_process: bool = False  # for valgrind, which follows one process best
 
 
-# `keepalive` is above the number of connections, so that none is closed. Temporary files are never wanted, and uploads are
-# streamed, as the others do. Logs are written in pieces of 64 KiB instead of line by line.
+# `keepalive` is above the number of connections, so that none is closed. There are no temporary files, and uploads are
+# streamed, as the others do it. Logs are written in pieces of 64 KiB instead of line by line.
 NGINX = """worker_processes 1; daemon off; {master}pid {folder}/nginx.pid; error_log {folder}/nginx.err warn;
 worker_rlimit_nofile {descriptors};
 events {{ worker_connections 16384; }}
@@ -39,15 +40,16 @@ http {{ access_log {access_log}; keepalive_requests 1000000000; keepalive_timeou
 """
 
 
-# The first buffer, of 4 KiB, takes the head and small answers; these are taken for large answers and uploads only. With its
-# defaults (8 of 4 KiB; 16 KiB) large answers cost nginx twice as much or more, which `nginx-default-buffers` shows.
+# The first buffer, of 4 KiB, takes the head and small answers; these are for large answers and uploads only. With the
+# defaults (8 of 4 KiB, and 16 KiB) those cost nginx up to twice as much, which `nginx-default-buffers` shows.
 NGINX_BUFFERS = """  proxy_buffers 8 64k; proxy_busy_buffers_size 128k; client_body_buffer_size 128k;
 """
 
 
 def nginx(site, buffers=NGINX_BUFFERS):
     upstreams = "".join(
-        f"  upstream c{n} {{ server 127.0.0.1:{cell}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 3600s; }}\n"
+        f"  upstream c{n} {{ server 127.0.0.1:{cell}; keepalive 256;"
+        " keepalive_requests 1000000000; keepalive_timeout 3600s; }\n"
         for n, cell in enumerate(site.cells, 1)
     )
     text = NGINX.format(
@@ -68,8 +70,8 @@ def nginx_default_buffers(site):
 
 
 # `http-reuse always`, because with the default a new client's first request may open a connection. Buffers of 64 KiB
-# (`tune.bufsize`) would make 1 MiB cheaper and small requests dearer, so they stay at 16. `option splice-auto` made answers
-# of 64 KiB dearer. The log goes to standard output, which is a file; HAProxy writes it line by line.
+# (`tune.bufsize`) would make 1 MiB cheaper and small requests dearer, so they stay at 16. `option splice-auto` makes
+# answers of 64 KiB dearer. The log goes to standard output, which is a file; HAProxy writes it line by line.
 HAPROXY = """global
   nbthread 1
   maxconn 12000
@@ -100,8 +102,8 @@ def haproxy(site):
     return {"haproxy.cfg": text}
 
 
-# A hash of the header chooses one of four endpoints; with Envoy that is a load balancing policy, not four clusters. Without
-# request ids, headers of its own, and limits of a cluster that the load would reach. Statistics are as they come.
+# A hash of the header chooses one of four endpoints; with Envoy that is a load balancing policy, not four clusters.
+# Without request ids and headers of its own, and with limits that the load does not reach. Statistics are as they come.
 ENVOY = """static_resources:
   listeners:
   - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}

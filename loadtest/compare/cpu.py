@@ -42,7 +42,7 @@ def measure_slice(bench, workload, peer, request_file):
     spent, took = peer.process.cpu_ns() - before, time.monotonic() - began
     opened = connections_opened() - opened
     counts = bench.counts().since(counts)
-    check_connections(bench, workload, peer, seen, opened, counts)
+    check_connections(bench, workload, peer, seen, (opened, counts))
     return {
         "requests": seen.requests,
         "requests_per_s": round(seen.requests / seen.seconds, 1),
@@ -54,8 +54,9 @@ def measure_slice(bench, workload, peer, request_file):
     }
 
 
-def check_connections(bench, workload, peer, seen, opened, counts):
-    """Nobody answers by himself, connections to cells are kept, and those of clients are new where they have to be."""
+def check_connections(bench, workload, peer, seen, new):
+    """Every answer is a cell's, connections to cells are kept, and those of clients are new where they have to be."""
+    opened, counts = new
     if counts.requests < seen.requests:
         raise Failure(f"{peer.name}: the cells saw {counts.requests} of {seen.requests} requests")
     allowed = 4 * workload.connections + seen.requests * RECONNECTS_PERCENT_MAX // 100
@@ -101,4 +102,6 @@ def check_logs(bench, workload, logs):
         lines = log.end()
         if lines < log.requests:
             lost = 100 * (1 - lines / log.requests)
-            bench.note(f"{workload.name}: {name} wrote {lines:,} lines for {log.requests:,} requests, {lost:.2f} % less")
+            bench.note(
+                f"{workload.name}: {name} wrote {lines:,} lines for {log.requests:,} requests, {lost:.2f} % less"
+            )

@@ -48,8 +48,9 @@ def parse_wrk(output):
 
 
 def oha(program, workload, port, seconds, rate):
-    """Open loop: requests are due at fixed times, whether or not the earlier ones have been answered. The time counts from
-    when a request was due, so a proxy that stands still is charged for those that had to wait (coordinated omission)."""
+    """Open loop: requests are due at fixed times, whether or not the earlier ones have been answered. The time counts
+    from when a request was due, so a proxy that stands still is charged for those that had to wait meanwhile: without
+    that, they would be left out just when it is slow (coordinated omission)."""
     command = ["taskset", "-c", LOAD_CORE, str(program), "--no-tui", "--output-format", "json", "--latency-correction"]
     command += ["--wait-ongoing-requests-after-deadline", "-c", str(workload.connections), "-z", f"{seconds}s"]
     command += ["-q", str(rate), "-H", "x-tenant-id: tenant-1", f"http://127.0.0.1:{port}/items?x=1"]
@@ -62,9 +63,7 @@ def parse_oha(output):
     if errors or list(statuses) != ["200"]:
         raise Failure(f"requests failed: statuses {statuses}, errors {errors}")
     percentiles = report["latencyPercentiles"]
-    return Load(
-        statuses["200"], report["summary"]["total"], percentiles["p50"] * 1e3, percentiles["p99"] * 1e3
-    )
+    return Load(statuses["200"], report["summary"]["total"], percentiles["p50"] * 1e3, percentiles["p99"] * 1e3)
 
 
 def run(command, environment):

@@ -39,8 +39,14 @@ def versions(names, programs):
     found = {}
     for name in names:
         kind = KINDS[name]
-        found[kind.title] = kind.version(kind.program(programs))
-    tools = {"wrk": ("wrk", "-v"), "oha": (OHA, "--version"), "valgrind": ("valgrind", "--version"), "rustc": ("rustc", "--version")}
+        if kind.variant_of not in names:
+            found[kind.title] = kind.version(kind.program(programs))
+    tools = {
+        "wrk": ("wrk", "-v"),
+        "oha": (OHA, "--version"),
+        "valgrind": ("valgrind", "--version"),
+        "rustc": ("rustc", "--version"),
+    }
     for name, (program, argument) in tools.items():
         if shutil.which(program):
             found[name] = first_number(argument)(program)

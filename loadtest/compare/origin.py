@@ -15,8 +15,8 @@ PAGE_FIELDS = (
     ("Vary", "Accept-Encoding, Cookie"),
 )
 
-# nginx's `return` answers before it has read a request's body, and a proxy may then give the rest up. `mirror` reads the
-# whole body first; then the static file refuses a POST with 405, which becomes the answer.
+# nginx's `return` answers before it has read a request's body, and a proxy may then give the rest up. `mirror` reads
+# the whole body first; then the static file refuses a POST with 405, which becomes the answer.
 CONFIG = """worker_processes 1; daemon off; pid {folder}/origin.pid; error_log {folder}/origin.err warn;
 worker_rlimit_nofile {descriptors};
 events {{ worker_connections 8192; }}

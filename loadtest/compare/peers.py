@@ -33,6 +33,8 @@ class Kind:
     # Relative to its folder.
     access_log: str
     environment: tuple[tuple[str, str], ...] = ()
+    # The same program with another configuration.
+    variant_of: str | None = None
 
 
 def on_path(name):
@@ -70,10 +72,6 @@ def pingora_version(_program):
     return re.search(r'name = "pingora-proxy"\nversion = "([^"]+)"', lock).group(1)
 
 
-def cellgate_version(program):
-    return first_number("--version")(program)
-
-
 KINDS = {
     kind.name: kind
     for kind in (
@@ -94,6 +92,7 @@ KINDS = {
             lambda site: ["-p", str(site.folder), "-c", str(site.folder / "nginx.conf")],
             first_number("-v"),
             "nginx.access",
+            variant_of="nginx",
         ),
         Kind(
             "haproxy",
@@ -110,7 +109,7 @@ KINDS = {
             built(OURS),
             configs.cellgate,
             lambda site: ["--config", str(site.folder / "proxy.yaml")],
-            cellgate_version,
+            first_number("--version"),
             "cellgate.access",
         ),
         Kind(
@@ -119,8 +118,9 @@ KINDS = {
             built(OURS),
             configs.cellgate_direct_off,
             lambda site: ["--config", str(site.folder / "proxy.yaml")],
-            cellgate_version,
+            first_number("--version"),
             "cellgate.access",
+            variant_of=OURS,
         ),
         Kind(
             "bare-pingora",

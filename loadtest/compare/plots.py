@@ -115,7 +115,9 @@ def plot_cpu(results, pyplot):
         axes.set_xlabel(FIGURES["cpu"][1])
     for axes in panels[len(names) :]:
         axes.axis("off")
-    figure.suptitle("CPU time of the proxy per request: median of the rounds, quartiles; less is better", x=0.01, ha="left")
+    figure.suptitle(
+        "CPU time of the proxy per request: median of the rounds, quartiles; less is better", x=0.01, ha="left"
+    )
     return figure
 
 
@@ -132,7 +134,9 @@ def plot_ratios(results, pyplot):
         axes.plot(dots, [place] * len(dots), "o", color=COLOURS[OURS], alpha=0.25, markersize=5, markeredgewidth=0)
         axes.plot([spread.low, spread.high], [place, place], color="black", linewidth=1)
         axes.plot([spread.median], [place], "D", color="black", markersize=4.5)
-        axes.annotate(f"{spread.median:.2f}", (spread.median, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(
+            f"{spread.median:.2f}", (spread.median, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
+        )
     axes.axvline(1, color=COLOURS["haproxy"], linewidth=1.5)
     axes.set_yticks(range(len(rows)), [row_title(name) for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
@@ -159,7 +163,9 @@ def plot_latency(results, pyplot):
         axes.plot(values, [place] * len(values), "o", color=COLOURS[peer], alpha=0.35, markersize=6, markeredgewidth=0)
         axes.plot([spread.low, spread.high], [place, place], color="black", linewidth=1)
         axes.plot([spread.median], [place], "D", color="black", markersize=5)
-        axes.annotate(f"{spread.median:.2f}", (spread.median, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(
+            f"{spread.median:.2f}", (spread.median, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
+        )
     finish_peers(axes, peers)
     axes.set_ylim(len(peers) - 0.5, -0.7)
     axes.set_xlim(left=0)
@@ -182,7 +188,9 @@ def plot_memory(results, pyplot):
         axes.barh(places, values, height=0.36, color=[COLOURS[peer] for peer in peers], alpha=alpha)
         words = {"fresh_bytes": "fresh", "used_bytes": "after a request"}[key]
         for place, value in zip(places, values, strict=True):
-            axes.annotate(f"{value:.1f} {words}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(
+                f"{value:.1f} {words}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8
+            )
     finish_peers(axes, peers)
     axes.set_xlim(0, max(figures[peer]["used_bytes"] for peer in peers) / 1000 * 1.25)
     count = figures[peers[0]]["connections"]

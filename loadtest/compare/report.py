@@ -45,7 +45,16 @@ def peer_table(results, name):
 
 
 def cpu_table(results, name):
-    head = ["proxy", "CPU µs per request", "÷ nginx", "÷ HAProxy", "÷ the better", "cellgate ÷ it", "requests/s", "core busy"]
+    head = [
+        "proxy",
+        "CPU µs per request",
+        "÷ nginx",
+        "÷ HAProxy",
+        "÷ the better",
+        "cellgate ÷ it",
+        "requests/s",
+        "core busy",
+    ]
     rows = []
     for peer in results.peers(name):
         row = [title(peer), with_spread(results.spread(name, peer, "cpu_us"))]

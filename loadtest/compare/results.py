@@ -59,8 +59,8 @@ class Results:
         return stats.spread(self.values(name, peer, figure))
 
     def round_ratios(self, name, peer, base):
-        """A peer's figures over those of another, or over `better`: the smaller of the baselines in each round. Nothing if
-        somebody did not take part."""
+        """A peer's figures over those of another, or over `better`: the smaller of the baselines in each round. Nothing
+        if somebody did not take part."""
         figure = FIGURES[WORKLOAD_OF[name].kind][0]
         bases = BASELINES if base == "better" else (base,)
         there = self.peers(name)

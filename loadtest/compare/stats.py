@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios. A ratio is made within a round, because the machine's speed changes from round to round."""
+"""Medians, spreads and ratios. A ratio is made within a round, because the speed of a machine changes meanwhile."""
 
 import statistics
 from dataclasses import asdict, dataclass

@@ -6,7 +6,11 @@
 //!
 //!     bare-pingora LISTEN CELL...        bare-pingora 127.0.0.1:8080 127.0.0.1:9001 127.0.0.1:9002
 
-use std::{env, net::SocketAddr};
+use std::{
+    env,
+    hash::{DefaultHasher, Hasher as _},
+    net::SocketAddr,
+};
 
 use async_trait::async_trait;
 use pingora::{
@@ -29,15 +33,13 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 struct Cells(Vec<SocketAddr>);
 
 impl Cells {
-    /// The cell of a tenant, by the FNV-1a hash of its name.
+    /// The cell of a tenant, by a hash of its name that is the same in every run.
     fn of(&self, tenant: &[u8]) -> SocketAddr {
-        let hash = tenant.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        // The high bits, because the low ones depend on the ends of the name only.
+        let mut hasher = DefaultHasher::new();
+        hasher.write(tenant);
         let cells = self.0.len() as u64;
-        let index = usize::try_from((hash >> 32) % cells).expect("less than the number of cells");
-        self.0[index]
+        let index = usize::try_from(hasher.finish() % cells);
+        self.0[index.expect("less than the number of cells")]
     }
 }
 
