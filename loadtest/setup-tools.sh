@@ -189,9 +189,9 @@ install_compare_packages() {
   local tools=$1 package
   [ -x "$tools/compare/bin/python" ] || python3 -m venv "$tools/compare"
   for package in $COMPARE_PACKAGES; do
-    if ! "$tools/compare/bin/pip" show -q "${package%%==*}" 2>/dev/null; then
+    if ! "$tools/compare/bin/python" -m pip show -q "${package%%==*}" 2>/dev/null; then
       echo "installing $package into .tools"
-      "$tools/compare/bin/pip" install -q --disable-pip-version-check "$package" || true
+      "$tools/compare/bin/python" -m pip install -q --disable-pip-version-check "$package" || true
     fi
   done
   if [ "$("$tools/bin/oha" --version 2>/dev/null)" != "oha $OHA_VERSION" ]; then

@@ -15,6 +15,8 @@ COLOURS = {
     "caddy": "#D55E00",
 }
 PANELS_PER_ROW = 3
+# Behind figures that may stand on a line.
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 # Text stays text, ids do not change from run to run, and no date is in the file.
 STYLE = {
     "svg.fonttype": "none",
@@ -76,6 +78,11 @@ def label_ends(axes, ends, texts):
     axes.set_xlim(0, max(ends) * 1.22)
 
 
+def label_median(axes, spread, place):
+    text, point = f"{spread.median:.2f}", (spread.median, place)
+    axes.annotate(text, point, (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=WHITE)
+
+
 def peer_bars(axes, results, name, figure, form):
     """A bar with the median of each proxy, and a line from quartile to quartile."""
     peers = results.peers(name)
@@ -134,9 +141,7 @@ def plot_ratios(results, pyplot):
         axes.plot(dots, [place] * len(dots), "o", color=COLOURS[OURS], alpha=0.25, markersize=5, markeredgewidth=0)
         axes.plot([spread.low, spread.high], [place, place], color="black", linewidth=1)
         axes.plot([spread.median], [place], "D", color="black", markersize=4.5)
-        axes.annotate(
-            f"{spread.median:.2f}", (spread.median, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
-        )
+        label_median(axes, spread, place)
     axes.axvline(1, color=COLOURS["haproxy"], linewidth=1.5)
     axes.set_yticks(range(len(rows)), [row_title(name) for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
@@ -163,9 +168,7 @@ def plot_latency(results, pyplot):
         axes.plot(values, [place] * len(values), "o", color=COLOURS[peer], alpha=0.35, markersize=6, markeredgewidth=0)
         axes.plot([spread.low, spread.high], [place, place], color="black", linewidth=1)
         axes.plot([spread.median], [place], "D", color="black", markersize=5)
-        axes.annotate(
-            f"{spread.median:.2f}", (spread.median, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
-        )
+        label_median(axes, spread, place)
     finish_peers(axes, peers)
     axes.set_ylim(len(peers) - 0.5, -0.7)
     axes.set_xlim(left=0)

@@ -1,10 +1,12 @@
 """Tables: results.md, the lines that are printed meanwhile, and the piece for the README."""
 
 import re
+import textwrap
 
 from .results import FIGURES, WORKLOAD_OF, ours_over, title
 from .workloads import BASELINES, OURS
 
+WIDTH = 120
 BEGIN, END = "<!-- compare: begin -->", "<!-- compare: end -->"
 
 
@@ -108,7 +110,7 @@ def summary(results):
             continue
         workload = WORKLOAD_OF[name]
         figure, unit = FIGURES[workload.kind]
-        row = [f"{workload.title}, {unit}"]
+        row = [f"{workload.title}, {unit}" if workload.kind == "cpu" else workload.title]
         for peer in (OURS, *BASELINES):
             there = peer in rounds[0]
             row.append(number(results.spread(name, peer, figure).median) if there else "–")
@@ -121,11 +123,12 @@ def about(results):
     """Where the figures come from, in one paragraph."""
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    return (
+    text = (
         f"{results.date}, {machine['cores']} cores of {machine['cpu']}, {machine['kernel']}; {versions};"
         f" commit {results.commit}. `{results.command}`: medians of {results.rounds_wanted} rounds of"
-        f" {results.seconds} s, quartiles in brackets.\n"
+        f" {results.seconds} s, quartiles in brackets."
     )
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def results_md(results):

@@ -80,8 +80,8 @@ WORKLOADS = (
         "upload-1m", "upload of 1 MiB", upload(MIB), 100, LARGE, request_body_bytes=MIB, connections=8, tenants=32
     ),
     Workload("connect", "a new connection per request", CLOSING, 100, CORE, connection_per_request=True),
-    Workload("p99", "p99 at half of nginx's saturation", SMALL, 100, CORE, kind="latency", tenants=1),
-    Workload("memory", "bytes per idle connection", SMALL, 100, EVERYONE, kind="memory"),
+    Workload("p99", "p99 at half of nginx's saturation, ms", SMALL, 100, CORE, kind="latency", tenants=1),
+    Workload("memory", "bytes per idle connection, after a request", SMALL, 100, EVERYONE, kind="memory"),
     Workload(
         "instructions",
         "user instructions per small GET",
