@@ -90,7 +90,7 @@ def run(options):
 
 
 def those_there(the_bench, wanted):
-    """Who takes part. A proxy that cannot be had is left out, and everybody is told."""
+    """Who takes part. A proxy that cannot be had is left out, with a note in the results."""
     if missing := [name for name in (*wanted, "nginx") if KINDS[name].program(the_bench.programs) is None]:
         for name in missing:
             the_bench.note(f"LEFT OUT: {KINDS[name].title} could not be had")

@@ -13,7 +13,7 @@ ECHO_FIELDS = ("user-agent", "cookie", "referer", "x-request-id")
 
 
 def check(peer, workload):
-    """Every tenant is answered rightly and always by the same cell, and the tenants spread over all cells."""
+    """Every tenant gets the right answer, always from the same cell, and tenants are spread over all cells."""
     homes = [walk(peer, workload) for _ in range(2)]
     if homes[0] != homes[1]:
         raise Failure(f"{peer.name} takes a tenant to different cells")

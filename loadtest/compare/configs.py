@@ -1,4 +1,4 @@
-"""What each proxy is told: one configuration for all workloads, and why it is as it is.
+"""The configuration of each proxy, one for all workloads, with the reasons.
 
 All have one thread, take the tenant from the header `x-tenant-id` to one of four cells, keep connections on both sides,
 and speak HTTP/1.1 with the cells. Nobody adds a header that has to be asked for, nobody logs unless the workload says

@@ -45,7 +45,7 @@ class Process:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return
             if self.child.poll() is not None:
-                raise Failure(f"{self.name} ended at once:\n{self.last_words()}")
+                raise Failure(f"{self.name} ended immediately:\n{self.last_words()}")
             time.sleep(0.05)
         self.stop()
         raise Failure(f"{self.name} does not listen:\n{self.last_words()}")

@@ -25,9 +25,9 @@ def site(folder="/somewhere", **changes):
 class Configs(unittest.TestCase):
     def test_every_proxy_hears_of_its_port_and_of_all_cells(self):
         for name, kind in KINDS.items():
-            told = "".join(kind.render(site()).values()) + " ".join(kind.arguments(site()))
+            text = "".join(kind.render(site()).values()) + " ".join(kind.arguments(site()))
             for port in (18080, *site().cells):
-                self.assertRegex(told, rf"\b{port}\b", name)
+                self.assertRegex(text, rf"\b{port}\b", name)
 
     def test_logs_are_off_unless_wanted(self):
         for name, kind in KINDS.items():

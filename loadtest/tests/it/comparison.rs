@@ -39,9 +39,9 @@ fn a_comparison_gives_figures_for_every_proxy() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("python3 is here");
-    let told = String::from_utf8_lossy(&output.stdout);
+    let report = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}{complaints}");
+    assert!(output.status.success(), "{report}{complaints}");
 
     let results = fs::read(out.path().join("results.json")).expect("results");
     let results: Value = serde_json::from_slice(&results).expect("JSON");
