@@ -2,15 +2,19 @@
 
 import os
 import time
+from pathlib import Path
 
 from . import load, stats
 from .failure import Failure
-from .process import connections_opened
+from .peers import PEER_CORE
+from .process import busy_seconds, connections_opened
 
 # Of the requests, how many may have cost a new connection to a cell. A slice begins and ends with some.
 RECONNECTS_PERCENT_MAX = 2
 # Longer than any proxy keeps lines of its log to itself.
 LOG_FLUSH_SECONDS = 1.5
+# The kernel's own work is up to a few percent.
+OTHERS_SHARE_MAX = 0.1
 
 
 def measure(bench, workload, names):
@@ -30,17 +34,18 @@ def measure(bench, workload, names):
                     logs[name].requests += figures[name]["requests"]
             rounds.append(figures)
         check_logs(bench, workload, logs)
+    check_neighbours(bench, workload, rounds)
     if workload.name == "small" and "nginx" in names:
         bench.saturation = stats.spread([figures["nginx"]["requests_per_s"] for figures in rounds]).median
     return rounds
 
 
 def measure_slice(bench, workload, peer, request_file):
-    counts, opened = bench.counts(), connections_opened()
+    counts, opened, busy = bench.counts(), connections_opened(), core_busy_seconds()
     before, began = peer.process.cpu_ns(), time.monotonic()
     seen = load.wrk(workload, peer.port, bench.seconds, request_file)
     spent, took = peer.process.cpu_ns() - before, time.monotonic() - began
-    opened = connections_opened() - opened
+    opened, busy = connections_opened() - opened, core_busy_seconds() - busy
     counts = bench.counts().since(counts)
     check_connections(bench, workload, peer, seen, (opened, counts))
     return {
@@ -48,6 +53,7 @@ def measure_slice(bench, workload, peer, request_file):
         "requests_per_s": round(seen.requests / seen.seconds, 1),
         "cpu_us": round(spent / seen.requests / 1e3, 3),
         "core_busy": round(spent / took / 1e9, 3),
+        "core_others": round(max(0, busy / took - spent / took / 1e9), 3),
         "p50_ms": round(seen.p50_ms, 3),
         "p99_ms": round(seen.p99_ms, 3),
         "cell_connections": counts.connections,
@@ -67,6 +73,17 @@ def check_connections(bench, workload, peer, seen, new):
         )
     if workload.connection_per_request and opened - counts.connections < seen.requests:
         raise Failure(f"{peer.name}: only {opened} connections for {seen.requests} requests")
+
+
+def core_busy_seconds():
+    return busy_seconds(Path("/proc/stat").read_text(), PEER_CORE)
+
+
+def check_neighbours(bench, workload, rounds):
+    """Others on the proxy's core empty its caches and make it wait."""
+    others = stats.spread([one["core_others"] for figures in rounds for one in figures.values()]).median
+    if others > OTHERS_SHARE_MAX:
+        bench.note(f"{workload.name}: others used {100 * others:.0f} % of the core that the proxies should have alone")
 
 
 class LogCount:

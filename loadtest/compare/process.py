@@ -1,6 +1,7 @@
 """Processes: their start and end, and what the kernel says of their CPU time and memory."""
 
 import contextlib
+import os
 import re
 import resource
 import socket
@@ -102,6 +103,13 @@ def run_time_ns(task):
 
 def pss_bytes_of(rollup):
     return int(re.search(r"^Pss:\s+(\d+) kB$", rollup, re.M).group(1)) * 1024
+
+
+def busy_seconds(stat, core):
+    """How long a core has been busy so far: all columns of /proc/stat but idle and waiting for a disk."""
+    fields = re.search(rf"^cpu{core} (.*)$", stat, re.M).group(1).split()
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def connections_opened():

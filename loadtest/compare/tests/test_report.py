@@ -1,4 +1,5 @@
 import json
+import os
 import unittest
 
 from compare import instructions, load, process, report
@@ -87,6 +88,8 @@ class OutputOfTools(unittest.TestCase):
 
     def test_the_kernel_and_callgrind(self):
         self.assertEqual(process.pss_bytes_of("Rss:   20 kB\nPss:            12 kB\nPss_Dirty: 4 kB\n"), 12 * 1024)
+        ticks = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu1 100 10 50 7000 900 5 20 15 0 0\n"
+        self.assertEqual(process.busy_seconds(ticks, "1") * os.sysconf("SC_CLK_TCK"), 200)
         self.assertEqual(instructions.instructions_of("events: Ir\nfn=(1)\n1 2\ntotals: 4711\n"), 4711)
         with self.assertRaises(Failure):
             instructions.instructions_of("events: Ir\n")
