@@ -8,6 +8,7 @@
 LOCKED ?=
 TARGETS ?= --bins
 FUZZ := conf/table/fuzz/Cargo.toml
+COMPARE_PYTHON := PYTHONPATH=loadtest .tools/compare/bin/python
 
 .PHONY: help
 help: ## List the targets
@@ -54,10 +55,29 @@ fuzz-build:
 	  echo "SKIPPED: the fuzz target, which needs a C++ compiler"; \
 	fi
 
+# ARGS="--rounds 3 --only small,64k" makes it shorter; docs/performance.md explains all options. Examples come with the
+# dependencies of tests, and so with other features: together with one the proxy would not be what `make release` builds.
+.PHONY: compare
+compare: tools ## Compare with nginx, HAProxy, Envoy and Caddy; 25 minutes, on a machine that does nothing else
+	@bash loadtest/setup-tools.sh compare
+	cargo build $(LOCKED) --release -p cellgate-proxy --bins
+	cargo build $(LOCKED) --release -p cellgate-proxy --example bare-pingora
+	@$(COMPARE_PYTHON) -B -m compare $(ARGS)
+
+# Of the comparison only what can be tested without measuring.
+.PHONY: test-compare
+test-compare:
+	@if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  cd loadtest && python3 -B -m unittest discover -q -s compare/tests -t .; \
+	else \
+	  echo "SKIPPED: the tests of the comparison, which need Python 3.11"; \
+	fi
+
 .PHONY: lint
 lint: tools ## Look for mistakes: clippy, the borders between the rooms, circles among files
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	@bash .ci/borders
+	@$(MAKE) --no-print-directory test-compare
 
 .PHONY: fmt
 fmt: ## Format the code

