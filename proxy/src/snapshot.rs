@@ -193,6 +193,9 @@ impl CellRuntime {
                     && !tried.contains(&endpoint.state.address),
             }
         };
+        if self.endpoints.len() == 1 {
+            return candidate(0).is_usable.then_some(0);
+        }
         choose(self.endpoints.len(), candidate, random)
     }
 

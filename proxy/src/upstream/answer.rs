@@ -27,6 +27,7 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
+use crate::field_lines::is_name;
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
     bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
@@ -40,6 +41,7 @@ pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const ANSWER_FIELDS_MAX: usize = 256;
 
 const HTTP_1: &[u8] = b"HTTP/1.";
+const OWN_PREFIX: &str = "x-cellgate-";
 /// The registered transfer codings besides `chunked`. They go on to the client as they are.
 const EXTRA_CODINGS: [&[u8]; 5] = [b"gzip", b"deflate", b"compress", b"x-gzip", b"x-compress"];
 
@@ -76,10 +78,55 @@ pub struct AnswerHead {
     switches_to: Option<Range<usize>>,
 }
 
+/// A field that matters for an answer's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Connection,
+    ContentLength,
+    Date,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    /// A name in which only the proxy speaks.
+    Own,
+}
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Self> {
+        let is = |known: &str, field| is_name(name, known).then_some(field);
+        let found = match name.len() {
+            2 => is("te", Self::Te),
+            4 => is("date", Self::Date),
+            7 => is("upgrade", Self::Upgrade).or_else(|| is("trailer", Self::Trailer)),
+            10 => is("connection", Self::Connection).or_else(|| is("keep-alive", Self::KeepAlive)),
+            14 => is("content-length", Self::ContentLength),
+            16 => is("proxy-connection", Self::ProxyConnection),
+            17 => is("transfer-encoding", Self::TransferEncoding),
+            _ => None,
+        };
+        found.or_else(|| {
+            let (prefix, _) = name.split_at_checked(OWN_PREFIX.len())?;
+            is_name(prefix, OWN_PREFIX).then_some(Self::Own)
+        })
+    }
+
+    /// It says where the answer ends or what becomes of its connection.
+    fn frames(self) -> bool {
+        matches!(
+            self,
+            Self::Connection | Self::ContentLength | Self::TransferEncoding | Self::Upgrade
+        )
+    }
+}
+
 /// A header field of an answer as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerLine<'a> {
     pub name: &'a [u8],
+    pub known: Option<Known>,
     /// Without white space around it. Of a folded field, its first line only.
     pub value: &'a [u8],
     /// Where in the head it stands, from its name's first byte to its last line's end.
@@ -379,9 +426,9 @@ impl Fields {
             }
         }
         let value = trim(&bytes[colon + 1..]);
-        let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        let frames = match name.len() {
-            7 if named(b"upgrade") => {
+        let known = Known::of(name);
+        match known {
+            Some(Known::Upgrade) => {
                 let padding = bytes[colon + 1..]
                     .iter()
                     .take_while(|byte| is_space(**byte))
@@ -389,28 +436,19 @@ impl Fields {
                 let start = line.start + colon + 1 + padding;
                 self.upgrade = Some(start..start + value.len());
                 self.upgrade_lines += 1;
-                true
             }
-            10 if named(b"connection") => {
-                self.take_connection(value);
-                true
-            }
-            14 if named(b"content-length") => {
-                self.take_length(value);
-                true
-            }
-            17 if named(b"transfer-encoding") => {
-                self.codings.take_line(value);
-                true
-            }
-            _ => false,
-        };
-        if frames && is_folded {
+            Some(Known::Connection) => self.take_connection(value),
+            Some(Known::ContentLength) => self.take_length(value),
+            Some(Known::TransferEncoding) => self.codings.take_line(value),
+            _ => {}
+        }
+        if is_folded && known.is_some_and(Known::frames) {
             return Err(AnswerRefusal::FoldedFraming);
         }
         let has_crlf = place.end == line.end + b"\r\n".len();
         Ok(AnswerLine {
             name,
+            known,
             value,
             is_odd: is_folded || !has_crlf || name.len() < colon,
             place,
@@ -418,6 +456,10 @@ impl Fields {
     }
 
     fn take_connection(&mut self, value: &[u8]) {
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return;
+        }
         for option in value.split(|&byte| byte == b',').map(trim) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -426,6 +468,12 @@ impl Fields {
 
     /// RFC 9110 section 8.6: a list of equal numbers, or several lines of them, is one length.
     fn take_length(&mut self, value: &[u8]) {
+        if self.length.is_none()
+            && let Ok(length) = read_length(value)
+        {
+            self.length = Some(Ok(length));
+            return;
+        }
         for number in value.split(|&byte| byte == b',').map(trim) {
             let number = read_length(number);
             self.length = Some(match (self.length, number) {
@@ -536,6 +584,12 @@ fn framing(
 
 /// `1*DIGIT` that fits into a signed 64-bit number, as the gate wants it of requests.
 fn read_length(value: &[u8]) -> Result<u64, AnswerRefusal> {
+    if (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit) {
+        let digit = |byte: &u8| u64::from(byte - b'0');
+        return Ok(value
+            .iter()
+            .fold(0, |length, byte| length * 10 + digit(byte)));
+    }
     let digits = std::str::from_utf8(value)
         .ok()
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::upstream::{
     AnswerRefusal,
-    answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerLine},
+    answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
 };
 
 const USUAL_FIELDS: usize = 24;
@@ -69,10 +69,10 @@ pub fn rewrite_head(
 
 impl<'a> Lines<'a> {
     fn note(&mut self, line: AnswerLine<'a>) {
-        match line.name.len() {
-            4 => self.has_date |= is(&line, "date"),
-            10 if is(&line, "connection") => self.nominates |= !is_usual_connection(line.value),
-            17 => self.is_coded |= is(&line, "transfer-encoding"),
+        match line.known {
+            Some(Known::Date) => self.has_date = true,
+            Some(Known::Connection) => self.nominates |= !is_usual_connection(line.value),
+            Some(Known::TransferEncoding) => self.is_coded = true,
             _ => {}
         }
         self.lines.push(line);
@@ -138,7 +138,7 @@ impl Rewriting<'_, '_> {
         let mut has_length = false;
         for line in &self.lines.lines {
             let mut fate = self.fate_of(line);
-            if fate == Fate::Kept && line.name.len() == 14 && is(line, "content-length") {
+            if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
                 let is_list = line.value.contains(&b',');
                 if is_list && !has_length {
@@ -184,21 +184,22 @@ impl Rewriting<'_, '_> {
     /// A cell cannot speak in the proxy's name, nor of the connection to the client (RFC 9110, section 7.6.1). Trailers
     /// are not passed on, so none is announced.
     fn fate_of(&self, line: &AnswerLine<'_>) -> Fate {
-        let is = |name: &str| is(line, name);
         let switches = matches!(self.head.status, 101 | 426);
-        let is_dropped = match line.name.len() {
-            2 => is("te"),
-            7 if is("upgrade") => !switches,
-            7 => is("trailer"),
-            10 => is("connection") || is("keep-alive"),
-            14 if is("content-length") => !self.may_have_length() || self.lines.is_coded,
-            16 => is("proxy-connection"),
-            17 if is("transfer-encoding") => !self.may_have_length(),
-            _ => false,
+        let is_dropped = match line.known {
+            None | Some(Known::Date) => false,
+            Some(Known::Upgrade) => !switches,
+            Some(Known::ContentLength) => !self.may_have_length() || self.lines.is_coded,
+            Some(Known::TransferEncoding) => !self.may_have_length(),
+            Some(
+                Known::Connection
+                | Known::KeepAlive
+                | Known::Own
+                | Known::ProxyConnection
+                | Known::Te
+                | Known::Trailer,
+            ) => true,
         };
-        let prefix = line.name.split_at_checked(OWN_PREFIX.len());
-        let is_own = prefix.is_some_and(|(start, _)| start.eq_ignore_ascii_case(OWN_PREFIX));
-        if is_dropped || is_own || (self.lines.nominates && !switches && self.is_nominated(line)) {
+        if is_dropped || (self.lines.nominates && !switches && self.is_nominated(line)) {
             Fate::Dropped
         } else {
             Fate::Kept
@@ -217,25 +218,21 @@ impl Rewriting<'_, '_> {
             .lines
             .lines
             .iter()
-            .filter(|line| is(line, "connection"));
+            .filter(|line| line.known == Some(Known::Connection));
         let mut names = connections
             .filter(|line| !is_usual_connection(line.value))
             .flat_map(|line| line.value.split(|byte| *byte == b','));
         names.any(|name| name.trim_ascii().eq_ignore_ascii_case(line.name))
-            && !is(line, "content-length")
-            && !is(line, "transfer-encoding")
+            && !matches!(
+                line.known,
+                Some(Known::ContentLength | Known::TransferEncoding)
+            )
     }
 }
 
 /// What cells usually say names no field.
 fn is_usual_connection(value: &[u8]) -> bool {
     matches!(value, b"keep-alive" | b"close")
-}
-
-const OWN_PREFIX: &[u8] = b"x-cellgate-";
-
-fn is(line: &AnswerLine<'_>, name: &str) -> bool {
-    line.name.len() == name.len() && line.name.eq_ignore_ascii_case(name.as_bytes())
 }
 
 fn push_length(out: &mut Vec<u8>, list: &[u8]) {

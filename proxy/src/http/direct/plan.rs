@@ -117,7 +117,7 @@ fn plan(
         Some(at) => (&seen.target[..at], Some(&seen.target[at + 1..])),
         None => (seen.target, None),
     };
-    let host = seen.host?.as_bytes();
+    let host = seen.host?;
     let client = rules.trust.client_behind(fields, connection.peer);
     let view = RequestView {
         lines: fields,
