@@ -73,8 +73,8 @@ pub(super) enum BodyRead {
 /// How long to wait for a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadWait {
-    /// Until the first byte. `None` on a new connection: there the head's time runs from the start.
-    pub(super) idle: Option<Duration>,
+    /// Until when the first byte has to come. `None` on a new connection: there the head's time runs from the start.
+    pub(super) idle_until: Option<Instant>,
     pub(super) head: Duration,
 }
 
@@ -206,9 +206,12 @@ impl ClientStream {
                 }
                 deadline.get_or_insert_with(|| Instant::now() + wait.head);
             }
-            let idle_until = || Instant::now() + wait.idle.unwrap_or(wait.head);
+            let idle_until = || {
+                wait.idle_until
+                    .unwrap_or_else(|| Instant::now() + wait.head)
+            };
             let until = deadline.unwrap_or_else(idle_until);
-            if wait.idle.is_none() {
+            if wait.idle_until.is_none() {
                 deadline = Some(until);
             }
             let nothing_came = self.ahead.is_empty();

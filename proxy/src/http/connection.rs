@@ -137,7 +137,7 @@ impl Edge {
         let mut timer = Timer::default();
         let mut stop = Stop::new(&self.common.lifecycle, shutdown);
         let mut wait = HeadWait {
-            idle: None,
+            idle_until: None,
             head: self.common.timeouts.head,
         };
         loop {
@@ -161,7 +161,7 @@ impl Edge {
                     return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
-            wait.idle = Some(self.common.timeouts.keepalive);
+            let keepalive = self.common.timeouts.keepalive;
             let mut memory = None;
             if let Some(length) = self.small_body(&request.arrival) {
                 let memory = memory.insert(self.body_buffers.begin());
@@ -182,8 +182,9 @@ impl Edge {
             if let Some(whole) = request.take_whole(&connection) {
                 let held = whole.head_bytes + whole.body_bytes;
                 match direct::carry(&self.common, &mut client, &mut timer, whole).await {
-                    Outcome::Answered { is_kept } => {
+                    Outcome::Answered { at, is_kept } => {
                         client.ahead.advance(held);
+                        wait.idle_until = Some((at + keepalive).into());
                         if is_kept {
                             continue;
                         }
@@ -201,6 +202,7 @@ impl Edge {
                 After::Next(next) => client = next,
                 After::Closed => return,
             }
+            wait.idle_until = Some((Instant::now() + keepalive).into());
         }
     }
 

@@ -38,6 +38,8 @@ use cell_side::{CellSide, Event};
 
 /// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
 const INTERIM_ANSWERS_MAX: usize = 64;
+/// Room for what is added to an answer's head.
+const ADDED_BYTES: usize = 192;
 const CONTINUE: u16 = 100;
 /// What is read at once of a body.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -56,6 +58,7 @@ pub(super) struct Whole<'c> {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Answered {
+        at: Instant,
         /// The next request may follow.
         is_kept: bool,
     },
@@ -88,6 +91,8 @@ struct Trip<'t> {
     had_interim: bool,
     writing: Option<Pace>,
     closes: bool,
+    /// When the answer had come whole.
+    ended: Option<Instant>,
 }
 
 /// Takes a request to its cell and the answer back.
@@ -110,6 +115,7 @@ pub(super) async fn carry(
         had_interim: false,
         writing: None,
         closes,
+        ended: None,
     };
     trip.run().await
 }
@@ -147,7 +153,7 @@ impl Trip<'_> {
                     return self.hand_over(refused);
                 }
                 Verdict::Answer(_) | Verdict::LetGo => {
-                    self.record();
+                    self.record(Instant::now());
                     return Outcome::Cut;
                 }
             }
@@ -208,7 +214,9 @@ impl Trip<'_> {
                 if !body.is_complete() {
                     coding.end(&mut out);
                 }
-                cell.put_back(self.common, &self.exchange);
+                let now = Instant::now();
+                cell.put_back(self.common, &self.exchange, now);
+                self.ended = Some(now);
             }
             self.send(&out).await?;
             out.clear();
@@ -247,6 +255,8 @@ impl Trip<'_> {
                 }
                 self.event(cell).await?;
             };
+            // For what is added to a head, and how a chunk is framed.
+            out.reserve(cell.came() + ADDED_BYTES);
             let head = self.read_head(cell.head(end), out)?;
             if head.is_interim() {
                 interim_answers += 1;
@@ -387,19 +397,23 @@ impl Trip<'_> {
     }
 
     async fn finish(&mut self) -> Outcome {
-        self.record();
+        // The client took it at once, or the clock has to be asked again.
+        let at = self.ended.filter(|_| self.writing.is_none());
+        let at = at.unwrap_or_else(Instant::now);
+        self.record(at);
         let held = self.whole.head_bytes + self.whole.body_bytes;
         // A client that may have taken an interim answer for the final one, and has asked again.
         let is_out_of_step = self.had_interim
             && self.guards_interim()
             && poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await;
         Outcome::Answered {
+            at,
             is_kept: !self.closes && !is_out_of_step,
         }
     }
 
-    fn record(&mut self) {
-        let took = self.exchange.finish(self.status, Instant::now());
+    fn record(&mut self, now: Instant) {
+        let took = self.exchange.finish(self.status, now);
         let Self {
             common,
             client,

@@ -89,7 +89,6 @@ struct Rewriting<'r, 'a> {
 impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
     fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
-        out.reserve(self.bytes.len() + 128);
         self.write_status_line(out);
         self.write_fields(out);
         if !self.head.is_interim() {

@@ -76,7 +76,7 @@ impl CellSide {
         };
         let kept = may_reuse.then(|| {
             let tenant = common.only_of(exchange);
-            common.pool.take(&endpoint.transport, tenant, check)
+            common.pool.take(&endpoint.transport, tenant, check, now)
         });
         if let Some(connection) = kept.flatten() {
             return Ok(Self::new(connection, now));
@@ -203,6 +203,11 @@ impl CellSide {
         Ok(end)
     }
 
+    /// How much came that was not taken yet.
+    pub(super) fn came(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub(super) fn head(&self, end: usize) -> &[u8] {
         &self.buffer[..end]
     }
@@ -230,7 +235,7 @@ impl CellSide {
     }
 
     /// The answer is over: keeps the connection for the next request, if nothing of this one can be left on it.
-    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange) {
+    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange, now: Instant) {
         let is_clean = self.is_sent && !self.closes && !self.has_surplus && !self.has_ended;
         let endpoint = exchange.destination().and_then(|to| to.endpoint());
         if let (true, Some(endpoint), Some(mut connection)) =
@@ -239,7 +244,7 @@ impl CellSide {
             connection.served += 1;
             let tenant = common.only_of(exchange).map(Into::into);
             let transport = Arc::clone(&endpoint.transport);
-            common.pool.put(transport, tenant, connection);
+            common.pool.put(transport, tenant, connection, now);
         }
     }
 }

@@ -186,9 +186,7 @@ fn rewritten(
         start = *end;
     }
     out.extend_from_slice(&head[run..start]);
-    for (name, value) in rewrite.added() {
-        push_line(&mut out, name, value);
-    }
+    rewrite.write_added(&mut out);
     Some((out, closes))
 }
 
@@ -226,22 +224,8 @@ fn fate_of(line: &FieldLine<'_>) -> Fate {
 impl Plan {
     /// Ends the head with whom it is for and by which table it came.
     pub fn identify(&mut self, tenant: &[u8], destination: &Destination) {
-        let cell = destination.cell().state.id.as_str();
-        let generation = destination.generation_header();
-        push_line(&mut self.head, "x-cellgate-tenant", tenant);
-        push_line(&mut self.head, "x-cellgate-cell", cell.as_bytes());
-        push_line(
-            &mut self.head,
-            "x-cellgate-generation",
-            generation.as_bytes(),
-        );
-        self.head.extend_from_slice(b"\r\n");
+        self.head.extend_from_slice(b"x-cellgate-tenant: ");
+        self.head.extend_from_slice(tenant);
+        self.head.extend_from_slice(destination.head_end());
     }
-}
-
-fn push_line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
-    head.extend_from_slice(name.as_bytes());
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
 }
