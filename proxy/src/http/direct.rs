@@ -16,14 +16,9 @@ use std::{future::poll_fn, task::Poll, time::Instant};
 pub use answer::{Coding, Encoded, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{
-    client::ClientStream,
-    common::Common,
-    ledger::{AnswerParts, RequestParts, entry_of},
-    pace::Pace,
-    timer::Timer,
-};
+use super::{client::ClientStream, common::Common, pace::Pace, timer::Timer};
 use crate::{
+    access_log::{Entry, HeadParts, Served},
     answer::Reason,
     clock,
     config::InterimAnswers,
@@ -73,6 +68,8 @@ pub(super) enum Outcome {
 pub(super) struct HandedOver {
     pub(super) exchange: Exchange,
     pub(super) refused: Refused,
+    /// Of the body, which was read whole.
+    pub(super) body_bytes: u64,
 }
 
 /// One request on its way.
@@ -191,6 +188,7 @@ impl Trip<'_> {
         Outcome::HandedOver(Box::new(HandedOver {
             exchange: std::mem::replace(&mut self.exchange, nothing),
             refused,
+            body_bytes: self.whole.body_bytes as u64,
         }))
     }
 
@@ -425,13 +423,14 @@ impl Trip<'_> {
         } = self;
         common.access_log.write(|| {
             let head = &client.ahead[..whole.head_bytes];
-            let request = RequestParts::of_head(head, whole.body_bytes as u64);
-            let answer = AnswerParts {
+            let served = Served {
+                head: HeadParts::of(head),
                 status: *status,
-                body_bytes: *content,
                 took,
+                request_body_bytes: whole.body_bytes as u64,
+                response_body_bytes: *content,
             };
-            entry_of(whole.connection, exchange, &request, &answer)
+            Entry::served(served, whole.connection, exchange)
         });
     }
 }
