@@ -12,6 +12,8 @@ mod name;
 
 use std::{borrow::Cow, net::IpAddr};
 
+use bytes::BytesMut;
+
 pub use hop::Hop;
 pub use name::{NameError, TrustedHeaders};
 
@@ -47,7 +49,7 @@ pub struct Rewrite<'r> {
 
 impl Rewrite<'_> {
     /// Writes the lines that are added.
-    pub fn write_added(&self, out: &mut Vec<u8>) {
+    pub fn write_added(&self, out: &mut BytesMut) {
         if let (Some(lines), Some(host)) = (self.plain, self.host) {
             out.extend_from_slice(lines);
             out.extend_from_slice(host);

@@ -13,10 +13,12 @@ mod plan;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
+use bytes::BytesMut;
+
 pub use answer::{Coding, Encoded, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{client::ClientStream, common::Common, pace::Pace, timer::Timer};
+use super::{buffers, client::ClientStream, common::Common, pace::Pace, timer::Timer};
 use crate::{
     access_log::{Entry, HeadParts, Served},
     answer::Reason,
@@ -203,7 +205,7 @@ impl Trip<'_> {
             now,
         )
         .await?;
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
         loop {
             let refused = self.take_piece(&mut cell, &mut body, coding, &mut out);
@@ -222,6 +224,8 @@ impl Trip<'_> {
                 return Err(Failure::Upstream(UpstreamFault::Refused(refusal)));
             }
             if is_over {
+                cell.give_buffer();
+                buffers::give(out);
                 return Ok(());
             }
             if cell.has_ended {
@@ -240,7 +244,7 @@ impl Trip<'_> {
     async fn final_head(
         &mut self,
         cell: &mut CellSide,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Result<(AnswerBody, Coding), Failure> {
         let mut interim_answers = 0;
         loop {
@@ -253,6 +257,9 @@ impl Trip<'_> {
                 }
                 self.event(cell).await?;
             };
+            if out.capacity() == 0 {
+                *out = buffers::take();
+            }
             // For what is added to a head, and how a chunk is framed.
             out.reserve(cell.came() + ADDED_BYTES);
             let head = self.read_head(cell.head(end), out)?;
@@ -283,7 +290,7 @@ impl Trip<'_> {
     }
 
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
-    fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
+    fn read_head(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<AnswerHead, Failure> {
         // During a drain its client is to come back on another connection, to another process.
         self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
         let is_head_request = self.whole.plan.is_head_request;
@@ -307,7 +314,7 @@ impl Trip<'_> {
         cell: &mut CellSide,
         body: &mut AnswerBody,
         coding: Coding,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Option<AnswerRefusal> {
         let piece = cell.piece();
         if piece.is_empty() {
@@ -395,6 +402,7 @@ impl Trip<'_> {
     }
 
     async fn finish(&mut self) -> Outcome {
+        buffers::give(std::mem::take(&mut self.whole.plan.head));
         // The client took it at once, or the clock has to be asked again.
         let at = self.ended.filter(|_| self.writing.is_none());
         let at = at.unwrap_or_else(Instant::now);

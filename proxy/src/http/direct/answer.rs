@@ -6,8 +6,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 
+use bytes::BytesMut;
 use pingora::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
@@ -54,7 +55,7 @@ pub fn rewrite_head(
     bytes: &[u8],
     is_head_request: bool,
     closes: bool,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<AnswerHead, AnswerRefusal> {
     let mut lines = Lines::default();
     let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
@@ -88,7 +89,7 @@ struct Rewriting<'r, 'a> {
 
 impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
-    fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
+    fn write_head(&self, out: &mut BytesMut, closes: bool) {
         self.write_status_line(out);
         self.write_fields(out);
         if !self.head.is_interim() {
@@ -110,7 +111,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
-    fn write_status_line(&self, out: &mut Vec<u8>) {
+    fn write_status_line(&self, out: &mut BytesMut) {
         let end = self
             .lines
             .lines
@@ -120,7 +121,7 @@ impl Rewriting<'_, '_> {
         let code_end = "HTTP/1.1 200".len();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&line["HTTP/1.1 ".len()..code_end]);
-        out.push(b' ');
+        out.extend_from_slice(b" ");
         let reason = line.get(code_end + 1..).unwrap_or_default();
         if reason.is_ascii() {
             out.extend_from_slice(reason);
@@ -129,7 +130,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// Lines that go on are copied in runs.
-    fn write_fields(&self, out: &mut Vec<u8>) {
+    fn write_fields(&self, out: &mut BytesMut) {
         let Some(first) = self.lines.lines.first() else {
             return;
         };
@@ -164,7 +165,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
-    fn push_unfolded(&self, out: &mut Vec<u8>, line: &AnswerLine<'_>) {
+    fn push_unfolded(&self, out: &mut BytesMut, line: &AnswerLine<'_>) {
         out.extend_from_slice(line.name);
         out.extend_from_slice(b":");
         let whole = &self.bytes[line.place.clone()];
@@ -173,7 +174,7 @@ impl Rewriting<'_, '_> {
         for piece in value.split(|byte| *byte == b'\n') {
             let piece = piece.trim_ascii();
             if !piece.is_empty() {
-                out.push(b' ');
+                out.extend_from_slice(b" ");
                 out.extend_from_slice(piece);
             }
         }
@@ -234,7 +235,7 @@ fn is_usual_connection(value: &[u8]) -> bool {
     matches!(value, b"keep-alive" | b"close")
 }
 
-fn push_length(out: &mut Vec<u8>, list: &[u8]) {
+fn push_length(out: &mut BytesMut, list: &[u8]) {
     let first = list.split(|byte| *byte == b',').next().unwrap_or_default();
     out.extend_from_slice(b"Content-Length: ");
     out.extend_from_slice(first.trim_ascii());
@@ -259,7 +260,7 @@ impl Coding {
         self,
         body: &mut AnswerBody,
         bytes: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Result<Encoded, AnswerRefusal> {
         let before = out.len();
         let mut content = 0;
@@ -281,7 +282,7 @@ impl Coding {
     }
 
     /// What tells the client that the body is over.
-    pub fn end(self, out: &mut Vec<u8>) {
+    pub fn end(self, out: &mut BytesMut) {
         if self == Self::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");
         }
@@ -295,7 +296,7 @@ pub struct Encoded {
     pub content: usize,
 }
 
-fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
+fn push_chunk(out: &mut BytesMut, data: &[u8]) {
     if data.is_empty() {
         return;
     }

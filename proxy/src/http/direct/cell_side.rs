@@ -13,15 +13,15 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
-use super::super::common::Common;
+use super::super::{
+    buffers::{self, BUFFER_BYTES},
+    common::Common,
+};
 use crate::{
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
 };
-
-/// First size of the read buffer: a head and a small body fit.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(super) struct CellSide {
     /// Read from the cell and not taken yet.
     buffer: BytesMut,
     scan: AnswerScan,
+    /// The task is woken when the answer begins.
+    was_awaited: bool,
     has_begun: bool,
     pub(super) has_ended: bool,
     /// Bytes of no answer came behind the answer.
@@ -95,8 +97,9 @@ impl CellSide {
             sent: 0,
             is_sent: false,
             is_cut: false,
-            buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            buffer: BytesMut::new(),
             scan: AnswerScan::default(),
+            was_awaited: false,
             has_begun: false,
             has_ended: false,
             has_surplus: false,
@@ -177,6 +180,16 @@ impl CellSide {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Event::Ended);
         };
+        if self.buffer.capacity() == 0 {
+            // A buffer is held only once there is something to read.
+            if !self.was_awaited {
+                self.was_awaited = true;
+                if connection.socket.poll_read_ready(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            self.buffer = buffers::take();
+        }
         let read = std::pin::pin!(connection.socket.read_buf(&mut self.buffer)).poll(cx);
         read.map(|outcome| match outcome {
             Ok(0) => {
@@ -191,6 +204,11 @@ impl CellSide {
         })
     }
 
+    /// Gives up the buffer, with whatever is in it.
+    pub(super) fn give_buffer(&mut self) {
+        buffers::give(std::mem::take(&mut self.buffer));
+    }
+
     /// Where the head ends that the buffer begins with, once it is whole.
     pub(super) fn scan(&mut self) -> Result<Option<usize>, AnswerRefusal> {
         if self.buffer.is_empty() {
@@ -198,7 +216,7 @@ impl CellSide {
         }
         let end = self.scan.scan(&self.buffer)?;
         if end.is_none() {
-            self.buffer.reserve(READ_BUFFER_BYTES);
+            self.buffer.reserve(BUFFER_BYTES);
         }
         Ok(end)
     }
@@ -216,7 +234,7 @@ impl CellSide {
     pub(super) fn next_head(&mut self, end: usize) {
         self.take_head(end);
         self.scan = AnswerScan::default();
-        self.buffer.reserve(READ_BUFFER_BYTES);
+        self.buffer.reserve(BUFFER_BYTES);
     }
 
     pub(super) fn take_head(&mut self, end: usize) {

@@ -9,9 +9,11 @@ mod tests;
 
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::super::buffers;
 use crate::{
     exchange::{Connection, Destination},
     field_lines::{FieldLine, FieldLines},
@@ -46,7 +48,7 @@ pub struct Plan {
     /// The client wants its connection closed.
     pub closes: bool,
     /// The head for the cell, up to the lines that depend on the table.
-    pub head: Vec<u8>,
+    pub head: BytesMut,
 }
 
 /// What a head says, and the plan for it if it is one for the direct way.
@@ -157,8 +159,9 @@ fn rewritten(
     request_line: usize,
     lines: &Lines<'_>,
     rewrite: &Rewrite<'_>,
-) -> Option<(Vec<u8>, bool)> {
-    let mut out = Vec::with_capacity(head.len() + ADDED_BYTES);
+) -> Option<(BytesMut, bool)> {
+    let mut out = buffers::take();
+    out.reserve(head.len() + ADDED_BYTES);
     let (mut closes, mut has_connection) = (false, false);
     let mut reserved = rewrite.dropped.iter().peekable();
     let mut run = 0;
