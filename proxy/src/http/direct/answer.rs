@@ -57,6 +57,11 @@ pub fn rewrite_head(
     closes: bool,
     out: &mut BytesMut,
 ) -> Result<AnswerHead, AnswerRefusal> {
+    let start = out.len();
+    if let Some(head) = copy_usual(bytes, is_head_request, closes, out)? {
+        return Ok(head);
+    }
+    out.truncate(start);
     let mut lines = Lines::default();
     let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
     let rewriting = Rewriting {
@@ -66,6 +71,76 @@ pub fn rewrite_head(
     };
     rewriting.write_head(out, closes);
     Ok(head)
+}
+
+/// The quicker way for nearly all answers: lines are copied in runs while they are read. Nothing, and rubbish in `out`,
+/// for an answer of which more has to be known first.
+fn copy_usual(
+    bytes: &[u8],
+    is_head_request: bool,
+    closes: bool,
+    out: &mut BytesMut,
+) -> Result<Option<AnswerHead>, AnswerRefusal> {
+    let mut run = 0;
+    let (mut first, mut end) = (None, 0);
+    let (mut is_usual, mut has_date, mut has_framing) = (true, false, false);
+    let head = AnswerHead::read_lines(bytes, is_head_request, |line| {
+        first.get_or_insert(line.place.start);
+        end = line.place.end;
+        match line.known {
+            None => is_usual &= !line.is_odd,
+            Some(Known::Date) => {
+                is_usual &= !line.is_odd;
+                has_date = true;
+            }
+            Some(Known::ContentLength | Known::TransferEncoding) => {
+                is_usual &= !line.is_odd && !has_framing && !line.value.contains(&b',');
+                has_framing = true;
+            }
+            Some(Known::Connection) if !is_usual_connection(line.value) => is_usual = false,
+            Some(Known::Upgrade) => is_usual = false,
+            Some(
+                Known::Connection
+                | Known::KeepAlive
+                | Known::Own
+                | Known::ProxyConnection
+                | Known::Te
+                | Known::Trailer,
+            ) => {
+                out.extend_from_slice(&bytes[run..line.place.start]);
+                run = line.place.end;
+            }
+        }
+    })?;
+    let status_line = &bytes[..first.unwrap_or_default()];
+    let is_usual = is_usual
+        && has_framing
+        && !head.is_http_10
+        && head.status >= 200
+        && !matches!(head.status, 204 | 426)
+        && status_line.is_ascii()
+        && status_line.ends_with(b"\r\n")
+        && bytes.get("HTTP/1.1 200".len()) == Some(&b' ');
+    if !is_usual {
+        return Ok(None);
+    }
+    out.extend_from_slice(&bytes[run..end]);
+    write_end(out, closes, has_date);
+    Ok(Some(head))
+}
+
+/// What every final answer gets.
+fn write_end(out: &mut BytesMut, closes: bool, has_date: bool) {
+    if !has_date {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(get_cached_date().as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(if closes {
+        b"Connection: close\r\n\r\n"
+    } else {
+        b"Connection: keep-alive\r\n\r\n"
+    });
 }
 
 impl<'a> Lines<'a> {
@@ -92,22 +167,14 @@ impl Rewriting<'_, '_> {
     fn write_head(&self, out: &mut BytesMut, closes: bool) {
         self.write_status_line(out);
         self.write_fields(out);
-        if !self.head.is_interim() {
-            if self.head.framing == AnswerFraming::UntilClose {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-            }
-            if !self.lines.has_date {
-                out.extend_from_slice(b"Date: ");
-                out.extend_from_slice(get_cached_date().as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-            out.extend_from_slice(if closes {
-                b"Connection: close\r\n"
-            } else {
-                b"Connection: keep-alive\r\n"
-            });
+        if self.head.is_interim() {
+            out.extend_from_slice(b"\r\n");
+            return;
         }
-        out.extend_from_slice(b"\r\n");
+        if self.head.framing == AnswerFraming::UntilClose {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        write_end(out, closes, self.lines.has_date);
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
