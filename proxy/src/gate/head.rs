@@ -17,6 +17,10 @@ const STANDARD_METHODS: [&str; 9] = [
 
 /// What the gate learned from a head that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a finding of its own"
+)]
 pub struct Head<'a> {
     pub method: &'a str,
     pub target: &'a [u8],

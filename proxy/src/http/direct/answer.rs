@@ -22,7 +22,7 @@ const USUAL_FIELDS: usize = 24;
 /// An answer's lines, in place.
 #[derive(Debug, Default)]
 struct Lines<'a> {
-    lines: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
+    all: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
     has_date: bool,
     is_coded: bool,
     /// A `Connection` line names other fields.
@@ -151,7 +151,7 @@ impl<'a> Lines<'a> {
             Some(Known::TransferEncoding) => self.is_coded = true,
             _ => {}
         }
-        self.lines.push(line);
+        self.all.push(line);
     }
 }
 
@@ -181,7 +181,7 @@ impl Rewriting<'_, '_> {
     fn write_status_line(&self, out: &mut BytesMut) {
         let end = self
             .lines
-            .lines
+            .all
             .first()
             .map_or(self.bytes.len(), |line| line.place.start);
         let line = self.bytes[..end].trim_ascii_end();
@@ -198,12 +198,12 @@ impl Rewriting<'_, '_> {
 
     /// Lines that go on are copied in runs.
     fn write_fields(&self, out: &mut BytesMut) {
-        let Some(first) = self.lines.lines.first() else {
+        let Some(first) = self.lines.all.first() else {
             return;
         };
         let mut run = first.place.start;
         let mut has_length = false;
-        for line in &self.lines.lines {
+        for line in &self.lines.all {
             let mut fate = self.fate_of(line);
             if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
@@ -227,7 +227,7 @@ impl Rewriting<'_, '_> {
                 self.push_unfolded(out, line);
             }
         }
-        let end = self.lines.lines.last().map_or(run, |line| line.place.end);
+        let end = self.lines.all.last().map_or(run, |line| line.place.end);
         out.extend_from_slice(&self.bytes[run..end]);
     }
 
@@ -283,7 +283,7 @@ impl Rewriting<'_, '_> {
     fn is_nominated(&self, line: &AnswerLine<'_>) -> bool {
         let connections = self
             .lines
-            .lines
+            .all
             .iter()
             .filter(|line| line.known == Some(Known::Connection));
         let mut names = connections

@@ -48,6 +48,8 @@ pub(super) struct CellSide {
     pub(super) has_surplus: bool,
     /// The cell closes the connection after this answer.
     pub(super) closes: bool,
+    /// When the wait for its next bytes began.
+    waits_since: Instant,
     /// How long it may say or take nothing.
     pub(super) until: tokio::time::Instant,
 }
@@ -104,6 +106,7 @@ impl CellSide {
             has_ended: false,
             has_surplus: false,
             closes: false,
+            waits_since: now,
             until: now.into(),
         }
     }
@@ -121,17 +124,15 @@ impl CellSide {
     /// Begins to wait for the cell's next bytes.
     pub(super) fn begin_wait(&mut self, timeouts: &Timeouts) {
         // The first wait begins when the request is there: the clock need not be asked again.
-        let now = if self.has_begun {
-            Instant::now()
-        } else {
-            self.until.into_std()
-        };
+        if self.has_begun {
+            self.waits_since = Instant::now();
+        }
         let limit = if self.is_sent {
             timeouts.upstream_read
         } else {
             timeouts.upstream_write
         };
-        self.until = (now + limit).into();
+        self.until = (self.waits_since + limit).into();
     }
 
     /// Sends what is left of the request, as far as the cell takes it. What the cell says counts more than that it takes
@@ -165,12 +166,10 @@ impl CellSide {
             }
             if self.sent == total {
                 self.is_sent = true;
-                let now = if was_blocked {
-                    Instant::now()
-                } else {
-                    self.until.into_std() - timeouts.upstream_write
-                };
-                self.until = (now + timeouts.upstream_read).into();
+                if was_blocked {
+                    self.waits_since = Instant::now();
+                }
+                self.until = (self.waits_since + timeouts.upstream_read).into();
             }
             was_blocked = true;
         }

@@ -61,7 +61,7 @@ pub struct Seen<'h> {
 /// The lines of a head, and where in it each of them ends.
 #[derive(Debug, Default)]
 struct Lines<'h> {
-    lines: SmallVec<[FieldLine<'h>; USUAL_FIELDS]>,
+    all: SmallVec<[FieldLine<'h>; USUAL_FIELDS]>,
     ends: SmallVec<[usize; USUAL_FIELDS]>,
 }
 
@@ -89,7 +89,7 @@ pub fn inspect_and_plan<'h>(
 ) -> Result<Seen<'h>, Refusal> {
     let mut lines = Lines::default();
     let seen = inspect_lines(head, limits, |line, end| {
-        lines.lines.push(line);
+        lines.all.push(line);
         lines.ends.push(end);
     })?;
     let plan = plan(head, &seen, &lines, rules, connection);
@@ -114,7 +114,7 @@ fn plan(
     {
         return None;
     }
-    let fields = FieldLines(&lines.lines);
+    let fields = FieldLines(&lines.all);
     let (path, query) = match memchr(b'?', seen.target) {
         Some(at) => (&seen.target[..at], Some(&seen.target[at + 1..])),
         None => (seen.target, None),
@@ -166,7 +166,7 @@ fn rewritten(
     let mut reserved = rewrite.dropped.iter().peekable();
     let mut run = 0;
     let mut start = request_line;
-    for (place, (line, end)) in lines.lines.iter().zip(&lines.ends).enumerate() {
+    for (place, (line, end)) in lines.all.iter().zip(&lines.ends).enumerate() {
         let mut fate = fate_of(line);
         if reserved.next_if_eq(&&place).is_some() {
             fate = Fate::Dropped;

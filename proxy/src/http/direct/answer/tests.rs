@@ -1,5 +1,7 @@
 //! What a client gets of an answer.
 
+use AnswerFraming::{Chunked, Length, UntilClose};
+
 use super::*;
 
 /// The head for the client. The quicker way, where it takes an answer, has to say the same as the other one.
@@ -211,7 +213,6 @@ fn bodies_are_framed_for_the_client() {
         assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected);
         content
     };
-    use AnswerFraming::{Chunked, Length, UntilClose};
     assert_eq!(check(Length(5), &["abc", "defg"], "abcde"), 5);
     assert_eq!(
         check(UntilClose, &["abc", "d"], "3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"),
