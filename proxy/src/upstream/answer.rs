@@ -25,12 +25,12 @@ mod tests;
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use crate::field_lines::is_name;
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
-    bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
+    bytes::{CR, LF, TOKEN, all, find_blank_line, find_control, is_space, token, trim},
 };
 
 pub use refusal::AnswerRefusal;
@@ -184,7 +184,7 @@ impl AnswerScan {
         }
         let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
         if self.searched == 0
-            && let Some(end) = whole_head(window)
+            && let Some(end) = find_blank_line(window)
         {
             return Ok(Some(end));
         }
@@ -218,16 +218,6 @@ impl AnswerScan {
             self.searched = next_line;
         }
     }
-}
-
-/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: [`AnswerHead::read`] does
-/// that anyway.
-fn whole_head(window: &[u8]) -> Option<usize> {
-    memchr_iter(LF, window).find_map(|at| match window[at + 1..] {
-        [LF, ..] => Some(at + 2),
-        [CR, LF, ..] => Some(at + 3),
-        _ => None,
-    })
 }
 
 impl AnswerHead {
