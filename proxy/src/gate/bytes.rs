@@ -176,20 +176,6 @@ pub(crate) fn find_control(bytes: &[u8]) -> usize {
     words.len() * 8 + tail.unwrap_or(rest.len())
 }
 
-/// What is behind the first blank line, where all lines up to it end with CRLF and hold no other control byte but HTAB.
-pub(crate) fn find_blank_line(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += find_control(&bytes[at..]);
-        match &bytes[at..] {
-            [CR, LF, CR, LF, ..] => return Some(at + 4),
-            [CR, LF, ..] => at += 2,
-            [b'\t', ..] => at += 1,
-            _ => return None,
-        }
-    }
-}
-
 /// A field name reduced to its letters and digits, in lower case: what is left when a lenient program drops or replaces
 /// the punctuation. Names longer than any that matters are only counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

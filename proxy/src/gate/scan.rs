@@ -3,7 +3,9 @@
 //! Each byte is looked at once however the head is dripped in. Whatever can no longer become a good head is refused with
 //! the byte that spoils it, so that nobody waits for a blank line that would not help.
 
-use super::bytes::{CR, LF, find_blank_line, find_control};
+use memchr::memchr_iter;
+
+use super::bytes::{CR, LF, find_control};
 use super::version::check_version;
 use super::{GateLimits, Refusal};
 
@@ -31,13 +33,16 @@ pub struct HeadScanner {
     past_request_line: bool,
 }
 
-/// The end of a head that came in one piece and whose lines end as they should, as nearly all do. What else is in it is
-/// left to [`super::inspect_head`], which follows anyway.
+/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: that is left to
+/// [`super::inspect_head`], which follows anyway.
 fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
     if buffer.starts_with(b"\r") {
         return None;
     }
-    find_blank_line(&buffer[..buffer.len().min(limits.head_bytes_max)])
+    let window = &buffer[..buffer.len().min(limits.head_bytes_max)];
+    memchr_iter(LF, window)
+        .find(|&at| window[at..].starts_with(b"\n\r\n"))
+        .map(|at| at + b"\n\r\n".len())
 }
 
 impl HeadScanner {

@@ -15,7 +15,7 @@ use std::{future::poll_fn, task::Poll, time::Instant};
 
 use bytes::BytesMut;
 
-pub use answer::{Coding, Encoded, rewrite_head};
+pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
 use super::{buffers, client::ClientStream, common::Common, pace::Pace, timer::Timer};
@@ -248,21 +248,26 @@ impl Trip<'_> {
     ) -> Result<(AnswerBody, Coding), Failure> {
         let mut interim_answers = 0;
         loop {
-            let end = loop {
-                if let Some(end) = cell.scan().map_err(refused)? {
-                    break end;
-                }
-                if cell.has_ended {
-                    return Err(cell.broke());
-                }
+            while cell.came() == 0 && !cell.has_ended {
                 self.event(cell).await?;
-            };
+            }
             if out.capacity() == 0 {
                 *out = buffers::take();
             }
             // For what is added to a head, and how a chunk is framed.
             out.reserve(cell.came() + ADDED_BYTES);
-            let head = self.read_head(cell.head(end), out)?;
+            // During a drain its client is to come back on another connection, to another process.
+            self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
+            let is_head_request = self.whole.plan.is_head_request;
+            let usual = copy_usual_head(cell.piece(), is_head_request, self.closes, out);
+            let (head, end) = match usual {
+                Some(usual) => usual,
+                None => {
+                    out.clear();
+                    let end = self.head_end(cell).await?;
+                    (self.read_head(cell.head(end), out)?, end)
+                }
+            };
             if head.is_interim() {
                 interim_answers += 1;
                 if interim_answers > INTERIM_ANSWERS_MAX {
@@ -289,10 +294,21 @@ impl Trip<'_> {
         }
     }
 
+    /// Where the head ends that is coming.
+    async fn head_end(&mut self, cell: &mut CellSide) -> Result<usize, Failure> {
+        loop {
+            if let Some(end) = cell.scan().map_err(refused)? {
+                return Ok(end);
+            }
+            if cell.has_ended {
+                return Err(cell.broke());
+            }
+            self.event(cell).await?;
+        }
+    }
+
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
     fn read_head(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<AnswerHead, Failure> {
-        // During a drain its client is to come back on another connection, to another process.
-        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
         let is_head_request = self.whole.plan.is_head_request;
         let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
         if head.switches_to().is_some() {

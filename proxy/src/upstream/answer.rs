@@ -30,7 +30,7 @@ use memchr::memchr;
 use crate::field_lines::is_name;
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
-    bytes::{CR, LF, TOKEN, all, find_blank_line, find_control, is_space, token, trim},
+    bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
 };
 
 pub use refusal::AnswerRefusal;
@@ -183,11 +183,6 @@ impl AnswerScan {
             }
         }
         let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
-        if self.searched == 0
-            && let Some(end) = find_blank_line(window)
-        {
-            return Ok(Some(end));
-        }
         loop {
             let unseen = window.get(self.searched..).unwrap_or_default();
             let at = self.searched + find_control(unseen);
@@ -236,8 +231,21 @@ impl AnswerHead {
     pub fn read_lines<'a>(
         head: &'a [u8],
         is_head_request: bool,
-        mut see: impl FnMut(AnswerLine<'a>),
+        see: impl FnMut(AnswerLine<'a>),
     ) -> Result<Self, AnswerRefusal> {
+        Self::read_front(head, is_head_request, see).map(|(head, _)| head)
+    }
+
+    /// Reads the head that the bytes begin with, and says where it ends: `None` if it is not whole. For bytes that
+    /// [`AnswerScan`] has not seen; where this finds a mistake, the scan decides which one it is.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_front<'a>(
+        head: &'a [u8],
+        is_head_request: bool,
+        mut see: impl FnMut(AnswerLine<'a>),
+    ) -> Result<(Self, Option<usize>), AnswerRefusal> {
         let mut lines = Lines { head, at: 0 };
         let status_line = lines.read()?.unwrap_or_default();
         let (status, is_http_10) = read_status_line(&head[status_line])?;
@@ -246,6 +254,7 @@ impl AnswerHead {
         }
         let mut fields = Fields::default();
         let mut count = 0;
+        let mut end = None;
         loop {
             if let Some(line) = well_written(head, lines.at) {
                 count += 1;
@@ -262,6 +271,7 @@ impl AnswerHead {
                 break;
             };
             if line.is_empty() {
+                end = Some(lines.at);
                 break;
             }
             count += 1;
@@ -273,7 +283,8 @@ impl AnswerHead {
         if count > ANSWER_FIELDS_MAX {
             return Err(AnswerRefusal::TooManyFields { count });
         }
-        fields.conclude(status, is_http_10, is_head_request)
+        let head = fields.conclude(status, is_http_10, is_head_request)?;
+        Ok((head, end))
     }
 
     /// Whether another answer follows this one, RFC 9110 section 15.2. A 101 is the last one.

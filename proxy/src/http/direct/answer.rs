@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::upstream::{
     AnswerRefusal,
-    answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
+    answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
 };
 
 const USUAL_FIELDS: usize = 24;
@@ -57,11 +57,6 @@ pub fn rewrite_head(
     closes: bool,
     out: &mut BytesMut,
 ) -> Result<AnswerHead, AnswerRefusal> {
-    let start = out.len();
-    if let Some(head) = copy_usual(bytes, is_head_request, closes, out)? {
-        return Ok(head);
-    }
-    out.truncate(start);
     let mut lines = Lines::default();
     let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
     let rewriting = Rewriting {
@@ -73,18 +68,18 @@ pub fn rewrite_head(
     Ok(head)
 }
 
-/// The quicker way for nearly all answers: lines are copied in runs while they are read. Nothing, and rubbish in `out`,
-/// for an answer of which more has to be known first.
-fn copy_usual(
+/// The quicker way for nearly all answers, whose final head came in one piece: its lines are copied in runs while they are
+/// read. The answer is the head and where it ends; or nothing, and rubbish in `out`, where [`rewrite_head`] has to do it.
+pub fn copy_usual_head(
     bytes: &[u8],
     is_head_request: bool,
     closes: bool,
     out: &mut BytesMut,
-) -> Result<Option<AnswerHead>, AnswerRefusal> {
+) -> Option<(AnswerHead, usize)> {
     let mut run = 0;
     let (mut first, mut end) = (None, 0);
     let (mut is_usual, mut has_date, mut has_framing) = (true, false, false);
-    let head = AnswerHead::read_lines(bytes, is_head_request, |line| {
+    let read = AnswerHead::read_front(bytes, is_head_request, |line| {
         first.get_or_insert(line.place.start);
         end = line.place.end;
         match line.known {
@@ -111,7 +106,10 @@ fn copy_usual(
                 run = line.place.end;
             }
         }
-    })?;
+    });
+    let (head, Some(head_end)) = read.ok()? else {
+        return None;
+    };
     let status_line = &bytes[..first.unwrap_or_default()];
     let is_usual = is_usual
         && has_framing
@@ -121,12 +119,12 @@ fn copy_usual(
         && status_line.is_ascii()
         && status_line.ends_with(b"\r\n")
         && bytes.get("HTTP/1.1 200".len()) == Some(&b' ');
-    if !is_usual {
-        return Ok(None);
+    if !is_usual || head_end > ANSWER_HEAD_BYTES_MAX {
+        return None;
     }
     out.extend_from_slice(&bytes[run..end]);
     write_end(out, closes, has_date);
-    Ok(Some(head))
+    Some((head, head_end))
 }
 
 /// What every final answer gets.
