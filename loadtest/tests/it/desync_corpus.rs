@@ -45,6 +45,8 @@ impl Bench {
         });
         let proxy = Proxy::in_front_of(cell.address())
             .set("tenant_key", "[{ source_ip: true }]")
+            // Some cases announce a body that never comes.
+            .set("timeouts", "{ client_idle_ms: 1000 }")
             .start();
         Self { proxy, cell }
     }

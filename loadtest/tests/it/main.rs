@@ -22,6 +22,7 @@ mod cli;
 mod control;
 mod demo_cell;
 mod desync_corpus;
+mod differential;
 mod early_answers;
 mod explain;
 mod forwarding;
