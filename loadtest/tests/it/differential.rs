@@ -10,9 +10,11 @@ mod cell;
 mod client;
 mod compare;
 mod generate;
+mod log;
 mod pair;
 mod play;
 mod profile;
+mod report;
 mod scenario;
 mod shrink;
 mod signals;
@@ -21,8 +23,9 @@ mod wire;
 use std::time::Instant;
 
 use allowed::ALLOWED;
-use play::{Pair, Report};
+use play::Pair;
 use profile::{PROFILES, Profile};
+use report::Report;
 
 use crate::support::heavy::{amount, figure};
 

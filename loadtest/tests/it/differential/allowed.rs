@@ -2,7 +2,10 @@
 //!
 //! A difference belongs here only if no correct client and no correct cell can be any the wiser for it.
 
-use super::{compare::Difference, scenario::Scenario};
+use super::{
+    compare::{Aspect, Difference},
+    scenario::{Answer, Scenario},
+};
 
 /// A difference that is no fault.
 pub(super) struct Allowed {
@@ -12,7 +15,42 @@ pub(super) struct Allowed {
 }
 
 /// All of them.
-pub(super) static ALLOWED: [Allowed; 0] = [];
+pub(super) static ALLOWED: [Allowed; 2] = [
+    Allowed {
+        name: "white space around a value",
+        reason: "it is no part of the value (RFC 9110, section 5.5)",
+        is_this: |difference, _| {
+            let is_field = matches!(difference.aspect, Aspect::ReplyField | Aspect::RequestField);
+            is_field && trimmed(&difference.left) == trimmed(&difference.right)
+        },
+    },
+    Allowed {
+        name: "how much of a broken answer had passed",
+        reason: "an answer that breaks off, or is refused in its middle, passes as far as it was read by then",
+        is_this: |difference, scenario| {
+            // What comes in one segment and is merely too short passes as far as it came, on both ways.
+            let answers = difference
+                .exchange
+                .map(|number| &scenario.exchanges[number].answers);
+            let is_timed = answers.is_some_and(|answers| {
+                let is_timed = |answer: &Answer| answer.kept.is_none() || !answer.cuts.is_empty();
+                answers.iter().any(is_timed)
+            });
+            difference.aspect == Aspect::CutBody && is_timed
+        },
+    },
+];
+
+/// Lines of fields without the white space around their values.
+fn trimmed(lines: &str) -> Vec<String> {
+    let lines = lines.split(" / ").map(|line| {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        // The lines are escaped.
+        let value = value.replace("\\t", "\t");
+        format!("{name}:{}", value.trim_matches([' ', '\t']))
+    });
+    lines.collect()
+}
 
 /// The one that a difference is, if it is one of them.
 pub(super) fn allowed(difference: &Difference, scenario: &Scenario) -> Option<&'static str> {

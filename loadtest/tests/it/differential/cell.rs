@@ -347,7 +347,7 @@ async fn mirror(mut stream: TcpStream) {
     if body.broke.is_some() {
         return;
     }
-    let text = format!("{}\n{}", head.text(), body.bytes.escape_ascii());
+    let text = format!("{}\n{}", head.plain_text(), body.bytes.escape_ascii());
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
         text.len()

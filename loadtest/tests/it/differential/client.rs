@@ -202,7 +202,7 @@ impl Client<'_> {
     /// What is left to do before the client goes away, or nothing when it stays to read.
     async fn leave(&self, number: usize, leave: Leave, write: &mut WriteHalf<'_>) -> Option<Leave> {
         match leave {
-            Leave::Half | Leave::HalfEarly(_) => {
+            Leave::HalfEarly(_) => {
                 let _ = write.shutdown().await;
                 return None;
             }
@@ -294,10 +294,7 @@ impl Client<'_> {
                 marks.is_switched |= is_switch;
                 marks.is_over |= is_last;
             });
-            if is_last
-                || is_switch
-                || matches!(exchange.leave, Some(Leave::Half | Leave::HalfEarly(_)))
-            {
+            if is_last || is_switch || matches!(exchange.leave, Some(Leave::HalfEarly(_))) {
                 let (rest, broke) = wire.rest().await;
                 return Some(End::Over(rest, broke));
             }

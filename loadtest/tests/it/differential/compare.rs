@@ -4,7 +4,7 @@ use super::{
     cell::Visit,
     client::{End, Reply, Seen},
     pair::Outcome,
-    scenario::{LETTERS, Scenario},
+    scenario::{LETTERS, Scenario, Start},
     wire::{Body, Broke, Head, name_of},
 };
 
@@ -15,8 +15,11 @@ pub(super) enum Aspect {
     ReplyLine,
     ReplyField,
     ReplyBody,
-    /// Interim answers, and how many answers there are.
+    /// How much of an answer that was cut off came through.
+    CutBody,
+    /// How many answers there are.
     Replies,
+    Interim,
     /// What becomes of the client's connection.
     End,
     /// What a cell gets.
@@ -35,6 +38,8 @@ pub(super) enum Aspect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) aspect: Aspect,
+    /// The exchange of the scenario, if it is about one.
+    pub(super) exchange: Option<usize>,
     pub(super) what: String,
     pub(super) left: String,
     pub(super) right: String,
@@ -49,10 +54,17 @@ impl Difference {
     ) -> Self {
         Self {
             aspect,
+            exchange: None,
             what: what.into(),
             left: left.into(),
             right: right.into(),
         }
+    }
+
+    /// Whether it may be the same one in another scenario.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let word = |text: &str| text.split([':', ' ']).next().map(str::to_ascii_lowercase);
+        self.aspect == other.aspect && word(&self.left) == word(&other.left)
     }
 
     /// What it is about, the same for all scenarios that show the same difference.
@@ -77,6 +89,7 @@ impl std::fmt::Display for Difference {
             what,
             left,
             right,
+            ..
         } = self;
         writeln!(f, "{aspect:?}: {what}")?;
         writeln!(f, "    left:  {left}")?;
@@ -86,12 +99,12 @@ impl std::fmt::Display for Difference {
 
 /// All differences between what the two sides made of a scenario.
 pub(super) fn differences(scenario: &Scenario, left: &Outcome, right: &Outcome) -> Vec<Difference> {
-    let mut found = Found(Vec::new());
+    let mut found = Found::default();
     if left == right {
-        return found.0;
+        return found.all;
     }
     match (&left.seen, &right.seen) {
-        (Some(left), Some(right)) => found.in_what_the_client_saw(left, right),
+        (Some(left), Some(right)) => found.in_what_the_client_saw(scenario, left, right),
         (left, right) => {
             let say = |seen: &Option<Seen>| {
                 if seen.is_some() {
@@ -106,10 +119,15 @@ pub(super) fn differences(scenario: &Scenario, left: &Outcome, right: &Outcome) 
     for (letter, (left, right)) in LETTERS.iter().zip(left.visits.iter().zip(&right.visits)) {
         found.in_visits(scenario, letter, left, right);
     }
-    found.0
+    found.all
 }
 
-struct Found(Vec<Difference>);
+#[derive(Default)]
+struct Found {
+    all: Vec<Difference>,
+    /// What is looked at.
+    exchange: Option<usize>,
+}
 
 impl Found {
     fn note(
@@ -119,18 +137,24 @@ impl Found {
         left: impl Into<String>,
         right: impl Into<String>,
     ) {
-        let difference = Difference::new(aspect, what, left, right);
+        let mut difference = Difference::new(aspect, what, left, right);
+        difference.exchange = self.exchange;
         if difference.left != difference.right {
-            self.0.push(difference);
+            self.all.push(difference);
         }
     }
 
-    fn in_what_the_client_saw(&mut self, left: &Seen, right: &Seen) {
+    fn in_what_the_client_saw(&mut self, scenario: &Scenario, left: &Seen, right: &Seen) {
         let count = |seen: &Seen| format!("{} answers", seen.replies.len());
         self.note(Aspect::Replies, "all answers", count(left), count(right));
-        for (number, (left, right)) in left.replies.iter().zip(&right.replies).enumerate() {
+        let is_answered_in_turn =
+            |number: &usize| scenario.exchanges[*number].start != Start::Aside;
+        let numbers = (0..scenario.exchanges.len()).filter(is_answered_in_turn);
+        for (number, (left, right)) in numbers.zip(left.replies.iter().zip(&right.replies)) {
+            self.exchange = Some(number);
             self.in_replies(&format!("answer {number}"), left, right);
         }
+        self.exchange = None;
         self.in_some_replies("on its own connection", &left.asides, &right.asides);
         self.in_some_replies("last", &left.last, &right.last);
         if let (End::Open(left), End::Open(right)) = (&left.end, &right.end) {
@@ -164,17 +188,12 @@ impl Found {
         if left == right {
             return;
         }
-        let lines = |heads: &[Head]| {
-            let heads: Vec<String> = heads.iter().map(Head::text).collect();
-            heads.join(" / ")
-        };
-        let (all_left, all_right) = (lines(&left.interim), lines(&right.interim));
-        self.note(
-            Aspect::Replies,
-            format!("interim, {what}"),
-            all_left,
-            all_right,
-        );
+        let count = |reply: &Reply| format!("{} interim answers", reply.interim.len());
+        self.note(Aspect::Interim, what, count(left), count(right));
+        for (left, right) in left.interim.iter().zip(&right.interim) {
+            let aspects = (Aspect::Interim, Aspect::Interim);
+            self.in_heads(aspects, &format!("interim to {what}"), left, right);
+        }
         let fields = (Aspect::ReplyLine, Aspect::ReplyField);
         self.in_heads(fields, what, &left.head, &right.head);
         self.in_bodies(Aspect::ReplyBody, what, &left.body, &right.body);
@@ -212,9 +231,18 @@ impl Found {
     }
 
     fn in_bodies(&mut self, aspect: Aspect, what: &str, left: &Body, right: &Body) {
-        if left != right {
-            self.note(aspect, format!("{what}, body"), body(left), body(right));
+        if left == right {
+            return;
         }
+        let is_cut = left.broke.is_some() && right.broke.is_some() && left.framing == right.framing;
+        let is_same_start =
+            left.bytes.starts_with(&right.bytes) || right.bytes.starts_with(&left.bytes);
+        let aspect = if is_cut && is_same_start {
+            Aspect::CutBody
+        } else {
+            aspect
+        };
+        self.note(aspect, format!("{what}, body"), body(left), body(right));
     }
 
     fn in_visits(&mut self, scenario: &Scenario, letter: &str, left: &[Visit], right: &[Visit]) {

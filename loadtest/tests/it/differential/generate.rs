@@ -281,10 +281,10 @@ impl Maker<'_> {
         let length = last.request.bytes().len();
         let head = length - body_bytes;
         let is_buffered = body_bytes <= self.profile.body_buffered_bytes_max;
-        last.leave = Some(match self.rng.usize(..4) {
+        // None that says so after the whole request: whether a client is answered that has said all is not promised.
+        last.leave = Some(match self.rng.usize(..3) {
             0 => Leave::Early(self.rng.usize(..head)),
             1 => Leave::HalfEarly(self.rng.usize(..if is_buffered { length } else { head })),
-            2 => Leave::Half,
             _ => Leave::Reset,
         });
         if last.leave == Some(Leave::Reset) {

@@ -12,6 +12,7 @@ use std::{
 use super::{
     cell::{Cell, Play, Visit, start_mirror},
     client::{Client, SETTLED, SETTLER, Seen},
+    log::{self, Line},
     profile::Profile,
     scenario::{LETTERS, Place, Scenario},
     signals::Signals,
@@ -32,16 +33,19 @@ pub(super) const LANES: usize = 16;
 const SETS: usize = 4;
 
 /// A scenario that takes longer is given up. Each proxy's own limits are shorter.
-const SCENARIO_LIMIT: Duration = Duration::from_secs(20);
+const SCENARIO_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where all tenants live that have no cell of a scenario.
 const MIRROR: &str = "mirror";
+
+/// Series and their values.
+pub(super) type Metrics = BTreeMap<String, f64>;
 
 /// One proxy and its cells.
 pub(super) struct Side {
     pub(super) proxy: Proxy,
     cells: Vec<[Cell; 3]>,
-    log: PathBuf,
+    log_path: PathBuf,
     log_read: u64,
     sentinels: usize,
     _dead: DeadPort,
@@ -83,11 +87,11 @@ impl Side {
         wait_until("the sick cell is found out", PATIENCE, || {
             proxy.status()["cells"]["sick"]["healthy"] == 0
         });
-        let log = proxy.directory().join("access.log");
+        let log_path = proxy.directory().join("access.log");
         Self {
             proxy,
             cells,
-            log,
+            log_path,
             log_read: 0,
             sentinels: 0,
             _dead: dead,
@@ -135,7 +139,7 @@ impl Side {
 
     /// The lines of the access log since the last time, by scenario or, where that is not known, by client. What may
     /// differ from one run to the next is taken out.
-    pub(super) fn take_log(&mut self) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn take_log(&mut self) -> BTreeMap<String, Vec<Line>> {
         wait_until_idle(&self.proxy);
         // Lines are written in the order of the requests, so after this one all others are there.
         self.sentinels += 1;
@@ -145,7 +149,7 @@ impl Side {
         let mut text = String::new();
         while !text.contains(&sentinel) || !text.ends_with('\n') {
             assert!(Instant::now() < end, "{sentinel} is not in the access log");
-            let mut file = File::open(&self.log).expect("the proxy has made it");
+            let mut file = File::open(&self.log_path).expect("the proxy has made it");
             file.seek(SeekFrom::Start(self.log_read))
                 .expect("files can be sought");
             text.clear();
@@ -153,23 +157,20 @@ impl Side {
             std::thread::yield_now();
         }
         self.log_read += text.len() as u64;
-        let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut lines: BTreeMap<String, Vec<Line>> = BTreeMap::new();
         let settler = SETTLER.to_string();
         for line in text.lines() {
-            let (key, line) = comparable(line);
+            let (key, line) = log::read(line);
             if key == settler {
                 continue;
             }
             lines.entry(key).or_default().push(line);
         }
-        for lines in lines.values_mut() {
-            lines.sort_unstable();
-        }
         lines
     }
 
     /// All series but those that measure time or tell of the table.
-    pub(super) fn metrics(&self) -> BTreeMap<String, String> {
+    pub(super) fn metrics(&self) -> Metrics {
         let answer = self.proxy.admin_get("/metrics");
         let is_compared = |name: &str| {
             let is_time =
@@ -182,7 +183,8 @@ impl Side {
         };
         let series = answer.text().lines().filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
-            is_compared(name).then(|| (name.to_owned(), value.to_owned()))
+            let value = || value.parse().expect("a metric is a number");
+            is_compared(name).then(|| (name.to_owned(), value()))
         });
         series.collect()
     }
@@ -233,35 +235,4 @@ fn table(cells: &[[Cell; 3]], mirror: std::net::SocketAddr, dead: &DeadPort) -> 
         .pin("gone", "dead")
         .alias("old-name", "nobody")
         .reject("evil")
-}
-
-/// A line of the access log: whose it is, and what is compared of it.
-fn comparable(line: &str) -> (String, String) {
-    let mut fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(line).expect("a line is JSON");
-    for volatile in ["time", "duration_ms"] {
-        fields.remove(volatile);
-    }
-    if let Some(endpoint) = fields.get_mut("endpoint") {
-        // Each side has ports of its own.
-        *endpoint = true.into();
-    }
-    let id = fields
-        .get("target")
-        .and_then(|target| target.as_str())
-        .and_then(|target| {
-            let (_, rest) = target.split_once("/~")?;
-            let (number, _) = rest.split_once('-')?;
-            number.parse::<usize>().ok()
-        });
-    let key = match id {
-        Some(number) => number.to_string(),
-        None => fields
-            .get("client")
-            .and_then(|client| client.as_str())
-            .unwrap_or_default()
-            .to_owned(),
-    };
-    let line = serde_json::Value::Object(fields).to_string();
-    (key, line)
 }

@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Runtime;
@@ -17,14 +18,19 @@ use super::{
     client::address_of,
     compare::{Aspect, Difference, differences},
     generate::scenario,
-    pair::{LANES, Outcome, Side, place},
+    log::{self, Line},
+    pair::{LANES, Metrics, Outcome, Side, place},
     profile::Profile,
+    report::Report,
     scenario::{Place, Scenario},
     shrink::shrink,
 };
 
 /// Scenarios between two looks at logs and metrics.
 const ROUND: usize = 2_000;
+/// How long after a round metrics may differ.
+const METRICS_LIMIT: Duration = Duration::from_secs(4);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Kinds of differences after which nobody needs more.
 const KINDS_MAX: usize = 12;
 
@@ -36,24 +42,8 @@ pub(super) struct Pair<'p> {
     pub(super) right: Side,
     runtime: Runtime,
     played: AtomicUsize,
-}
-
-/// What was found.
-#[derive(Default)]
-pub(super) struct Report {
-    pub(super) requests: usize,
-    pub(super) scenarios: usize,
-    /// How often each allowed difference was seen.
-    pub(super) allowed: BTreeMap<&'static str, usize>,
-    /// Each other kind, with a scenario that shows it.
-    pub(super) failures: BTreeMap<String, Failure>,
-    /// How often each status came to a client; it shows whether the generator makes sense.
-    pub(super) statuses: BTreeMap<u16, usize>,
-}
-
-pub(super) struct Failure {
-    pub(super) count: usize,
-    pub(super) text: String,
+    /// What was counted before this round.
+    before: [Metrics; 2],
 }
 
 impl<'p> Pair<'p> {
@@ -76,6 +66,7 @@ impl<'p> Pair<'p> {
             right: Side::start(&runtime, profile, right),
             runtime,
             played: AtomicUsize::new(0),
+            before: Default::default(),
         }
     }
 
@@ -100,13 +91,16 @@ impl<'p> Pair<'p> {
         });
         let (found, failed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         *report = found;
-        let mut explained: BTreeSet<usize> = BTreeSet::new();
+        // Before anything is played again.
+        let logged = self.log_differences();
+        self.compare_metrics(&round, report);
         for (scenario, differences) in failed {
-            explained.insert(scenario.number);
             self.explain(&scenario, &differences, report);
         }
-        self.compare_logs(&round, &explained, report);
-        self.compare_metrics(&round, report);
+        self.compare_logs(logged, &round, report);
+        // What was played again has been counted too.
+        let (left, right) = self.settled_metrics();
+        self.before = [left, right];
     }
 
     async fn play_lane(
@@ -122,15 +116,7 @@ impl<'p> Pair<'p> {
                 return;
             }
             let scenario = Arc::new(scenario(self.profile, self.seed, number));
-            let t0 = std::time::Instant::now();
             let (left, right) = self.play_both(lane, &scenario).await;
-            if std::env::var_os("FZ_SLOW").is_some() && t0.elapsed().as_millis() > 300 {
-                eprintln!(
-                    "SLOW {:?} {}\n{scenario}\n{left:?}",
-                    t0.elapsed(),
-                    self.name(&scenario)
-                );
-            }
             let found = differences(&scenario, &left, &right);
             let mut shared = lock(shared);
             let (report, failed) = &mut *shared;
@@ -155,16 +141,21 @@ impl<'p> Pair<'p> {
     }
 
     /// The differences that a scenario shows by itself, allowed ones left out.
-    pub(super) fn play_alone(&self, scenario: &Scenario) -> Vec<Difference> {
+    fn play_alone(&mut self, scenario: &Scenario) -> Vec<Difference> {
         let scenario = Arc::new(scenario.clone());
         let (left, right) = self.runtime.block_on(self.play_both(0, &scenario));
         let mut found = differences(&scenario, &left, &right);
+        found.extend(
+            self.log_differences()
+                .into_iter()
+                .map(|(_, difference)| difference),
+        );
         found.retain(|difference| allowed(difference, &scenario).is_none());
         found
     }
 
     /// Notes each kind of difference of a scenario, the first time with the least that shows it.
-    fn explain(&self, scenario: &Scenario, differences: &[Difference], report: &mut Report) {
+    fn explain(&mut self, scenario: &Scenario, differences: &[Difference], report: &mut Report) {
         let kinds: BTreeMap<String, &Difference> = differences
             .iter()
             .map(|difference| (difference.kind(), difference))
@@ -176,9 +167,7 @@ impl<'p> Pair<'p> {
                 let mut text = self.name(scenario);
                 let least = shrink(scenario, |smaller| {
                     let found = self.play_alone(smaller);
-                    found
-                        .into_iter()
-                        .find(|found| found.aspect == difference.aspect)
+                    found.into_iter().find(|found| found.is_like(difference))
                 });
                 let (least, shown) = match &least {
                     Some((least, shown)) => (least, shown),
@@ -188,9 +177,27 @@ impl<'p> Pair<'p> {
                     }
                 };
                 let _ = write!(text, "{shown}{least}");
-                report.failures.insert(kind, Failure { count: 1, text });
+                report.fail(kind, text);
             }
         }
+    }
+
+    /// The differences between the logs since the last time, and whose they are.
+    fn log_differences(&mut self) -> Vec<(String, Difference)> {
+        let (left, right) = (self.left.take_log(), self.right.take_log());
+        let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        let mut found = Vec::new();
+        for key in keys {
+            let lines =
+                |log: &BTreeMap<String, Vec<Line>>| log.get(key).cloned().unwrap_or_default();
+            let differences = log::differences(key, &lines(&left), &lines(&right));
+            found.extend(
+                differences
+                    .into_iter()
+                    .map(|difference| (key.clone(), difference)),
+            );
+        }
+        found
     }
 
     fn name(&self, scenario: &Scenario) -> String {
@@ -202,51 +209,55 @@ impl<'p> Pair<'p> {
 
     fn compare_logs(
         &mut self,
+        found: Vec<(String, Difference)>,
         round: &Range<usize>,
-        explained: &BTreeSet<usize>,
         report: &mut Report,
     ) {
-        let (left, right) = (self.left.take_log(), self.right.take_log());
         let by_address: BTreeMap<String, usize> = round
             .clone()
             .map(|number| (address_of(number).to_string(), number))
             .collect();
-        let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-        for key in keys {
-            let number = key.parse().ok().or_else(|| by_address.get(key).copied());
-            if left.get(key) == right.get(key)
-                || number.is_some_and(|number| explained.contains(&number))
-            {
-                continue;
-            }
-            let text = |lines: Option<&Vec<String>>| {
-                lines
-                    .map(|lines| lines.join("\n           "))
-                    .unwrap_or_default()
-            };
-            let difference = Difference::new(
-                Aspect::Log,
-                format!("lines of {key}"),
-                text(left.get(key)),
-                text(right.get(key)),
-            );
+        for (key, difference) in found {
+            let number = key.parse().ok().or_else(|| by_address.get(&key).copied());
             // A line of nobody's scenario belongs to none.
             let scenario = scenario(self.profile, self.seed, number.unwrap_or(round.start));
-            for difference in report.sort_out(vec![difference], &scenario) {
-                let text = format!("{}{difference}{scenario}", self.name(&scenario));
-                report.fail(difference.kind(), text);
-            }
+            let others = report.sort_out(vec![difference], &scenario);
+            self.explain(&scenario, &others, report);
         }
     }
 
-    fn compare_metrics(&self, round: &Range<usize>, report: &mut Report) {
-        let (left, right) = (self.left.metrics(), self.right.metrics());
+    /// Some are brought up to date now and then only, so they are given time to become equal.
+    fn settled_metrics(&self) -> (Metrics, Metrics) {
+        let end = Instant::now() + METRICS_LIMIT;
+        loop {
+            let both = (self.left.metrics(), self.right.metrics());
+            let [left, right] = &self.before;
+            let is_same = both.0.iter().all(|(name, value)| {
+                let since = |before: &Metrics, now: f64| now - before.get(name).unwrap_or(&0.0);
+                let other = both.1.get(name).copied().unwrap_or(f64::NAN);
+                since(left, *value) == since(right, other)
+            });
+            if is_same || Instant::now() > end {
+                return both;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    /// What both have counted since the last time.
+    fn compare_metrics(&mut self, round: &Range<usize>, report: &mut Report) {
+        let (left, right) = self.settled_metrics();
         let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         let scenario = scenario(self.profile, self.seed, round.start);
         for name in names {
-            let value =
-                |metrics: &BTreeMap<String, String>| metrics.get(name).cloned().unwrap_or_default();
-            let difference = Difference::new(Aspect::Metric, name, value(&left), value(&right));
+            let value = |metrics: &Metrics| metrics.get(name).copied().unwrap_or(0.0);
+            let [before_left, before_right] = &self.before;
+            let difference = Difference::new(
+                Aspect::Metric,
+                name,
+                (value(&left) - value(before_left)).to_string(),
+                (value(&right) - value(before_right)).to_string(),
+            );
             if difference.left == difference.right {
                 continue;
             }
@@ -258,36 +269,6 @@ impl<'p> Pair<'p> {
                 report.fail(format!("Metric: {name}"), text);
             }
         }
-    }
-}
-
-impl Report {
-    fn count(&mut self, scenario: &Scenario, outcome: &Outcome) {
-        self.scenarios += 1;
-        self.requests += scenario.exchanges.len();
-        for reply in outcome.seen.iter().flat_map(|seen| &seen.replies) {
-            *self.statuses.entry(reply.head.status()).or_default() += 1;
-        }
-    }
-
-    /// Counts those that are allowed, returns the others.
-    fn sort_out(&mut self, found: Vec<Difference>, scenario: &Scenario) -> Vec<Difference> {
-        let mut others = Vec::new();
-        for difference in found {
-            match allowed(&difference, scenario) {
-                Some(name) => *self.allowed.entry(name).or_default() += 1,
-                None => others.push(difference),
-            }
-        }
-        others
-    }
-
-    fn fail(&mut self, kind: String, text: String) {
-        let failure = self
-            .failures
-            .entry(kind)
-            .or_insert(Failure { count: 0, text });
-        failure.count += 1;
     }
 }
 

@@ -114,8 +114,6 @@ pub(super) enum Leave {
     Early(usize),
     /// Says that it sends no more after so many bytes of its request, and reads on.
     HalfEarly(usize),
-    /// Says that it sends no more after its request, and reads on.
-    Half,
     /// Resets its connection while the cell works on the request.
     Reset,
 }

@@ -4,6 +4,7 @@ use super::{
     compare::Difference,
     generate::keep_in_order,
     scenario::{Exchange, Scenario},
+    wire::name_of,
 };
 
 /// How many smaller ones are played.
@@ -44,7 +45,7 @@ pub(super) fn shrink(
 fn smaller(scenario: &Scenario, step: usize) -> Option<Option<Scenario>> {
     const PARTS: usize = 96;
     let (at, part) = (step / PARTS, step % PARTS);
-    let exchange = scenario.exchanges.get(at)?;
+    scenario.exchanges.get(at)?;
     let mut smaller = scenario.clone();
     let changed = match part {
         0 if scenario.exchanges.len() > 1 => {
@@ -65,11 +66,20 @@ fn smaller(scenario: &Scenario, step: usize) -> Option<Option<Scenario>> {
         _ => smaller.exchanges[at]
             .answers
             .first_mut()
-            .is_some_and(|answer| remove(&mut answer.text.fields, part - 50)),
+            .is_some_and(|answer| {
+                // Without its framing an answer would have no end.
+                let field = answer.text.fields.get(part - 50);
+                let frames = field.is_some_and(|field| frames(field));
+                !frames && remove(&mut answer.text.fields, part - 50)
+            }),
     };
-    let _ = exchange;
     keep_in_order(&mut smaller.exchanges);
     Some(changed.then_some(smaller))
+}
+
+fn frames(field: &[u8]) -> bool {
+    let name = name_of(field).to_ascii_lowercase();
+    matches!(&name[..], b"content-length" | b"transfer-encoding")
 }
 
 fn without_cuts(exchange: &mut Exchange) -> bool {

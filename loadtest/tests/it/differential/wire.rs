@@ -114,6 +114,20 @@ impl Head {
         str::from_utf8(value).ok()?.parse().ok()
     }
 
+    /// The same without white space around values, which is no part of them, and which is shown only where it is compared.
+    pub(super) fn plain_text(&self) -> String {
+        let fields = self.fields.iter().map(|field| {
+            let (name, value) = field.split_at(name_of(field).len());
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            [name, b": ", value].concat()
+        });
+        let plain = Self {
+            line: self.line.clone(),
+            fields: fields.collect(),
+        };
+        plain.text()
+    }
+
     /// As text, for people and for comparisons of a whole.
     pub(super) fn text(&self) -> String {
         let lines = std::iter::once(&self.line).chain(&self.fields);
