@@ -97,7 +97,7 @@ impl Maker<'_> {
     /// A request of any kind and an answer of any kind.
     fn exchange(&mut self, at: usize) -> Exchange {
         let request = self.request(at);
-        let answer = self.answer(request.line.starts_with(b"HEAD "));
+        let answer = self.answer(request.line.trim_ascii_start().starts_with(b"HEAD "));
         let cuts = self.cuts(request.bytes().len() + 20);
         Exchange {
             cuts,

@@ -20,10 +20,7 @@ pub(super) fn read(line: &str) -> (String, Line) {
         *endpoint = true.into();
     }
     let text = |field: &str| line.get(field).and_then(Value::as_str).unwrap_or_default();
-    let number = text("target").split_once("/~").and_then(|(_, rest)| {
-        let (number, _) = rest.split_once('-')?;
-        number.parse::<usize>().ok()
-    });
+    let number = id_of(text("target")).and_then(|(number, _)| number.parse::<usize>().ok());
     let key = number.map_or_else(|| text("client").to_owned(), |number| number.to_string());
     (key, line)
 }
@@ -66,10 +63,30 @@ pub(super) fn differences(key: &str, left: &[Line], right: &[Line]) -> Vec<Diffe
             if left.get(field) == right.get(field) {
                 continue;
             }
-            let what = format!("a line of {key}, target {:?}", left.get("target"));
+            let text = |field: &str| left.get(field).and_then(Value::as_str).unwrap_or_default();
+            let what = format!(
+                "a line of {key}, target {}, reason \"{}\"",
+                text("target"),
+                text("reason")
+            );
             let text = |line: &Line| format!("{field}: {:?}", line.get(field));
-            found.push(Difference::new(Aspect::Log, what, text(left), text(right)));
+            let mut difference = Difference::new(Aspect::Log, what, text(left), text(right));
+            difference.exchange = exchange_of(left);
+            found.push(difference);
         }
     }
     found
+}
+
+/// The number of a scenario and what follows it in a target.
+fn id_of(target: &str) -> Option<(&str, &str)> {
+    let (_, rest) = target.split_once("/~")?;
+    rest.split_once('-')
+}
+
+/// Which exchange of its scenario a line is about.
+fn exchange_of(line: &Line) -> Option<usize> {
+    let (_, rest) = id_of(line.get("target")?.as_str()?)?;
+    let end = rest.find(|character: char| !character.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
 }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::runtime::Runtime;
 
 use super::{
@@ -33,6 +34,9 @@ const METRICS_LIMIT: Duration = Duration::from_secs(4);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Kinds of differences after which nobody needs more.
 const KINDS_MAX: usize = 12;
+
+/// A scenario, and what differed.
+type Failed = (Arc<Scenario>, Vec<Difference>);
 
 /// The two proxies that are compared.
 pub(super) struct Pair<'p> {
@@ -87,17 +91,24 @@ impl<'p> Pair<'p> {
         let next = AtomicUsize::new(round.start);
         self.runtime.block_on(async {
             let lane = |lane| self.play_lane(lane, &next, round.end, &shared);
-            join_all((0..LANES).map(lane)).await;
+            let mut lanes: FuturesUnordered<_> = (0..LANES).map(lane).collect();
+            while lanes.next().await.is_some() {}
         });
         let (found, failed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         *report = found;
         // Before anything is played again.
         let logged = self.log_differences();
-        self.compare_metrics(&round, report);
+        let counted = self.metric_differences();
+        let is_fine = failed.is_empty();
         for (scenario, differences) in failed {
             self.explain(&scenario, &differences, report);
         }
+        let known = report.failures.len();
         self.compare_logs(logged, &round, report);
+        if is_fine && report.failures.len() == known {
+            // Otherwise they follow from what was found already.
+            self.compare_metrics(counted, &round, report);
+        }
         // What was played again has been counted too.
         let (left, right) = self.settled_metrics();
         self.before = [left, right];
@@ -108,7 +119,7 @@ impl<'p> Pair<'p> {
         lane: usize,
         next: &AtomicUsize,
         end: usize,
-        shared: &Mutex<(Report, Vec<(Arc<Scenario>, Vec<Difference>)>)>,
+        shared: &Mutex<(Report, Vec<Failed>)>,
     ) {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -244,46 +255,32 @@ impl<'p> Pair<'p> {
         }
     }
 
-    /// What both have counted since the last time.
-    fn compare_metrics(&mut self, round: &Range<usize>, report: &mut Report) {
+    /// What both have counted since the last time, where that differs.
+    fn metric_differences(&self) -> Vec<Difference> {
         let (left, right) = self.settled_metrics();
+        let [before_left, before_right] = &self.before;
         let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        let difference = |name: &String| {
+            let since = |before: &Metrics, now: &Metrics| {
+                let value = |metrics: &Metrics| metrics.get(name).copied().unwrap_or(0.0);
+                (value(now) - value(before)).to_string()
+            };
+            let (left, right) = (since(before_left, &left), since(before_right, &right));
+            Difference::new(Aspect::Metric, name, left, right)
+        };
+        let all = names.into_iter().map(difference);
+        all.filter(|difference| difference.left != difference.right)
+            .collect()
+    }
+
+    fn compare_metrics(&self, found: Vec<Difference>, round: &Range<usize>, report: &mut Report) {
         let scenario = scenario(self.profile, self.seed, round.start);
-        for name in names {
-            let value = |metrics: &Metrics| metrics.get(name).copied().unwrap_or(0.0);
-            let [before_left, before_right] = &self.before;
-            let difference = Difference::new(
-                Aspect::Metric,
-                name,
-                (value(&left) - value(before_left)).to_string(),
-                (value(&right) - value(before_right)).to_string(),
-            );
-            if difference.left == difference.right {
-                continue;
-            }
-            for difference in report.sort_out(vec![difference], &scenario) {
-                let text = format!(
-                    "scenarios {round:?} of profile \"{}\": {difference}",
-                    self.profile.name
-                );
-                report.fail(format!("Metric: {name}"), text);
-            }
+        for difference in report.sort_out(found, &scenario) {
+            let profile = self.profile.name;
+            let text = format!("scenarios {round:?} of profile \"{profile}\": {difference}");
+            report.fail(format!("Metric: {}", difference.what), text);
         }
     }
-}
-
-/// Waits for all of them, at the same time.
-async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut futures: Vec<_> = futures.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if futures.is_empty() {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -185,7 +185,7 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
 
 impl Exchange {
     pub(super) fn is_head(&self) -> bool {
-        self.request.line.starts_with(b"HEAD ")
+        self.request.line.trim_ascii_start().starts_with(b"HEAD ")
     }
 
     /// Whether its cell closes the connection without having said so.
@@ -195,7 +195,7 @@ impl Exchange {
                 .text
                 .fields
                 .iter()
-                .any(|field| field.to_ascii_lowercase() == b"connection: close");
+                .any(|field| field.eq_ignore_ascii_case(b"connection: close"));
             answer.then == Then::Close && !says_so
         })
     }

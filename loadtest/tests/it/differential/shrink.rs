@@ -1,5 +1,7 @@
 //! The least scenario that still shows a difference.
 
+use std::time::{Duration, Instant};
+
 use super::{
     compare::Difference,
     generate::keep_in_order,
@@ -7,8 +9,9 @@ use super::{
     wire::name_of,
 };
 
-/// How many smaller ones are played.
-const TRIES_MAX: usize = 400;
+/// How many smaller ones are played, and how long.
+const TRIES_MAX: usize = 300;
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Takes away what is not needed. Nothing is returned if the scenario as it is does not show it.
 pub(super) fn shrink(
@@ -18,6 +21,7 @@ pub(super) fn shrink(
     let mut least = scenario.clone();
     let mut shown = shows(&least)?;
     let mut tries = 0;
+    let began = Instant::now();
     loop {
         let mut is_smaller = false;
         for step in 0.. {
@@ -25,7 +29,7 @@ pub(super) fn shrink(
                 break;
             };
             tries += 1;
-            if tries > TRIES_MAX {
+            if tries > TRIES_MAX || began.elapsed() > LIMIT {
                 return Some((least, shown));
             }
             if let Some(difference) = smaller.as_ref().and_then(&mut shows) {

@@ -193,7 +193,7 @@ impl Maker<'_> {
             then: Then::Next,
         };
         self.add_fields(&mut answer.text.fields);
-        let is_plain = self.frame(status, version, &mut answer) && !is_head_request;
+        let is_plain = self.frame(&line, &mut answer) && !is_head_request;
         if self.one_in(10) {
             let count = if self.one_in(20) {
                 self.pick(&[63, 64, 65, 70])
@@ -248,7 +248,7 @@ impl Maker<'_> {
     }
 
     /// Gives it a body and says how that ends, mostly as one should. Whether that is where the answer ends.
-    fn frame(&mut self, status: &str, version: &str, answer: &mut Answer) -> bool {
+    fn frame(&mut self, line: &str, answer: &mut Answer) -> bool {
         let length = match self.rng.usize(..20) {
             0..3 => 0,
             3 => 3_000,
@@ -257,11 +257,13 @@ impl Maker<'_> {
             _ => self.rng.usize(1..60),
         };
         let at = self.rng.usize(..=answer.text.fields.len());
-        let has_body = !status.starts_with("304") && !status.starts_with("204");
+        let has_body = ![" 204", " 304", " 101"]
+            .iter()
+            .any(|status| line.contains(status));
         let field = |field: Vec<u8>, answer: &mut Answer| answer.text.fields.insert(at, field);
         match self.rng.usize(..20) {
             // What has no body, and what says so.
-            _ if status.starts_with("204") && !self.one_in(3) => false,
+            _ if line.contains(" 204") && !self.one_in(3) => false,
             0..9 => {
                 field(format!("Content-Length: {length}").into_bytes(), answer);
                 if has_body {
@@ -269,7 +271,7 @@ impl Maker<'_> {
                 }
                 has_body
             }
-            9..15 if version == "HTTP/1.1" => {
+            9..15 if !line.starts_with("HTTP/1.0") => {
                 field(b"Transfer-Encoding: chunked".to_vec(), answer);
                 if has_body {
                     answer.text.body = self.chunked(length);
