@@ -15,7 +15,7 @@ pub(super) struct Allowed {
 }
 
 /// All of them.
-pub(super) static ALLOWED: [Allowed; 2] = [
+pub(super) static ALLOWED: [Allowed; 3] = [
     Allowed {
         name: "white space around a value",
         reason: "it is no part of the value (RFC 9110, section 5.5)",
@@ -41,6 +41,26 @@ pub(super) static ALLOWED: [Allowed; 2] = [
                 answers.iter().any(is_timed)
             });
             (is_log || difference.aspect == Aspect::CutBody) && is_timed
+        },
+    },
+    Allowed {
+        name: "how much of a refused body had been read",
+        reason: "a body that comes in pieces is refused at the first piece that shows why",
+        is_this: |difference, scenario| {
+            let is_refused = ["bad_request", "body_too_large", "head_too_large"]
+                .iter()
+                .any(|reason| difference.what.ends_with(&format!("reason \"{reason}\"")));
+            let exchange = difference
+                .exchange
+                .and_then(|number| scenario.exchanges.get(number));
+            // One piece is what a proxy reads at once.
+            let has_pieces = exchange.is_some_and(|exchange| {
+                !exchange.cuts.is_empty() || exchange.request.bytes().len() > 4_000
+            });
+            difference.aspect == Aspect::Log
+                && difference.left.starts_with("request_body_bytes")
+                && is_refused
+                && has_pieces
         },
     },
 ];

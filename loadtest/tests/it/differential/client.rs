@@ -186,6 +186,9 @@ impl Client<'_> {
             unsent.add(&bytes[..held], &exchange.cuts);
             unsent.send(write).await;
             self.wait_until(number, until).await;
+            if self.signals.marks().is_over {
+                return None;
+            }
             unsent.add(&bytes[held..sent], &[]);
         }
         unsent.send(write).await;

@@ -224,8 +224,14 @@ impl Maker<'_> {
         let mut answer = self.answer(false);
         answer.interim.clear();
         if waits {
-            asking.held_body = Some((0, Until::Begun));
             answer.when = self.pick(&[When::Continued, When::Continued, When::Head]);
+            // What comes while the final answer does may still be read or not.
+            let until = if answer.when == When::Head {
+                Until::Answered
+            } else {
+                Until::Begun
+            };
+            asking.held_body = Some((0, until));
         } else {
             answer.when = self.pick(&[When::Continued, When::Read]);
         }

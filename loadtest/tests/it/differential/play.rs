@@ -44,6 +44,8 @@ pub(super) struct Pair<'p> {
     pub(super) seed: u64,
     pub(super) left: Side,
     pub(super) right: Side,
+    /// Whether the least scenario is looked for that shows a difference.
+    pub(super) shrinks: bool,
     runtime: Runtime,
     played: AtomicUsize,
     /// What was counted before this round.
@@ -66,6 +68,7 @@ impl<'p> Pair<'p> {
         Self {
             profile,
             seed,
+            shrinks: true,
             left: Side::start(&runtime, profile, left),
             right: Side::start(&runtime, profile, right),
             runtime,
@@ -176,14 +179,13 @@ impl<'p> Pair<'p> {
                 known.count += 1;
             } else if report.failures.len() < KINDS_MAX {
                 let mut text = self.name(scenario);
-                let least = shrink(scenario, |smaller| {
-                    let found = self.play_alone(smaller);
-                    found.into_iter().find(|found| found.is_like(difference))
-                });
+                let least = self.least_like(scenario, difference);
                 let (least, shown) = match &least {
                     Some((least, shown)) => (least, shown),
                     None => {
-                        text.push_str("it did not show again when it was played alone\n");
+                        text.push_str(
+                            "as it was; it did not show again when it was played alone\n",
+                        );
                         (scenario, difference)
                     }
                 };
@@ -191,6 +193,20 @@ impl<'p> Pair<'p> {
                 report.fail(kind, text);
             }
         }
+    }
+
+    fn least_like(
+        &mut self,
+        scenario: &Scenario,
+        difference: &Difference,
+    ) -> Option<(Scenario, Difference)> {
+        if !self.shrinks {
+            return None;
+        }
+        shrink(scenario, |smaller| {
+            let found = self.play_alone(smaller);
+            found.into_iter().find(|found| found.is_like(difference))
+        })
     }
 
     /// The differences between the logs since the last time, and whose they are.
