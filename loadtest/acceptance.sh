@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The long versions of the end-to-end tests, against the release build, on a machine that does nothing else. Prints one
-# line for each thing that the two planes have to show, with the figures that were measured.
+# line for each thing that the two planes have to show, with the figures that were measured. What requests go through is
+# shown for both of their ways, the direct and the general one.
 #
-#   loadtest/acceptance.sh            all of it; about half an hour after the build
+#   loadtest/acceptance.sh            all of it; about an hour after the build
 #   loadtest/acceptance.sh mutants    only the lines that contain this word
 #
 # Set before: CELLGATE_LOAD_SECONDS (30), CELLGATE_MUTANTS (100000), CELLGATE_SEED (1), CELLGATE_FAULT_SECONDS (20),
 # CELLGATE_TENANTS (1000000), CELLGATE_CRASHES (100), CELLGATE_KILLS (1000), CELLGATE_POWER_CUTS (30),
-# CELLGATE_FUZZ_SECONDS (60).
+# CELLGATE_FUZZ_SECONDS (60), CELLGATE_FUZZ_REQUESTS (1000000).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -21,6 +22,7 @@ export CELLGATE_CRASHES=${CELLGATE_CRASHES:-100}
 export CELLGATE_KILLS=${CELLGATE_KILLS:-1000}
 export CELLGATE_POWER_CUTS=${CELLGATE_POWER_CUTS:-30}
 export CELLGATE_FUZZ_SECONDS=${CELLGATE_FUZZ_SECONDS:-60}
+export CELLGATE_FUZZ_REQUESTS=${CELLGATE_FUZZ_REQUESTS:-1000000}
 
 only=${1:-}
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -52,7 +54,9 @@ show() {
     echo "FAILED  $what"
     failed=1
   fi
-  printf '%s\n' "$output" | sed -n 's/.*FIGURE: [^ ]*: /          /p'
+  # Tests that run both ways say which one a figure is of.
+  printf '%s\n' "$output" | sed -n -e 's/.*FIGURE: [^ ]*::\(direct\|general\): /          \1: /p' -e t \
+    -e 's/.*FIGURE: [^ ]*: /          /p'
 }
 
 show "explain and live traffic agree; no wrong and no failed answer while the table is rewritten" load::rewriting explain::
@@ -71,6 +75,7 @@ show "1,000,000 keys against one cell leave the other cells' connections alone" 
 show "interim answers put no client out of step" interim_answers::
 show "12 open answers over 12 tables of 200,000 names: memory grows by less than 10 %" memory::
 show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
+show "a million requests go both ways, and nobody notices which" differential::
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::
 show "mutants of a table are refused in time, and nobody notices" load::mutants

@@ -13,8 +13,17 @@ use crate::support::{
     process::Signal,
     proxy::{Plan, Proxy, TENANT, rename_over},
     wait_for, wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    a_request_is_told_with_its_way,
+    a_request_that_is_refused_is_told_with_the_reason,
+    odd_bytes_stay_inside_their_field,
+    what_is_queued_is_written_before_the_end,
+    a_full_disk_costs_lines_and_nothing_else,
+);
 
 fn logging_plan() -> Plan {
     Proxy::plan().set("access_log", "{ path: access.log }")
@@ -66,7 +75,6 @@ fn it_is_off_by_default() {
     assert!(!proxy.log().contains("acme"), "{}", proxy.log());
 }
 
-#[test]
 fn a_request_is_told_with_its_way() {
     let fleet = Fleet::start(2);
     let table = fleet
@@ -104,7 +112,6 @@ fn a_request_is_told_with_its_way() {
     assert_eq!(lines(&log_path(&proxy)).len(), 1);
 }
 
-#[test]
 fn a_request_that_is_refused_is_told_with_the_reason() {
     let fleet = Fleet::start(2);
     let proxy = logging_plan()
@@ -162,7 +169,6 @@ fn a_request_that_is_refused_is_told_with_the_reason() {
 }
 
 /// Bytes of a request cannot forge a line or break one.
-#[test]
 fn odd_bytes_stay_inside_their_field() {
     let fleet = Fleet::start(2);
     let proxy = logging_plan().table(fleet.table()).start();
@@ -208,7 +214,6 @@ fn sigusr1_opens_it_anew() {
     assert_eq!(proxy.count_in_log("access log opened anew"), 1);
 }
 
-#[test]
 fn what_is_queued_is_written_before_the_end() {
     const COUNT: usize = 200;
     let fleet = Fleet::start(2);
@@ -221,7 +226,6 @@ fn what_is_queued_is_written_before_the_end() {
     assert_eq!(lines(&log_path(&proxy)).len(), COUNT);
 }
 
-#[test]
 fn a_full_disk_costs_lines_and_nothing_else() {
     const FULL: &str = "/dev/full";
     if !Path::new(FULL).exists() {

@@ -11,7 +11,10 @@ use crate::support::{
     process::Signal,
     proxy::Proxy,
     wait_until,
+    ways::both_ways,
 };
+
+both_ways!(a_hung_cell_is_refused_at_its_bulkhead_and_costs_the_others_nothing);
 
 /// Requests that a cell may have in flight.
 const MAX_IN_FLIGHT: usize = 24;
@@ -23,7 +26,6 @@ const CLIENTS_OF_HUNG: usize = MAX_IN_FLIGHT + 8;
 const EVERY_DAY: Duration = Duration::from_secs(2);
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
-#[test]
 fn a_hung_cell_is_refused_at_its_bulkhead_and_costs_the_others_nothing() {
     let _alone = alone();
     let time = if is_acceptance() {

@@ -17,8 +17,16 @@ use crate::support::{
     heavy::figure,
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    the_rest_of_a_small_body_never_becomes_a_request,
+    the_rest_of_a_large_body_gets_nobody_an_answer,
+    an_early_refusal_arrives_and_its_connection_is_not_used_again,
+    a_duplex_echo_comes_back_whole,
+);
 
 const ROUNDS: usize = 9;
 /// Clients that only want their own answers, in each round.
@@ -180,7 +188,6 @@ fn wait_for_bytes(stream: &TcpStream, limit: Duration) {
     stream.set_read_timeout(patience).expect("it is open");
 }
 
-#[test]
 fn the_rest_of_a_small_body_never_becomes_a_request() {
     let bench = Bench::start(ok("early"));
     let smuggled = bench.check("small bodies", 0, 200);
@@ -189,13 +196,11 @@ fn the_rest_of_a_small_body_never_becomes_a_request() {
 
 /// Larger ones cannot be kept until they are whole: the cell may have seen part of the rest when it
 /// answers, but its answer to that goes to nobody.
-#[test]
 fn the_rest_of_a_large_body_gets_nobody_an_answer() {
     let bench = Bench::start(ok("early"));
     bench.check("large bodies", 100_000, 200);
 }
 
-#[test]
 fn an_early_refusal_arrives_and_its_connection_is_not_used_again() {
     let bench = Bench::start(TOO_LARGE.into());
     let smuggled = bench.check("small bodies refused with 413", 0, 413);
@@ -205,7 +210,6 @@ fn an_early_refusal_arrives_and_its_connection_is_not_used_again() {
 }
 
 /// An answer that begins before the request has ended goes on as long as both do.
-#[test]
 fn a_duplex_echo_comes_back_whole() {
     let cell = Origin::start(|visit| {
         while visit.head().is_some() {

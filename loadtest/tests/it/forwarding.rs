@@ -9,8 +9,20 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{Origin, ok},
     proxy::{ONLY, Proxy, TENANT},
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    a_cell_gets_these_fields_and_no_others,
+    a_client_gets_these_fields_and_no_others,
+    a_cell_is_asked_in_origin_form,
+    interim_answers_pass,
+    a_cell_may_refuse_a_body_unread,
+    a_cell_may_answer_early_and_close,
+    a_client_of_http_1_0_gets_what_it_knows,
+    an_answer_that_breaks_off_passes_as_far_as_it_came,
+);
 
 /// The head of an upload, but for the fields that frame it.
 const POST: &str = "POST /x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n";
@@ -25,7 +37,6 @@ fn get() -> Request {
     Request::get("/x").header(TENANT, "a")
 }
 
-#[test]
 fn a_cell_gets_these_fields_and_no_others() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -75,7 +86,6 @@ fn a_cell_gets_these_fields_and_no_others() {
     assert_eq!(fields, expected);
 }
 
-#[test]
 fn a_client_gets_these_fields_and_no_others() {
     let cell = Origin::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\
@@ -96,7 +106,6 @@ fn a_client_gets_these_fields_and_no_others() {
     assert_eq!(answer.text(), "ok");
 }
 
-#[test]
 fn a_cell_is_asked_in_origin_form() {
     for (request, expected) in [
         (
@@ -128,7 +137,6 @@ fn a_cell_is_asked_in_origin_form() {
     }
 }
 
-#[test]
 fn interim_answers_pass() {
     let cell = Origin::answering([HINT.as_bytes(), &ok("final")].concat());
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -141,7 +149,6 @@ fn interim_answers_pass() {
 }
 
 /// The body that was announced never comes, so the connection cannot be kept.
-#[test]
 fn a_cell_may_refuse_a_body_unread() {
     let cell = Origin::start(|visit| {
         visit.head();
@@ -159,7 +166,6 @@ fn a_cell_may_refuse_a_body_unread() {
 
 /// The client is in the middle of its upload, and stays there until it has the answer: it gets that,
 /// not a reset.
-#[test]
 fn a_cell_may_answer_early_and_close() {
     let cell = Origin::start(|visit| {
         visit.head();
@@ -182,7 +188,6 @@ fn a_cell_may_answer_early_and_close() {
 }
 
 /// RFC 9112, section 6.1: HTTP/1.0 knows neither chunks nor interim answers.
-#[test]
 fn a_client_of_http_1_0_gets_what_it_knows() {
     let chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let cell = Origin::answering([HINT, chunks].concat());
@@ -202,7 +207,6 @@ fn a_client_of_http_1_0_gets_what_it_knows() {
 }
 
 /// What there was arrives, and nothing that looks like an end.
-#[test]
 fn an_answer_that_breaks_off_passes_as_far_as_it_came() {
     for (answer, end) in [
         ("content-length: 10\r\n\r\nhalf", r"\r\n\r\nhalf"),

@@ -17,8 +17,17 @@ use crate::support::{
     proxy::{Proxy, TENANT},
     table::TableText,
     wait_until,
+    ways::both_ways,
     wire::{Answer, Request},
 };
+
+both_ways!(
+    requests_survive_a_dead_endpoint_and_then_leave_it_out,
+    an_ejected_endpoint_comes_back,
+    a_cell_without_a_healthy_endpoint_says_so_and_nobody_steps_in,
+    the_only_endpoint_is_never_ejected,
+    a_cell_that_answers_too_late_gets_504,
+);
 
 /// A tenant of the first cell, by its slot.
 const ACME: &str = "acme";
@@ -90,7 +99,6 @@ fn assert_reason(answer: &Answer, status: u16, reason: &str) {
     assert_eq!(answer.header("x-cell"), None, "no cell has answered");
 }
 
-#[test]
 fn requests_survive_a_dead_endpoint_and_then_leave_it_out() {
     let alive = DemoCell::start("cell-1");
     let dead = DeadPort::new();
@@ -132,7 +140,6 @@ fn requests_survive_a_dead_endpoint_and_then_leave_it_out() {
     );
 }
 
-#[test]
 fn an_ejected_endpoint_comes_back() {
     let mut pair = Pair::start();
     let proxy = Proxy::plan()
@@ -207,7 +214,6 @@ fn a_tcp_check_finds_a_dead_endpoint() {
     assert_eq!(failures(&proxy, "connect_failed"), before);
 }
 
-#[test]
 fn a_cell_without_a_healthy_endpoint_says_so_and_nobody_steps_in() {
     let pair = Pair::start();
     let proxy = Proxy::start(pair.table().cell_line("cell-1", CHECK));
@@ -237,7 +243,6 @@ fn a_cell_without_a_healthy_endpoint_says_so_and_nobody_steps_in() {
 }
 
 /// What requests find out leaves no cell without an endpoint.
-#[test]
 fn the_only_endpoint_is_never_ejected() {
     let mut fleet = Fleet::start(2);
     let proxy = Proxy::plan()
@@ -300,7 +305,6 @@ fn a_new_table_forgets_no_health() {
     assert_eq!(state_of(&proxy, right), "healthy");
 }
 
-#[test]
 fn a_cell_that_answers_too_late_gets_504() {
     let fleet = Fleet::start(2);
     let proxy = Proxy::plan()

@@ -19,8 +19,18 @@ use crate::support::{
     origin::{OK, Origin, Visit, ok},
     proxy::{Proxy, TENANT},
     table::TableText,
+    ways::both_ways,
     wire::{Answer, Connection, Request},
 };
+
+both_ways!(
+    hostile_answers_hurt_nobody_else,
+    an_answer_nobody_asked_for_is_never_given_to_anybody,
+    a_cell_that_closes_after_the_accept_is_a_failed_cell,
+    an_answer_before_the_body_was_read_does_not_mix_requests_up,
+    a_dripping_cell_slows_nobody_else_down,
+    a_slow_answer_reaches_the_client_as_it_comes,
+);
 
 /// The cell's time to answer, short so that the silent ones take little time.
 const READ_MS: u64 = 400;
@@ -212,7 +222,6 @@ fn play(visit: &mut Visit, case: &Case) -> bool {
     case.then == Then::Next
 }
 
-#[test]
 fn hostile_answers_hurt_nobody_else() {
     let mut bench = Bench::start(hostile_cell());
     let mut failed = Vec::new();
@@ -232,7 +241,6 @@ fn hostile_answers_hurt_nobody_else() {
 }
 
 /// The pool must not hand out a connection on which the cell spoke without being asked.
-#[test]
 fn an_answer_nobody_asked_for_is_never_given_to_anybody() {
     let cell = Origin::start(|visit| {
         while let Some(head) = visit.head() {
@@ -272,7 +280,6 @@ fn follow(connection: &mut Connection, bench: &mut Bench) {
     }
 }
 
-#[test]
 fn a_cell_that_closes_after_the_accept_is_a_failed_cell() {
     let mut bench = Bench::start(Origin::start(Visit::close));
     for _ in 0..20 {
@@ -288,7 +295,6 @@ fn a_cell_that_closes_after_the_accept_is_a_failed_cell() {
 
 /// The cell answers a large upload at once: the client gets the answer, and what is left of the
 /// upload is nobody's request.
-#[test]
 fn an_answer_before_the_body_was_read_does_not_mix_requests_up() {
     for (goes_on, name) in [(false, "and the end"), (true, "and going on")] {
         let cell = Origin::start(move |visit| {
@@ -333,7 +339,6 @@ fn upload_in_vain(bench: &mut Bench, name: &str) {
 }
 
 /// While one cell drips its answers, another's are as quick as ever.
-#[test]
 fn a_dripping_cell_slows_nobody_else_down() {
     let cell = Origin::start(|visit| {
         while visit.head().is_some() {
@@ -375,7 +380,6 @@ fn a_dripping_cell_slows_nobody_else_down() {
 }
 
 /// Events, progress and the like: each piece of an answer is passed on when it comes.
-#[test]
 fn a_slow_answer_reaches_the_client_as_it_comes() {
     for head in ["content-length: 2000", "transfer-encoding: chunked"] {
         let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n1\r\na\r\n");

@@ -19,7 +19,10 @@ use crate::support::{
     heavy::{figure, skip},
     process::Process,
     proxy::Proxy,
+    ways::both_ways,
 };
+
+both_ways!(cache_tests_judge_the_proxy_as_they_judge_its_origin);
 
 const VERSION: &str = "0.4.5";
 const TESTS_MIN: usize = 300;
@@ -29,7 +32,6 @@ const ON_LOOPBACK: &str = r#"data:text/javascript,import net from "node:net";
 const listen = net.Server.prototype.listen;
 net.Server.prototype.listen = function (port) { return listen.call(this, port, "127.0.0.1"); };"#;
 
-#[test]
 fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
     let package = match installed() {
         Ok(package) => package,

@@ -6,8 +6,18 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    a_client_that_waits_sees_all_but_a_continue_it_did_not_ask_for,
+    a_continue_that_was_asked_for_passes,
+    a_client_that_does_not_wait_gets_one_final_answer_and_no_second_one,
+    a_client_that_does_not_wait_is_served_where_all_is_forwarded,
+    a_client_of_http_1_0_sees_none,
+    a_cell_that_sends_too_many_is_refused,
+);
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
@@ -70,7 +80,6 @@ fn check(upstream: &str, answer: &str, expected: &[u16]) {
     wait_until_idle(&proxy);
 }
 
-#[test]
 fn a_client_that_waits_sees_all_but_a_continue_it_did_not_ask_for() {
     check(GUARDED, &format!("{CONTINUE}{FINAL}"), &[200]);
     check(GUARDED, &format!("{HINT}{FINAL}"), &[103, 200]);
@@ -79,7 +88,6 @@ fn a_client_that_waits_sees_all_but_a_continue_it_did_not_ask_for() {
     check(FORWARDED, &several, &[103, 100, 100, 103, 200]);
 }
 
-#[test]
 fn a_continue_that_was_asked_for_passes() {
     for upstream in [GUARDED, FORWARDED] {
         let cell = Origin::start(|visit| {
@@ -132,7 +140,6 @@ fn start_waiting(upstream: &str) -> (Origin, Proxy, mpsc::Sender<()>) {
 }
 
 /// It may have taken the hint for its answer: then it would take the final answer for that to its next request.
-#[test]
 fn a_client_that_does_not_wait_gets_one_final_answer_and_no_second_one() {
     let (cell, proxy, go) = start_waiting(GUARDED);
     for round in 0..HASTY {
@@ -150,7 +157,6 @@ fn a_client_that_does_not_wait_gets_one_final_answer_and_no_second_one() {
     wait_until_idle(&proxy);
 }
 
-#[test]
 fn a_client_that_does_not_wait_is_served_where_all_is_forwarded() {
     let (_cell, proxy, go) = start_waiting(FORWARDED);
     let mut connection = Connection::open(proxy.address());
@@ -167,7 +173,6 @@ fn a_client_that_does_not_wait_is_served_where_all_is_forwarded() {
     wait_until_idle(&proxy);
 }
 
-#[test]
 fn a_client_of_http_1_0_sees_none() {
     for upstream in [GUARDED, FORWARDED] {
         let (_cell, proxy) = start(upstream, [HINT, CONTINUE, HINT, FINAL].concat());
@@ -179,7 +184,6 @@ fn a_client_of_http_1_0_sees_none() {
     }
 }
 
-#[test]
 fn a_cell_that_sends_too_many_is_refused() {
     let most = HINT.repeat(INTERIM_MAX) + FINAL;
     check(

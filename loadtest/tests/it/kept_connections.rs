@@ -16,8 +16,18 @@ use crate::support::{
     proxy::{ONLY, Proxy, TENANT},
     table::TableText,
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    tenants_of_a_cell_follow_each_other,
+    tenants_are_kept_apart_where_that_is_wanted,
+    a_connection_carries_no_more_requests_than_it_may,
+    no_more_connections_wait_than_may,
+    a_new_address_is_asked_over_new_connections,
+    the_connections_of_a_removed_cell_are_closed,
+);
 
 const CLIENTS: usize = 4;
 const TENANTS: usize = 30;
@@ -56,7 +66,6 @@ fn wait_for_waiting(proxy: &Proxy, count: u32) {
     });
 }
 
-#[test]
 fn tenants_of_a_cell_follow_each_other() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -91,7 +100,6 @@ fn ask_for_many_tenants(upstream: &str, cell_line: Option<&str>) -> Vec<Vec<Stri
     tenants
 }
 
-#[test]
 fn tenants_are_kept_apart_where_that_is_wanted() {
     for (upstream, cell_line) in [
         ("{ share: tenant }", None),
@@ -114,7 +122,6 @@ fn tenants_are_kept_apart_where_that_is_wanted() {
     assert!(connections.len() < TENANTS, "{}", connections.len());
 }
 
-#[test]
 fn a_connection_carries_no_more_requests_than_it_may() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address())
@@ -125,7 +132,6 @@ fn a_connection_carries_no_more_requests_than_it_may() {
     assert_eq!(requests, [3, 3, 3, 3, 3, 3, 2]);
 }
 
-#[test]
 fn no_more_connections_wait_than_may() {
     const AT_ONCE: usize = 12;
     const IDLE_MAX: u32 = 4;
@@ -155,7 +161,6 @@ fn no_more_connections_wait_than_may() {
 }
 
 /// What is kept belongs to an endpoint's address, not to its cell.
-#[test]
 fn a_new_address_is_asked_over_new_connections() {
     let (before, after) = (Origin::well_behaved(), Origin::well_behaved());
     let table_of = |cell: &Origin| TableText::new([(ONLY, vec![cell.address()])]);
@@ -176,7 +181,6 @@ fn a_new_address_is_asked_over_new_connections() {
 }
 
 /// A cell that has left the table is not kept connected.
-#[test]
 fn the_connections_of_a_removed_cell_are_closed() {
     let (stays, leaves) = (Origin::well_behaved(), Origin::well_behaved());
     let both = TableText::new([

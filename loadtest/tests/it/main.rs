@@ -23,6 +23,7 @@ mod comparison;
 mod control;
 mod demo_cell;
 mod desync_corpus;
+mod differential;
 mod early_answers;
 mod explain;
 mod forwarding;

@@ -9,8 +9,11 @@ use crate::support::{
     proxy::{ONLY, Proxy, TENANT},
     table::TableText,
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(open_answers_keep_no_table);
 
 /// How much more memory open answers may cost, in percent of what the same changes cost without them.
 const MORE_PERCENT_MAX: f64 = 10.0;
@@ -88,7 +91,6 @@ fn resident_after_changes(open_max: usize) -> u64 {
 }
 
 /// A request under way keeps what it needs of its cell, not the table that it began with.
-#[test]
 fn open_answers_keep_no_table() {
     let _alone = alone();
     let (tables, names) = amounts();

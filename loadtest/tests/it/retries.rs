@@ -5,8 +5,14 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::Request,
 };
+
+both_ways!(
+    a_kept_connection_that_closes,
+    a_repeated_request_is_the_same,
+);
 
 /// Answers the first request of each connection and closes when the next one comes: what a kept
 /// connection does that its other end gave up at that very moment.
@@ -33,7 +39,6 @@ fn again(method: &str, body_bytes: usize) -> Request {
         .body("y".repeat(body_bytes))
 }
 
-#[test]
 fn a_kept_connection_that_closes() {
     for (method, body_bytes, status, connections) in [
         ("GET", 0, 200, 2),
@@ -56,7 +61,6 @@ fn a_kept_connection_that_closes() {
     }
 }
 
-#[test]
 fn a_repeated_request_is_the_same() {
     let cell = closing_on_second_request();
     let proxy = Proxy::in_front_of(cell.address()).start();

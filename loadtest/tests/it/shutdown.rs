@@ -13,8 +13,18 @@ use crate::support::{
     process::Signal,
     proxy::{Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Answer, Connection, Request},
 };
+
+both_ways!(
+    requests_in_flight_end_and_then_it_leaves,
+    readiness_fails_before_the_listener_closes,
+    it_leaves_at_once_when_idle,
+    requests_that_take_too_long_are_cut,
+    a_second_sigterm_ends_it_at_once,
+    a_sigint_after_sigterm_ends_it_at_once,
+);
 
 /// "At once" for a process that ends.
 const PROMPT: Duration = Duration::from_millis(200);
@@ -55,7 +65,6 @@ fn nobody_listens(proxy: &Proxy) -> bool {
     Connection::try_open(proxy.address()).is_err()
 }
 
-#[test]
 fn requests_in_flight_end_and_then_it_leaves() {
     let fleet = Fleet::start(2);
     check_prompt("from the last answer to the end", || {
@@ -85,7 +94,6 @@ fn requests_in_flight_end_and_then_it_leaves() {
     });
 }
 
-#[test]
 fn readiness_fails_before_the_listener_closes() {
     let fleet = Fleet::start(2);
     let mut proxy = Proxy::plan()
@@ -114,7 +122,6 @@ fn readiness_fails_before_the_listener_closes() {
     assert_eq!(kept_alive.rest().unwrap(), b"");
 }
 
-#[test]
 fn it_leaves_at_once_when_idle() {
     let fleet = Fleet::start(2);
     check_prompt("from SIGTERM to the end", || {
@@ -139,7 +146,6 @@ fn it_leaves_at_once_when_idle() {
     });
 }
 
-#[test]
 fn requests_that_take_too_long_are_cut() {
     const LIMIT: Duration = Duration::from_millis(500);
     let fleet = Fleet::start(2);
@@ -161,12 +167,10 @@ fn requests_that_take_too_long_are_cut() {
     });
 }
 
-#[test]
 fn a_second_sigterm_ends_it_at_once() {
     check_second(Signal::TERM);
 }
 
-#[test]
 fn a_sigint_after_sigterm_ends_it_at_once() {
     check_second(Signal::INT);
 }

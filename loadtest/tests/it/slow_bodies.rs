@@ -10,8 +10,14 @@ use crate::support::{
     heavy::{allows_clients, alone, figure, is_acceptance},
     proxy::{Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    slow_senders_of_small_bodies_hold_no_place_of_their_cell,
+    slow_uploads_give_their_places_back,
+);
 
 /// Requests that the cell may have in flight.
 const MAX_IN_FLIGHT: usize = 20;
@@ -25,7 +31,6 @@ const BETWEEN_BYTES: Duration = Duration::from_secs(1);
 /// What the proxy may keep for a slow client: its connection, and the body that it waits for.
 const BYTES_PER_SENDER_MAX: u64 = 96 << 10;
 
-#[test]
 fn slow_senders_of_small_bodies_hold_no_place_of_their_cell() {
     let _alone = alone();
     let (senders, time) = if is_acceptance() {
@@ -97,7 +102,6 @@ const SLOW_UPLOADS: usize = 25;
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(15);
 
 /// They hold places of their cell, but not for long.
-#[test]
 fn slow_uploads_give_their_places_back() {
     let fleet = Fleet::start(1);
     let limit = format!("max_in_flight: {MAX_IN_FLIGHT}");

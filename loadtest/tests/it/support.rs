@@ -18,6 +18,7 @@ pub(crate) mod proxy;
 pub(crate) mod strace;
 pub(crate) mod table;
 pub(crate) mod traffic;
+pub(crate) mod ways;
 pub(crate) mod wire;
 pub(crate) mod wrk;
 

@@ -15,8 +15,17 @@ use crate::support::{
     proxy::{ONLY, Proxy},
     table::TableText,
     wait_until,
+    ways::both_ways,
     wire::{Answer, Connection},
 };
+
+both_ways!(
+    no_handshake_is_closed_early,
+    half_a_tunnel_may_close,
+    tunnels_are_limited_by_cell_apart_from_requests,
+    a_cell_that_hangs_is_given_up_in_time_whatever_was_asked_for,
+    a_switch_to_another_protocol_is_refused,
+);
 
 const UPGRADE: &str = "GET /x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: Upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -87,7 +96,6 @@ fn talk(proxy: &Proxy) -> Result<(), String> {
     }
 }
 
-#[test]
 fn no_handshake_is_closed_early() {
     let handshakes = if is_acceptance() { 6_000 } else { 600 };
     let cell = Origin::start(talkative);
@@ -115,7 +123,6 @@ fn no_handshake_is_closed_early() {
 }
 
 /// A side that has sent all it has may still receive.
-#[test]
 fn half_a_tunnel_may_close() {
     let cell = Origin::start(|visit| {
         visit.head();
@@ -154,7 +161,6 @@ fn half_a_tunnel_may_close() {
 }
 
 /// Open tunnels have a limit of their own, and use up no other.
-#[test]
 fn tunnels_are_limited_by_cell_apart_from_requests() {
     let cell = Origin::start(talkative);
     let table = TableText::new([(ONLY, vec![cell.address()])])
@@ -190,7 +196,6 @@ fn tunnels_are_limited_by_cell_apart_from_requests() {
 }
 
 /// What a client wants is not agreed yet: until the 101, a cell has no more time than for any other answer.
-#[test]
 fn a_cell_that_hangs_is_given_up_in_time_whatever_was_asked_for() {
     let cell = Origin::start(|visit| {
         visit.head();
@@ -227,7 +232,6 @@ fn a_cell_that_hangs_is_given_up_in_time_whatever_was_asked_for() {
 }
 
 /// RFC 9110, section 7.8: a server switches to nothing that was not offered.
-#[test]
 fn a_switch_to_another_protocol_is_refused() {
     for chosen in ["other", "x", "h2c", "websocket, other", "websocket/13", ""] {
         let answer = format!(

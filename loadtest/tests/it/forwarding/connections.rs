@@ -5,10 +5,18 @@ use crate::support::{
     origin::{OK, Origin},
     proxy::{ONLY, Proxy, TENANT},
     table::TableText,
+    ways::both_ways,
     wire::{Connection, Request},
 };
 
-#[test]
+both_ways!(
+    a_cell_of_http_1_0_costs_no_client_its_connection,
+    a_client_may_close_after_its_answer,
+    a_refused_request_leaves_its_connection_usable,
+    a_body_without_a_meaning_spoils_its_connection,
+    several_codings_arrive_in_one_line,
+);
+
 fn a_cell_of_http_1_0_costs_no_client_its_connection() {
     let cell = Origin::start(|visit| {
         visit.head();
@@ -24,7 +32,6 @@ fn a_cell_of_http_1_0_costs_no_client_its_connection() {
 }
 
 /// The cell's connection is no business of a client's.
-#[test]
 fn a_client_may_close_after_its_answer() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -37,7 +44,6 @@ fn a_client_may_close_after_its_answer() {
     assert_eq!(cell.connections(), 1);
 }
 
-#[test]
 fn a_refused_request_leaves_its_connection_usable() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::plan()
@@ -60,7 +66,6 @@ fn a_refused_request_leaves_its_connection_usable() {
 }
 
 /// A request whose body some servers do not read shares its connection with no other.
-#[test]
 fn a_body_without_a_meaning_spoils_its_connection() {
     let with_body = |method: &str| {
         let request = Request::new(method, "/x").header(TENANT, "a");
@@ -87,7 +92,6 @@ fn a_body_without_a_meaning_spoils_its_connection() {
     }
 }
 
-#[test]
 fn several_codings_arrive_in_one_line() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();

@@ -9,8 +9,17 @@ use crate::support::{
     proxy::{ONLY, Proxy, TENANT},
     table::TableText,
     wait_for,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    what_has_no_body_has_no_framing,
+    one_length_arrives_once,
+    a_registered_coding_passes_where_the_client_knows_codings,
+    a_head_as_large_as_it_may_be_passes,
+    a_head_that_is_too_large_is_refused_and_does_not_count_against_its_endpoint,
+);
 
 /// Of an answer's head, from its first byte to the blank line's last.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -58,7 +67,6 @@ fn check(version: &str, answer: &str, status: u16, parts: &[(&str, usize)]) -> S
     seen
 }
 
-#[test]
 fn what_has_no_body_has_no_framing() {
     const NONE: [(&str, usize); 2] = [("content-length", 0), ("transfer-encoding", 0)];
     for fields in [
@@ -79,7 +87,6 @@ fn what_has_no_body_has_no_framing() {
     }
 }
 
-#[test]
 fn one_length_arrives_once() {
     for lengths in [
         "content-length: 3",
@@ -101,7 +108,6 @@ fn one_length_arrives_once() {
     }
 }
 
-#[test]
 fn a_registered_coding_passes_where_the_client_knows_codings() {
     let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n\
                   2;a=b\r\nzi\r\n1\r\np\r\n0\r\nx-sum: 1\r\n\r\n";
@@ -130,7 +136,6 @@ fn head(fields: usize, bytes: usize) -> String {
     head + &"x".repeat(padding) + "\r\n\r\n"
 }
 
-#[test]
 fn a_head_as_large_as_it_may_be_passes() {
     for head in [head(FIELDS_MAX, 0), head(3, HEAD_BYTES_MAX)] {
         let answer = format!("{head}all");
@@ -140,7 +145,6 @@ fn a_head_as_large_as_it_may_be_passes() {
 }
 
 /// The application is the same on every endpoint, so none is to blame.
-#[test]
 fn a_head_that_is_too_large_is_refused_and_does_not_count_against_its_endpoint() {
     for (head, size) in [
         (head(FIELDS_MAX + 1, 0), "(257)".to_owned()),

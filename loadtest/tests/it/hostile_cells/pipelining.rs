@@ -12,8 +12,11 @@ use crate::support::{
     heavy::{amount, figure, is_acceptance},
     origin::{OK, Origin, Visit, ok},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(a_hostile_cell_puts_nothing_into_anothers_answers);
 
 const CLIENTS: usize = 24;
 /// Requests that a client sends before it reads the first answer.
@@ -131,7 +134,6 @@ fn pipeline(
     Ok(())
 }
 
-#[test]
 fn a_hostile_cell_puts_nothing_into_anothers_answers() {
     let time = Duration::from_secs(if is_acceptance() { 40 } else { 4 });
     let seed: u64 = amount("CELLGATE_SEED", 1);

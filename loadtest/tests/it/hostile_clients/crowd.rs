@@ -15,8 +15,11 @@ use crate::support::{
     latency::Latencies,
     proxy::{Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing);
 
 const DRIPS: usize = 1_000;
 const BETWEEN_BYTES: Duration = Duration::from_secs(5);
@@ -27,7 +30,6 @@ const HEAD_SLACK: Duration = Duration::from_secs(2);
 /// The honest client measures for this long before the others come.
 const CALM: Duration = Duration::from_secs(2);
 
-#[test]
 fn a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing() {
     let _alone = heavy::alone();
     if !heavy::allows_clients(DRIPS) {

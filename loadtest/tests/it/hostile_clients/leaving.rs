@@ -15,8 +15,17 @@ use crate::support::{
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    clients_that_leave_in_the_middle_leave_nothing_behind,
+    what_a_client_left_behind_is_nobody_elses_answer,
+    half_an_upload_never_looks_whole,
+    a_client_that_has_said_all_may_still_be_answered,
+    slow_readers_cost_neither_memory_nor_others_time,
+);
 
 /// Clients of each kind.
 const CLIENTS: usize = 50;
@@ -24,7 +33,6 @@ const CLIENTS: usize = 50;
 /// does not count as theirs.
 const SLOW_READERS: usize = 100;
 
-#[test]
 fn clients_that_leave_in_the_middle_leave_nothing_behind() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
@@ -68,7 +76,6 @@ fn clients_that_leave_in_the_middle_leave_nothing_behind() {
 }
 
 /// A connection to the cell on which an answer was left half read is not used again.
-#[test]
 fn what_a_client_left_behind_is_nobody_elses_answer() {
     let cell = Origin::start(|visit| {
         while let Some(head) = visit.head() {
@@ -101,7 +108,6 @@ fn what_a_client_left_behind_is_nobody_elses_answer() {
 }
 
 /// Half of an upload must not look like all of it to the cell.
-#[test]
 fn half_an_upload_never_looks_whole() {
     let cell = Origin::start(|visit| {
         while let Some(head) = visit.head() {
@@ -152,7 +158,6 @@ fn half_an_upload(
 }
 
 /// Programs such as `nc` shut their side down once they have asked.
-#[test]
 fn a_client_that_has_said_all_may_still_be_answered() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
@@ -174,7 +179,6 @@ fn a_client_that_has_said_all_may_still_be_answered() {
 }
 
 /// Clients that ask for much and read nothing hold their own connections only, and not for ever.
-#[test]
 fn slow_readers_cost_neither_memory_nor_others_time() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::plan()

@@ -7,14 +7,23 @@ use crate::support::{
     origin::{OK, Origin, Visit, ok},
     proxy::{ONLY, Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    a_body_over_the_limit_is_read_on_until_its_refusal_has_arrived,
+    a_slow_upload_is_no_failure_of_the_cell,
+    a_client_that_leaves_is_no_failure_of_the_cell,
+    a_client_that_reads_nothing_holds_no_place,
+    connections_over_the_limit_are_answered_and_closed,
+    idle_connections_close,
+);
 
 /// The head of an upload, but for the fields that frame it.
 const POST: &str = "POST /x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n";
 
 /// The client goes on sending while it is refused; it gets its answer all the same, not a reset.
-#[test]
 fn a_body_over_the_limit_is_read_on_until_its_refusal_has_arrived() {
     let cell = Origin::start(Visit::wait_for_end);
     let proxy = Proxy::in_front_of(cell.address())
@@ -39,7 +48,6 @@ fn a_body_over_the_limit_is_read_on_until_its_refusal_has_arrived() {
 }
 
 /// A client that stops in the middle of its body is at fault, not the cell, which waits for the rest.
-#[test]
 fn a_slow_upload_is_no_failure_of_the_cell() {
     let cell = Origin::start(Visit::wait_for_end);
     let proxy = Proxy::in_front_of(cell.address())
@@ -61,7 +69,6 @@ fn errors(proxy: &Proxy, reason: &str) -> Option<f64> {
 }
 
 /// Whoever leaves before the answer is counted as that, and not as a failure of the cell.
-#[test]
 fn a_client_that_leaves_is_no_failure_of_the_cell() {
     let cell = Origin::start(Visit::wait_for_end);
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -86,7 +93,6 @@ fn a_client_that_leaves_is_no_failure_of_the_cell() {
 
 /// What waits for a client that reads nothing must not hold a place in the cell's bulkhead for ever:
 /// neither a large body nor many small answers.
-#[test]
 fn a_client_that_reads_nothing_holds_no_place() {
     let long = "x".repeat(5_000);
     let small = format!("HTTP/1.1 204 No Content\r\nx-long: {long}\r\n\r\n");
@@ -117,7 +123,6 @@ fn a_client_that_reads_nothing_holds_no_place() {
     drop(connections);
 }
 
-#[test]
 fn connections_over_the_limit_are_answered_and_closed() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address())
@@ -135,7 +140,6 @@ fn connections_over_the_limit_are_answered_and_closed() {
 
 /// A connection that idles longer than its limit is closed in order, never answered by something
 /// else; one that has begun a request gets an answer.
-#[test]
 fn idle_connections_close() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::plan()

@@ -7,10 +7,22 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::{Answer, Connection, Request},
 };
 
-#[test]
+both_ways!(
+    pipelined_requests_are_answered_in_order_each_by_its_cell,
+    clients_cannot_speak_in_the_proxys_name,
+    trailers_of_a_request_forge_nothing,
+    a_body_is_sent_once_the_cell_asks_for_it,
+    a_refused_expectation_cannot_smuggle,
+    old_clients_are_served,
+    answers_without_a_body_have_none,
+    a_target_with_a_host_agrees_with_host_in_other_bytes,
+    only_listed_protocols_are_offered,
+);
+
 fn pipelined_requests_are_answered_in_order_each_by_its_cell() {
     let fleet = Fleet::start(3);
     let table = ["a", "b", "c"]
@@ -85,7 +97,6 @@ fn try_told(proxy: &Proxy, fields: &str, body: &str) -> Result<Vec<(String, Stri
         .collect())
 }
 
-#[test]
 fn clients_cannot_speak_in_the_proxys_name() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
@@ -149,7 +160,6 @@ fn is_not_forged(told: &[(String, String)], spelling: &str) {
     assert_eq!(forged, None, "{spelling}");
 }
 
-#[test]
 fn trailers_of_a_request_forge_nothing() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -170,7 +180,6 @@ fn trailers_of_a_request_forge_nothing() {
     assert!(!received.to_lowercase().contains("forged"), "{received}");
 }
 
-#[test]
 fn a_body_is_sent_once_the_cell_asks_for_it() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
@@ -186,7 +195,6 @@ fn a_body_is_sent_once_the_cell_asks_for_it() {
 }
 
 /// Whoever is refused need not send the body; if it comes all the same, it is no request.
-#[test]
 fn a_refused_expectation_cannot_smuggle() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -204,7 +212,6 @@ fn a_refused_expectation_cannot_smuggle() {
     assert!(cell.received().is_empty(), "{:?}", cell.received());
 }
 
-#[test]
 fn old_clients_are_served() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
@@ -226,7 +233,6 @@ fn old_clients_are_served() {
     assert_eq!(connection.answer("GET").expect("it answers").status, 200);
 }
 
-#[test]
 fn answers_without_a_body_have_none() {
     let cell = Origin::start(|visit| {
         while let Some(head) = visit.head() {
@@ -273,7 +279,6 @@ fn answers_without_a_body_have_none() {
 }
 
 /// The target's host counts, and Host may say the same in another case or with the scheme's port.
-#[test]
 fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -309,7 +314,6 @@ fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
 }
 
 /// What is not allowed is not offered to the cell, and the request goes on without it.
-#[test]
 fn only_listed_protocols_are_offered() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address())

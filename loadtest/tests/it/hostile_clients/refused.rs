@@ -5,8 +5,16 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin},
     proxy::{Proxy, TENANT},
+    ways::both_ways,
     wire::{Answer, Connection, Request},
 };
+
+both_ways!(
+    what_can_be_read_in_two_ways_is_refused,
+    a_malformed_body_never_reaches_its_end,
+    what_is_too_large_is_refused,
+    tenants_that_cannot_be_known_are_refused,
+);
 
 /// What must never arrive.
 const BEHIND: &str = "GET /behind HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n\r\n";
@@ -42,7 +50,6 @@ fn is_refusal(name: &str, answer: &Answer, status: u16, reason: &str) {
     assert!(problem["title"].is_string(), "{name}");
 }
 
-#[test]
 fn what_can_be_read_in_two_ways_is_refused() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -185,7 +192,6 @@ fn not_offered() -> Vec<(&'static str, String, u16, &'static str)> {
 }
 
 /// A body that turns out to be malformed: by then its head is with the cell, but not its end.
-#[test]
 fn a_malformed_body_never_reaches_its_end() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -228,7 +234,6 @@ fn a_malformed_body_never_reaches_its_end() {
     }
 }
 
-#[test]
 fn what_is_too_large_is_refused() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address())
@@ -285,7 +290,6 @@ fn what_is_too_large_is_refused() {
     assert_eq!(request.send(proxy.address()).text(), "fits");
 }
 
-#[test]
 fn tenants_that_cannot_be_known_are_refused() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();

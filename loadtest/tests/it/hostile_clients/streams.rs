@@ -17,8 +17,16 @@ use crate::support::{
     origin::{Origin, Visit, ok},
     proxy::{Proxy, TENANT},
     wait_until,
+    ways::both_ways,
     wire::{Connection, Request},
 };
+
+both_ways!(
+    large_bodies_pass_whole_and_leave_the_memory_flat,
+    an_upgraded_connection_passes_both_ways_and_ends,
+    bytes_before_the_switch_go_nowhere,
+    a_declined_upgrade_is_an_answer_like_any_other,
+);
 
 /// Of the large bodies.
 const BODY_BYTES: usize = 50 << 20;
@@ -26,7 +34,6 @@ const BODY_BYTES: usize = 50 << 20;
 const GROWTH_MAX: u64 = 16 << 20;
 
 /// Goes up in chunks or with a length, comes back as it is, and the proxy keeps little of it.
-#[test]
 fn large_bodies_pass_whole_and_leave_the_memory_flat() {
     let _alone = heavy::alone();
     let fleet = Fleet::start(1);
@@ -111,7 +118,6 @@ fn switching_cell(visit: &mut Visit) {
     }
 }
 
-#[test]
 fn an_upgraded_connection_passes_both_ways_and_ends() {
     let cell = Origin::start(switching_cell);
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -165,7 +171,6 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
 }
 
 /// Until the cell has agreed, bytes behind the request could be meant for either protocol.
-#[test]
 fn bytes_before_the_switch_go_nowhere() {
     let cell = Origin::start(switching_cell);
     let proxy = Proxy::in_front_of(cell.address()).start();
@@ -188,7 +193,6 @@ fn bytes_before_the_switch_go_nowhere() {
 
 /// A cell may decline, and the connection goes on as it was. The body, which begins like the head
 /// of a switch, is none.
-#[test]
 fn a_declined_upgrade_is_an_answer_like_any_other() {
     let cell = Origin::answering(ok("HTTP/1.1 101 "));
     let proxy = Proxy::in_front_of(cell.address()).start();

@@ -18,8 +18,11 @@ use crate::support::{
     proxy::Proxy,
     table::TableText,
     wait_until,
+    ways::both_ways,
     wire::Connection,
 };
+
+both_ways!(a_caller_with_many_keys_costs_other_cells_no_connection);
 
 /// Clients that ask for one new key after the other, and those of the other cell.
 const CALLERS: usize = 4;
@@ -105,7 +108,6 @@ fn ask_for_keys(proxy: &Proxy, count: usize, limit: Duration) -> usize {
     failed.into_inner()
 }
 
-#[test]
 fn a_caller_with_many_keys_costs_other_cells_no_connection() {
     let _alone = alone();
     let (count, limit) = keys();

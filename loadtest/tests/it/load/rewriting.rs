@@ -17,8 +17,12 @@ use crate::support::{
     heavy::{alone, amount, figure, skip},
     proxy::{Proxy, rename_over},
     table::TableText,
-    wait_until, wrk,
+    wait_until,
+    ways::both_ways,
+    wrk,
 };
+
+both_ways!(every_answer_is_right_while_the_table_is_rewritten);
 
 const TENANTS: usize = 1_000;
 const CELLS: usize = 3;
@@ -26,7 +30,6 @@ const BETWEEN_WRITES: Duration = Duration::from_millis(100);
 /// One in so many is garbage.
 const GARBAGE_EVERY: usize = 5;
 
-#[test]
 fn every_answer_is_right_while_the_table_is_rewritten() {
     if !wrk::is_here() {
         return skip("wrk is missing");

@@ -23,6 +23,7 @@ use super::{
     process::{Process, Signal},
     table::TableText,
     wait_for, wait_until,
+    ways::way,
     wire::{Answer, Request},
 };
 
@@ -168,11 +169,15 @@ impl Proxy {
             // Many tests run at once.
             ("threads", "2"),
         ];
-        Plan {
+        let plan = Plan {
             directory,
             config: config.map(|(key, value)| (key.into(), value.into())).into(),
             user: None,
             environment: None,
+        };
+        match way() {
+            Some(way) => plan.set("direct", way.switch()),
+            None => plan,
         }
     }
 

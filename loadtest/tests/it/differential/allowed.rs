@@ -1,0 +1,84 @@
+//! The differences between the two ways that are allowed, each with the reason. Any other one fails.
+//!
+//! A difference belongs here only if no correct client and no correct cell can be any the wiser for it.
+
+use super::{
+    compare::{Aspect, Difference},
+    scenario::{Answer, Scenario},
+};
+
+/// A difference that is no fault.
+pub(super) struct Allowed {
+    pub(super) name: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) is_this: fn(&Difference, &Scenario) -> bool,
+}
+
+/// All of them.
+pub(super) static ALLOWED: [Allowed; 3] = [
+    Allowed {
+        name: "white space around a value",
+        reason: "it is no part of the value (RFC 9110, section 5.5)",
+        is_this: |difference, _| {
+            let is_field = matches!(difference.aspect, Aspect::ReplyField | Aspect::RequestField);
+            is_field && trimmed(&difference.left) == trimmed(&difference.right)
+        },
+    },
+    Allowed {
+        name: "how much of a broken answer had passed",
+        reason: "an answer that breaks off, or is refused in its middle, passes as far as it was read by then",
+        is_this: |difference, scenario| {
+            let is_log = difference.aspect == Aspect::Log
+                && difference.left.starts_with("response_body_bytes")
+                && difference.what.contains("upstream_error");
+            // What comes in one segment and is merely too short passes as far as it came, on both ways.
+            let answers = difference
+                .exchange
+                .and_then(|number| scenario.exchanges.get(number))
+                .map(|exchange| &exchange.answers);
+            let is_timed = answers.is_some_and(|answers| {
+                let is_timed = |answer: &Answer| answer.kept.is_none() || !answer.cuts.is_empty();
+                answers.iter().any(is_timed)
+            });
+            (is_log || difference.aspect == Aspect::CutBody) && is_timed
+        },
+    },
+    Allowed {
+        name: "how much of a refused body had been read",
+        reason: "a body that comes in pieces is refused at the first piece that shows why",
+        is_this: |difference, scenario| {
+            let is_refused = ["bad_request", "body_too_large", "head_too_large"]
+                .iter()
+                .any(|reason| difference.what.ends_with(&format!("reason \"{reason}\"")));
+            let exchange = difference
+                .exchange
+                .and_then(|number| scenario.exchanges.get(number));
+            // One piece is what a proxy reads at once.
+            let has_pieces = exchange.is_some_and(|exchange| {
+                !exchange.cuts.is_empty() || exchange.request.bytes().len() > 4_000
+            });
+            difference.aspect == Aspect::Log
+                && difference.left.starts_with("request_body_bytes")
+                && is_refused
+                && has_pieces
+        },
+    },
+];
+
+/// Lines of fields without the white space around their values.
+fn trimmed(lines: &str) -> Vec<String> {
+    let lines = lines.split(" / ").map(|line| {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        // The lines are escaped.
+        let value = value.replace("\\t", "\t");
+        format!("{name}:{}", value.trim_matches([' ', '\t']))
+    });
+    lines.collect()
+}
+
+/// The one that a difference is, if it is one of them.
+pub(super) fn allowed(difference: &Difference, scenario: &Scenario) -> Option<&'static str> {
+    let mut allowed = ALLOWED.iter();
+    let found = allowed.find(|allowed| (allowed.is_this)(difference, scenario))?;
+    Some(found.name)
+}

@@ -1,0 +1,62 @@
+//! The two ways that a request can take through the proxy, and tests that run over both.
+//!
+//! What a test asserts holds for both ways. Where it may not, the test asks [`way`] and says why.
+
+use std::cell::Cell;
+
+/// What `direct` in `proxy.yaml` is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Requests that are whole in hand go to their cell directly.
+    Direct,
+    /// All requests go the general way, through Pingora.
+    General,
+}
+
+impl Way {
+    /// The value of `direct`.
+    pub(crate) fn switch(self) -> &'static str {
+        match self {
+            Self::Direct => "on",
+            Self::General => "off",
+        }
+    }
+}
+
+thread_local! {
+    static WAY: Cell<Option<Way>> = const { Cell::new(None) };
+}
+
+/// The way that the test of this thread is about. Nothing where it does not matter: a proxy then has its default.
+pub(crate) fn way() -> Option<Way> {
+    WAY.get()
+}
+
+/// Runs a test whose proxies all go this way. A thread that the test starts would not know of it, so proxies are made on
+/// the test's own thread.
+pub(crate) fn over(way: Way, test: fn()) {
+    WAY.set(Some(way));
+    test();
+    WAY.set(None);
+}
+
+/// Makes two tests of each function, `name::direct` and `name::general`.
+macro_rules! both_ways {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use crate::support::ways::{Way, over};
+
+            #[test]
+            fn direct() {
+                over(Way::Direct, super::$test);
+            }
+
+            #[test]
+            fn general() {
+                over(Way::General, super::$test);
+            }
+        }
+    )+};
+}
+
+pub(crate) use both_ways;
