@@ -29,6 +29,10 @@ const USAGE: &str = "usage: count-instructions [--write]
 Counts instructions and compares with the budgets. --write makes new budgets of what was counted.";
 
 fn main() -> ExitCode {
+    if cfg!(debug_assertions) {
+        eprintln!("this build is not the one that is counted: use `make instructions`");
+        return ExitCode::FAILURE;
+    }
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {

@@ -14,6 +14,8 @@ use crate::support::{
 const TENANTS: usize = 200;
 const CELLS: usize = 3;
 const USERS: usize = 4;
+/// A busy machine answers this many too, and every tenant has had its turn then.
+const REQUESTS_MIN: f64 = 400.0;
 /// The exit code of k6 where a threshold was crossed.
 const THRESHOLDS_CROSSED: i32 = 99;
 
@@ -72,8 +74,8 @@ fn k6_finds_every_answer_right_and_a_wrong_one_wrong() {
         assert_eq!(found["passes"].as_f64(), Some(requests), "{check}: {found}");
         assert_eq!(found["fails"], 0, "{check}");
     }
-    // Every tenant was asked for more than once, and k6 counts what it has sent.
-    assert!(requests > 2.0 * TENANTS as f64, "{requests}");
+    assert!(requests >= REQUESTS_MIN, "{requests}");
+    // k6 has counted what it sent.
     assert_eq!(answered() - before, requests);
     figure(format!(
         "{requests} requests of {USERS} users of k6 in {time:?}, all answers right"
