@@ -12,7 +12,7 @@ use std::{cell::RefCell, io, sync::Arc, thread};
 
 use tracing::error;
 
-pub use entry::{Entry, Served};
+pub use entry::{Entry, HeadParts, Served};
 
 use self::{queue::Queue, writer::Writer};
 use crate::{clock::DateWriter, config::AccessLogConfig, metrics::Metrics};

@@ -11,10 +11,34 @@ pub struct FieldLine<'m> {
 #[derive(Clone, Copy, Debug)]
 pub struct FieldLines<'m>(pub &'m [FieldLine<'m>]);
 
+const TO_LOWER_CASE: u64 = u64::MAX / 0xff * 0x20;
+
+/// Whether a field name, a token in any case, is `known`: letters in lower case, digits and hyphens. Eight bytes at a
+/// time: of the characters of a token, setting this bit changes letters to lower case and makes none of `known` out of
+/// any other.
+#[inline]
+pub fn is_name(name: &[u8], known: &str) -> bool {
+    let known = known.as_bytes();
+    if name.len() != known.len() {
+        return false;
+    }
+    let (name, name_end) = name.as_chunks::<8>();
+    let (known, known_end) = known.as_chunks::<8>();
+    let is_same = |(name, known): (&[u8; 8], &[u8; 8])| {
+        u64::from_le_bytes(*name) | TO_LOWER_CASE == u64::from_le_bytes(*known)
+    };
+    name.iter().zip(known).all(is_same)
+        && name_end
+            .iter()
+            .zip(known_end)
+            .all(|(name, known)| name | 0x20 == *known)
+}
+
 impl FieldLine<'_> {
     /// `name` is in lower case.
+    #[inline]
     pub fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name.as_bytes())
+        is_name(self.name, name)
     }
 }
 
@@ -33,5 +57,45 @@ impl<'m> FieldLines<'m> {
 
     pub fn contain(self, name: &str) -> bool {
         self.0.iter().any(|line| line.is(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::bytes::{TOKEN, is};
+
+    #[test]
+    fn names_are_the_same_whatever_their_case() {
+        for known in [
+            "te",
+            "x-0",
+            "expect",
+            "upgrade",
+            "x-tenant",
+            "content-length",
+            "transfer-encoding",
+        ] {
+            for name in [known.to_owned(), known.to_uppercase()] {
+                assert!(is_name(name.as_bytes(), known), "{name}");
+                assert!(!is_name(&name.as_bytes()[1..], known), "{name}");
+                assert!(!is_name(format!("{name}x").as_bytes(), known), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_character_of_a_token_is_taken_for_one_of_a_name() {
+        let tokens = (0..=u8::MAX).filter(|byte| is(*byte, TOKEN));
+        for byte in tokens {
+            for known in (b'a'..=b'z').chain(b'0'..=b'9').chain([b'-']) {
+                let expected = byte.eq_ignore_ascii_case(&known);
+                for length in [1, 8] {
+                    let (name, known) = (vec![byte; length], vec![known; length]);
+                    let known = String::from_utf8(known).unwrap();
+                    assert_eq!(is_name(&name, &known), expected, "{byte} {known}");
+                }
+            }
+        }
     }
 }

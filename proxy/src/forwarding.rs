@@ -12,6 +12,8 @@ mod name;
 
 use std::{borrow::Cow, net::IpAddr};
 
+use bytes::BytesMut;
+
 pub use hop::Hop;
 pub use name::{NameError, TrustedHeaders};
 
@@ -35,6 +37,8 @@ pub struct Trust {
 /// What becomes of a request's fields. What is not dropped stays as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rewrite<'r> {
+    /// What [`lines_before_host`] has made, when nothing of the peer's is kept.
+    plain: Option<&'r [u8]>,
     /// The places of the lines that do not go on, in their order.
     pub dropped: Vec<usize>,
     pub for_line: Cow<'r, [u8]>,
@@ -44,6 +48,21 @@ pub struct Rewrite<'r> {
 }
 
 impl Rewrite<'_> {
+    /// Writes the lines that are added.
+    pub fn write_added(&self, out: &mut BytesMut) {
+        if let (Some(lines), Some(host)) = (self.plain, self.host) {
+            out.extend_from_slice(lines);
+            out.extend_from_slice(host);
+            out.extend_from_slice(b"\r\n");
+            return;
+        }
+        for (name, value) in self.added() {
+            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+                out.extend_from_slice(piece);
+            }
+        }
+    }
+
     /// The names and values of the lines that are added.
     pub fn added(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         [
@@ -106,7 +125,11 @@ impl Trust {
             |name: &[u8]| peer_is_trusted && self.headers.contain(name) && is_sane(lines, name);
         let keeps = |name: &str| peer_is_trusted && lines.contain(name) && is_kept(name.as_bytes());
         let is_written_anew = |line: &FieldLine<'_>| line.is(FORWARDED_FOR) || line.is(FORWARDED);
-        let mut rewrite = Rewrite::default();
+        let writes_forwarded = self.headers.contain(FORWARDED.as_bytes());
+        let mut rewrite = Rewrite {
+            plain: (!peer_is_trusted && !writes_forwarded).then_some(hop.lines_before_host),
+            ..Rewrite::default()
+        };
         for (place, line) in lines.iter().enumerate() {
             let is_dropped =
                 name::is_reserved(line.name) && (is_written_anew(line) || !is_kept(line.name));
@@ -127,7 +150,7 @@ impl Trust {
         if !keeps(FORWARDED_HOST) {
             rewrite.host = hop.host;
         }
-        if self.headers.contain(FORWARDED.as_bytes()) {
+        if writes_forwarded {
             let element = list::element(hop);
             let mut chain = Vec::new();
             if keeps(FORWARDED) {
@@ -138,6 +161,12 @@ impl Trust {
         }
         rewrite
     }
+}
+
+/// The lines about a hop of which nothing else is known, up to the host's value.
+pub fn lines_before_host(peer: &str, proto: &str) -> Vec<u8> {
+    format!("{FORWARDED_FOR}: {peer}\r\n{FORWARDED_PROTO}: {proto}\r\n{FORWARDED_HOST}: ")
+        .into_bytes()
 }
 
 /// The hops that `x-forwarded-for` names.

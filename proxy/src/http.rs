@@ -6,6 +6,7 @@
 
 mod attempt;
 mod body_buffers;
+mod buffers;
 mod client;
 mod common;
 mod connection;

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::{
     access_log::{AccessLog, AccessLogWriter},
     admin::Admin,
-    config::Config,
+    config::{Config, Upstream},
     exchange::Policy,
     health::HealthChecks,
     http::{
@@ -196,12 +196,7 @@ fn build_server(
     server.bootstrap();
     let threads = config.threads.get();
     let limits = config.limits;
-    let pool = Arc::new(Pool::new(PoolLimits {
-        idle_total_max: config.upstream.idle_connections_max,
-        idle_per_cell_max: config.upstream.idle_per_cell_max,
-        idle: config.upstream.idle,
-        requests_per_connection_max: config.upstream.requests_per_connection_max,
-    }));
+    let pool = Arc::new(Pool::new(pool_limits(&config.upstream)));
     let common = Arc::new(Common {
         current: Arc::clone(&parts.current),
         policy: Policy {
@@ -303,6 +298,15 @@ impl BackgroundService for IdleConnections {
             }
             self.publish();
         }
+    }
+}
+
+fn pool_limits(upstream: &Upstream) -> PoolLimits {
+    PoolLimits {
+        idle_total_max: upstream.idle_connections_max,
+        idle_per_cell_max: upstream.idle_per_cell_max,
+        idle: upstream.idle,
+        requests_per_connection_max: upstream.requests_per_connection_max,
     }
 }
 

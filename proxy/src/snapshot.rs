@@ -6,7 +6,7 @@
 use std::{collections::HashMap, net::SocketAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwapOption;
-use cellgate_table::{Cell, CellIndex, Generation, Share, Table};
+use cellgate_table::{Cell, CellId, CellIndex, Generation, Share, Table};
 use http::HeaderValue;
 use serde::Serialize;
 
@@ -57,6 +57,8 @@ pub struct Snapshot {
 pub struct CellRuntime {
     pub state: Arc<CellState>,
     pub id_header: HeaderValue,
+    /// How a head for the cell ends, behind the tenant's name: the lines about the cell and the table.
+    pub head_end: Box<[u8]>,
     pub in_flight_max: u32,
     pub tunnels_max: u32,
     /// Whose requests may share a kept connection, if the table says so.
@@ -99,11 +101,11 @@ impl Snapshot {
     /// state, which this changes nothing of.
     pub fn build(accepted: Accepted, previous: Option<&Self>, metrics: &Metrics) -> Self {
         let known = Known::of(previous);
-        let table = accepted.table;
+        let (table, generation) = (accepted.table, accepted.generation);
         let cells = table
             .cells()
             .iter()
-            .map(|cell| Arc::new(CellRuntime::new(cell, &known, metrics)))
+            .map(|cell| Arc::new(CellRuntime::new(cell, generation, &known, metrics)))
             .collect();
         Self {
             generation: accepted.generation,
@@ -139,7 +141,7 @@ impl Snapshot {
 }
 
 impl CellRuntime {
-    fn new(cell: &Cell, known: &Known<'_>, metrics: &Metrics) -> Self {
+    fn new(cell: &Cell, generation: Generation, known: &Known<'_>, metrics: &Metrics) -> Self {
         let id = cell.id();
         let state = known.cells.get(id.as_str()).map_or_else(
             || Arc::new(CellState::new(id.clone(), metrics.of_cell(id.as_str()))),
@@ -159,6 +161,7 @@ impl CellRuntime {
         });
         Self {
             id_header: HeaderValue::from_str(id.as_str()).expect("a cell id is plain ASCII"),
+            head_end: head_end(id, generation).into(),
             in_flight_max: cell.in_flight_max(),
             tunnels_max: cell.tunnels_max(),
             share: cell.share(),
@@ -193,6 +196,9 @@ impl CellRuntime {
                     && !tried.contains(&endpoint.state.address),
             }
         };
+        if self.endpoints.len() == 1 {
+            return candidate(0).is_usable.then_some(0);
+        }
         choose(self.endpoints.len(), candidate, random)
     }
 
@@ -222,6 +228,12 @@ impl CellRuntime {
             .filter(|endpoint| endpoint.state.health.is_usable(now_ms))
             .count()
     }
+}
+
+fn head_end(cell: &CellId, generation: Generation) -> Vec<u8> {
+    let (cell, generation) = (cell.as_str(), generation.get());
+    format!("\r\nx-cellgate-cell: {cell}\r\nx-cellgate-generation: {generation}\r\n\r\n")
+        .into_bytes()
 }
 
 /// The state that the previous snapshot hands on.

@@ -50,13 +50,37 @@ pub struct Entry<'a> {
     pub tries: Option<usize>,
 }
 
-/// What only the adapter knows of a request that was answered, or whose client left: the bytes it moved.
+/// What the log tells of a request's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Served<'a> {
+pub struct HeadParts<'a> {
     pub method: &'a [u8],
     pub target: &'a [u8],
     /// The value of Host, without the blanks around it.
     pub host: Option<&'a [u8]>,
+}
+
+impl<'a> HeadParts<'a> {
+    /// The parts of a head that the gate let through.
+    pub fn of(head: &'a [u8]) -> Self {
+        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
+        let host = lines.find_map(|line| {
+            let (name, value) = line.split_first_chunk::<5>()?;
+            name.eq_ignore_ascii_case(b"host:")
+                .then(|| value.trim_ascii())
+        });
+        Self {
+            method: request_line.next().unwrap_or_default(),
+            target: request_line.next().unwrap_or_default(),
+            host,
+        }
+    }
+}
+
+/// What only the adapter knows of a request that was answered, or whose client left: the bytes it moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    pub head: HeadParts<'a>,
     /// What the client was given, if anything.
     pub status: Option<u16>,
     pub took: Duration,
@@ -73,9 +97,9 @@ impl<'a> Entry<'a> {
             time: SystemTime::now(),
             listener: Cow::Borrowed(&connection.listener),
             client: exchange.client(),
-            method: Some(Cow::Borrowed(served.method)),
-            host: served.host.map(Cow::Borrowed),
-            target: Some(Cow::Borrowed(served.target)),
+            method: Some(Cow::Borrowed(served.head.method)),
+            host: served.head.host.map(Cow::Borrowed),
+            target: Some(Cow::Borrowed(served.head.target)),
             status: served.status.unwrap_or(0),
             reason: exchange.reason(),
             answer_refusal: exchange.answer_refusal(),
@@ -127,17 +151,15 @@ impl<'a> Entry<'a> {
         reason: Option<Reason>,
         took: Duration,
     ) -> Self {
-        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
-        let host = lines.find_map(|line| {
-            let (name, value) = line.split_first_chunk::<5>()?;
-            name.eq_ignore_ascii_case(b"host:")
-                .then(|| Cow::Borrowed(value.trim_ascii()))
-        });
-        Self {
-            method: request_line.next().map(Cow::Borrowed),
-            target: request_line.next().map(Cow::Borrowed),
+        let HeadParts {
+            method,
+            target,
             host,
+        } = HeadParts::of(head);
+        Self {
+            method: Some(Cow::Borrowed(method)),
+            target: Some(Cow::Borrowed(target)),
+            host: host.map(Cow::Borrowed),
             status: reason.map_or(0, Reason::status),
             reason,
             took,

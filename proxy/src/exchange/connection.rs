@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::forwarding::Hop;
+use crate::forwarding::{self, Hop};
 
 /// Made once when a client's connection is accepted, and shared by all of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub struct Connection {
     /// Whoever connected to the proxy, in canonical form: a client, or a load balancer in front.
     pub peer: IpAddr,
     peer_text: Box<str>,
+    hop_lines: Box<[u8]>,
     /// The name of the listener that took the connection.
     pub listener: Arc<str>,
     pub scheme: Scheme,
@@ -18,9 +19,12 @@ pub struct Connection {
 impl Connection {
     pub fn new(peer: IpAddr, listener: Arc<str>, scheme: Scheme) -> Self {
         let peer = peer.to_canonical();
+        let peer_text: Box<str> = peer.to_string().into();
+        let hop_lines = forwarding::lines_before_host(&peer_text, scheme.as_str());
         Self {
             peer,
-            peer_text: peer.to_string().into(),
+            peer_text,
+            hop_lines: hop_lines.into(),
             listener,
             scheme,
         }
@@ -31,6 +35,7 @@ impl Connection {
         Hop {
             peer: self.peer,
             peer_text: &self.peer_text,
+            lines_before_host: &self.hop_lines,
             proto: self.scheme.as_str(),
             host,
         }

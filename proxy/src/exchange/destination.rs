@@ -65,6 +65,11 @@ impl Destination {
         &self.generation_header
     }
 
+    /// How a head for the cell ends, behind the tenant's name.
+    pub fn head_end(&self) -> &[u8] {
+        &self.cell.head_end
+    }
+
     /// How many endpoints were tried, the current one included.
     pub fn attempts(&self) -> usize {
         self.tried.len()

@@ -42,6 +42,7 @@ fn check(trust: &Trust, peer: &str, sent: &[(&str, &str)], expected: &[&str]) {
     let hop = Hop {
         peer: peer.parse().unwrap(),
         peer_text: peer,
+        lines_before_host: b"",
         proto: "http",
         host: Some(b"shop.example:8080"),
     };
@@ -317,6 +318,7 @@ fn hosts_in_an_element() {
         let hop = Hop {
             peer: [192, 0, 2, 1].into(),
             peer_text: "192.0.2.1",
+            lines_before_host: b"",
             proto: "https",
             host: Some(host.as_bytes()),
         };
@@ -335,6 +337,7 @@ fn hosts_in_an_element() {
     let without_host = Hop {
         peer: [192, 0, 2, 1].into(),
         peer_text: "192.0.2.1",
+        lines_before_host: b"",
         proto: "http",
         host: None,
     };

@@ -6,11 +6,12 @@ use super::host::check_host;
 use super::upgrade::{self, Protocol, Upgrade};
 use super::version::Version;
 use super::{BodyFraming, Refusal};
+use crate::field_lines::is_name;
 
 /// What the fields said so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fields<'a> {
-    pub(super) host: Option<&'a str>,
+    pub(super) host: Option<&'a [u8]>,
     pub(super) expects_continue: bool,
     length: Option<u64>,
     codings: TransferCodings,
@@ -37,17 +38,17 @@ impl<'a> Fields<'a> {
         letters: usize,
         value: &'a [u8],
     ) -> Result<(), Refusal> {
-        let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let named = |known: &str| is_name(name, known);
         match name.len() {
-            4 if named(b"host") => self.take_host(value),
-            6 if named(b"expect") => self.take_expect(value),
-            7 if named(b"upgrade") => {
+            4 if named("host") => self.take_host(value),
+            6 if named("expect") => self.take_expect(value),
+            7 if named("upgrade") => {
                 self.take_upgrade(value);
                 Ok(())
             }
-            10 if named(b"connection") => self.take_connection(value),
-            14 if named(b"content-length") => self.take_length(value),
-            17 if named(b"transfer-encoding") => self.codings.take_line(value),
+            10 if named("connection") => self.take_connection(value),
+            14 if named("content-length") => self.take_length(value),
+            17 if named("transfer-encoding") => self.codings.take_line(value),
             // `Transfer_Encoding`, `Content--Length`, `'Host`: some program turns these into the real one.
             _ if matches!(letters, 4 | 13 | 16) && Skeleton::of(name).frames_or_routes() => {
                 Err(Refusal::LookalikeName)
@@ -60,7 +61,8 @@ impl<'a> Fields<'a> {
         if self.host.is_some() {
             return Err(Refusal::RepeatedHost);
         }
-        self.host = Some(check_host(value)?);
+        check_host(value)?;
+        self.host = Some(value);
         Ok(())
     }
 

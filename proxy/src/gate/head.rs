@@ -17,6 +17,10 @@ const STANDARD_METHODS: [&str; 9] = [
 
 /// What the gate learned from a head that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a finding of its own"
+)]
 pub struct Head<'a> {
     pub method: &'a str,
     pub target: &'a [u8],
@@ -26,7 +30,7 @@ pub struct Head<'a> {
     pub is_plain_target: bool,
     /// Host and optional port: those of the target if it names any, RFC 9112 section 3.2.2, else those of the Host field.
     /// `None` only on HTTP/1.0, where the field is not required.
-    pub host: Option<&'a str>,
+    pub host: Option<&'a [u8]>,
     /// The Host field says the same as the target in other bytes: in another case, or with the default port. It has to be
     /// replaced by this, the target's, since a program that compares bytes would see two hosts.
     pub respelled_host: Option<&'a str>,
@@ -206,7 +210,9 @@ fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>,
             return Err(Refusal::HostMismatch);
         }
         (None, _) if line.version == Version::Http11 => return Err(Refusal::MissingHost),
-        (Some(host), Some(authority)) => Some(authority.text).filter(|text| *text != host),
+        (Some(host), Some(authority)) => {
+            Some(authority.text).filter(|text| text.as_bytes() != host)
+        }
         (_, None) | (None, _) => None,
     };
     let body = fields.framing(line.version)?;
@@ -222,7 +228,7 @@ fn conclude<'a>(line: &RequestLine<'a>, fields: &Fields<'a>) -> Result<Head<'a>,
         target: line.target,
         is_http_11: line.version == Version::Http11,
         is_plain_target: line.is_plain_target,
-        host: authority.map(|authority| authority.text).or(fields.host),
+        host: authority.map_or(fields.host, |authority| Some(authority.text.as_bytes())),
         respelled_host,
         body,
         has_undefined_body: body.has_body() && matches!(line.method, "GET" | "HEAD" | "DELETE"),

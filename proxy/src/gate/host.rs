@@ -8,7 +8,7 @@ const HOST_BYTES_MAX: usize = 260;
 
 /// One host name or address with an optional port, and nothing that two programs could split differently: no list, no
 /// user information, no path, no percent-encoding, no empty label.
-pub(super) fn check_host(value: &[u8]) -> Result<&str, Refusal> {
+pub(super) fn check_host(value: &[u8]) -> Result<(), Refusal> {
     if value.is_empty() {
         return Err(Refusal::EmptyHost);
     }
@@ -21,28 +21,28 @@ pub(super) fn check_host(value: &[u8]) -> Result<&str, Refusal> {
         check_address(address)?;
         &port[1..]
     } else {
-        let end = value.iter().position(|&byte| byte == b':');
-        let (name, port) = value.split_at(end.unwrap_or(value.len()));
-        check_name(name)?;
-        port
+        let end = check_name(value)?;
+        &value[end..]
     };
-    check_port(port)?;
-    std::str::from_utf8(value).map_err(|_| Refusal::BadHost)
+    check_port(port)
 }
 
-fn check_name(name: &[u8]) -> Result<(), Refusal> {
+/// Where the name ends.
+fn check_name(host: &[u8]) -> Result<usize, Refusal> {
     // Before the first label there is a dot too many if there is one at all.
     let mut before = b'.';
-    for &byte in name {
+    let mut end = 0;
+    for &byte in host {
         if !is(byte, HOST_NAME) || (byte == b'.' && before == b'.') {
-            return Err(Refusal::BadHost);
+            break;
         }
         before = byte;
+        end += 1;
     }
-    if name.is_empty() {
-        return Err(Refusal::BadHost);
+    match host.get(end) {
+        None | Some(b':') if end > 0 => Ok(end),
+        _ => Err(Refusal::BadHost),
     }
-    Ok(())
 }
 
 /// An IPv6 address. Zones (RFC 6874) mean something on one machine only, and nobody uses `IPvFuture`.

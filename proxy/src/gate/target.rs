@@ -15,7 +15,10 @@ impl Authority<'_> {
     /// Whether a Host field names the same: the case of a host means nothing, and neither does a port that is the
     /// scheme's own or empty (RFC 9110 section 4.2.3, RFC 3986 section 6.2.3). Only so much is normalised. A dot at the
     /// end or another way to write an address is another host.
-    pub(super) fn is_same_as(&self, host: &str) -> bool {
+    pub(super) fn is_same_as(&self, host: &[u8]) -> bool {
+        let Ok(host) = std::str::from_utf8(host) else {
+            return false;
+        };
         let (name, port) = split_port(self.text);
         let (other_name, other_port) = split_port(host);
         name.eq_ignore_ascii_case(other_name)
@@ -55,9 +58,12 @@ pub(super) fn authority<'a>(
     if authority.is_empty() {
         return Err(Refusal::BadTarget);
     }
-    let text = check_host(authority.as_bytes())?;
+    check_host(authority.as_bytes())?;
     check_path(path)?;
-    Ok(Some(Authority { text, default_port }))
+    Ok(Some(Authority {
+        text: authority,
+        default_port,
+    }))
 }
 
 /// Checks what follows the authority. The fragment, which Pingora cuts off, may hold anything.

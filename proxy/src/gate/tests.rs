@@ -137,7 +137,7 @@ fn what_a_head_says() {
             target: b"/x?y#z",
             is_http_11: true,
             is_plain_target: false,
-            host: Some("a:1"),
+            host: Some(b"a:1"),
             respelled_host: None,
             body: BodyFraming::Length(3),
             has_undefined_body: false,

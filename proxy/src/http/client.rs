@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     body_buffers::Reserved,
+    buffers,
     pace::{Pace, READING_WINDOW},
     stop::Stop,
     timer::Timer,
@@ -29,8 +30,8 @@ use crate::{
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
-/// First size of the read buffer; most heads fit.
-pub(super) const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Room for what is read next.
+pub(super) const READ_BUFFER_BYTES: usize = buffers::BUFFER_BYTES;
 /// With less room than this in the read buffer, it gets more before it is read into.
 const READ_ROOM_BYTES_MIN: usize = 512;
 /// Answers are written in pieces of up to this size.
@@ -73,8 +74,8 @@ pub(super) enum BodyRead {
 /// How long to wait for a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadWait {
-    /// Until the first byte. `None` on a new connection: there the head's time runs from the start.
-    pub(super) idle: Option<Duration>,
+    /// Until when the first byte has to come. `None` on a new connection: there the head's time runs from the start.
+    pub(super) idle_until: Option<Instant>,
     pub(super) head: Duration,
 }
 
@@ -190,7 +191,7 @@ impl ClientStream {
         (timer, stop): (&mut Timer, &mut Stop),
     ) -> NextHead {
         if self.ahead.is_empty() {
-            self.ahead = BytesMut::new();
+            self.give_buffer();
         }
         let mut scanner = HeadScanner::new();
         let mut deadline = None;
@@ -206,9 +207,12 @@ impl ClientStream {
                 }
                 deadline.get_or_insert_with(|| Instant::now() + wait.head);
             }
-            let idle_until = || Instant::now() + wait.idle.unwrap_or(wait.head);
+            let idle_until = || {
+                wait.idle_until
+                    .unwrap_or_else(|| Instant::now() + wait.head)
+            };
             let until = deadline.unwrap_or_else(idle_until);
-            if wait.idle.is_none() {
+            if wait.idle_until.is_none() {
                 deadline = Some(until);
             }
             let nothing_came = self.ahead.is_empty();
@@ -238,12 +242,20 @@ impl ClientStream {
         if !was_woken {
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        self.ahead.reserve(READ_BUFFER_BYTES);
+        if self.ahead.is_empty() {
+            self.ahead = buffers::take();
+        } else {
+            self.ahead.reserve(READ_BUFFER_BYTES);
+        }
         let read = self.poll_ahead(cx);
-        if read.is_pending() && self.ahead.is_empty() {
-            self.ahead = BytesMut::new();
+        if self.ahead.is_empty() {
+            self.give_buffer();
         }
         read
+    }
+
+    fn give_buffer(&mut self) {
+        buffers::give(std::mem::take(&mut self.ahead));
     }
 
     /// Reads on until a body of so many bytes is there, behind the head. It stays where it is for whoever sends it on.

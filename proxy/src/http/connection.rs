@@ -14,7 +14,7 @@ use pingora::{
 use tokio::net::TcpStream;
 
 use super::{
-    body_buffers::BodyBuffers,
+    body_buffers::{BodyBuffers, Reserved},
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
     common::Common,
     direct::{self, HandedOver, Outcome, Plan, PlanRules, Seen, Whole, inspect_and_plan},
@@ -137,7 +137,7 @@ impl Edge {
         let mut timer = Timer::default();
         let mut stop = Stop::new(&self.common.lifecycle, shutdown);
         let mut wait = HeadWait {
-            idle: None,
+            idle_until: None,
             head: self.common.timeouts.head,
         };
         loop {
@@ -161,29 +161,20 @@ impl Edge {
                     return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
-            wait.idle = Some(self.common.timeouts.keepalive);
+            let keepalive = self.common.timeouts.keepalive;
+            // Held until the request is over.
             let mut memory = None;
-            if let Some(length) = self.small_body(&request.arrival) {
-                let memory = memory.insert(self.body_buffers.begin());
-                if client.ahead.len() - head_bytes < length {
-                    let reading = client.read_body(head_bytes, length, self.body_wait(), memory);
-                    match Box::pin(reading).await {
-                        BodyRead::Whole => {}
-                        BodyRead::NoMemory => request.plan = None,
-                        end @ (BodyRead::Gone | BodyRead::TimedOut) => {
-                            let ending = self.end_unread(client, &connection, &request, end);
-                            return Box::pin(ending).await;
-                        }
-                    }
-                }
-                request.arrival.is_body_in_hand = client.ahead.len() - head_bytes >= length;
+            let reading = self.read_small_body(&mut client, &mut request, &mut memory);
+            if let Err(end) = reading.await {
+                return Box::pin(self.end_unread(client, &connection, &request, end)).await;
             }
             let mut handed_over = None;
             if let Some(whole) = request.take_whole(&connection) {
                 let held = whole.head_bytes + whole.body_bytes;
                 match direct::carry(&self.common, &mut client, &mut timer, whole).await {
-                    Outcome::Answered { is_kept } => {
+                    Outcome::Answered { at, is_kept } => {
                         client.ahead.advance(held);
+                        wait.idle_until = Some((at + keepalive).into());
                         if is_kept {
                             continue;
                         }
@@ -201,7 +192,31 @@ impl Edge {
                 After::Next(next) => client = next,
                 After::Closed => return,
             }
+            wait.idle_until = Some((Instant::now() + keepalive).into());
         }
+    }
+
+    /// Reads a small body, so that it is in hand before its cell is asked. The error is how it ended.
+    async fn read_small_body(
+        &self,
+        client: &mut ClientStream,
+        request: &mut Inspected,
+        memory: &mut Option<Reserved>,
+    ) -> Result<(), BodyRead> {
+        let Some(length) = self.small_body(&request.arrival) else {
+            return Ok(());
+        };
+        let head = request.head_bytes;
+        if client.ahead.len() - head < length {
+            let memory = memory.insert(self.body_buffers.begin());
+            let reading = client.read_body(head, length, self.body_wait(), memory);
+            match Box::pin(reading).await {
+                BodyRead::Whole | BodyRead::NoMemory => {}
+                end @ (BodyRead::Gone | BodyRead::TimedOut) => return Err(end),
+            }
+        }
+        request.arrival.is_body_in_hand = client.ahead.len() - head >= length;
+        Ok(())
     }
 
     /// Lends the connection to Pingora, and sees to what is left of it.

@@ -13,17 +13,14 @@ mod plan;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-pub use answer::{Coding, Encoded, rewrite_head};
+use bytes::BytesMut;
+
+pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{
-    client::ClientStream,
-    common::Common,
-    ledger::{AnswerParts, RequestParts, entry_of},
-    pace::Pace,
-    timer::Timer,
-};
+use super::{buffers, client::ClientStream, common::Common, pace::Pace, timer::Timer};
 use crate::{
+    access_log::{Entry, HeadParts, Served},
     answer::Reason,
     clock,
     config::InterimAnswers,
@@ -38,6 +35,8 @@ use cell_side::{CellSide, Event};
 
 /// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
 const INTERIM_ANSWERS_MAX: usize = 64;
+/// Room for what is added to an answer's head.
+const ADDED_BYTES: usize = 192;
 const CONTINUE: u16 = 100;
 /// What is read at once of a body.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -56,6 +55,7 @@ pub(super) struct Whole<'c> {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Answered {
+        at: Instant,
         /// The next request may follow.
         is_kept: bool,
     },
@@ -70,6 +70,8 @@ pub(super) enum Outcome {
 pub(super) struct HandedOver {
     pub(super) exchange: Exchange,
     pub(super) refused: Refused,
+    /// Of the body, which was read whole.
+    pub(super) body_bytes: u64,
 }
 
 /// One request on its way.
@@ -88,6 +90,8 @@ struct Trip<'t> {
     had_interim: bool,
     writing: Option<Pace>,
     closes: bool,
+    /// When the answer had come whole.
+    ended: Option<Instant>,
 }
 
 /// Takes a request to its cell and the answer back.
@@ -110,6 +114,7 @@ pub(super) async fn carry(
         had_interim: false,
         writing: None,
         closes,
+        ended: None,
     };
     trip.run().await
 }
@@ -147,7 +152,7 @@ impl Trip<'_> {
                     return self.hand_over(refused);
                 }
                 Verdict::Answer(_) | Verdict::LetGo => {
-                    self.record();
+                    self.record(Instant::now());
                     return Outcome::Cut;
                 }
             }
@@ -185,6 +190,7 @@ impl Trip<'_> {
         Outcome::HandedOver(Box::new(HandedOver {
             exchange: std::mem::replace(&mut self.exchange, nothing),
             refused,
+            body_bytes: self.whole.body_bytes as u64,
         }))
     }
 
@@ -199,7 +205,7 @@ impl Trip<'_> {
             now,
         )
         .await?;
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
         loop {
             let refused = self.take_piece(&mut cell, &mut body, coding, &mut out);
@@ -208,7 +214,9 @@ impl Trip<'_> {
                 if !body.is_complete() {
                     coding.end(&mut out);
                 }
-                cell.put_back(self.common, &self.exchange);
+                let now = Instant::now();
+                cell.put_back(self.common, &self.exchange, now);
+                self.ended = Some(now);
             }
             self.send(&out).await?;
             out.clear();
@@ -216,6 +224,8 @@ impl Trip<'_> {
                 return Err(Failure::Upstream(UpstreamFault::Refused(refusal)));
             }
             if is_over {
+                cell.give_buffer();
+                buffers::give(out);
                 return Ok(());
             }
             if cell.has_ended {
@@ -234,20 +244,30 @@ impl Trip<'_> {
     async fn final_head(
         &mut self,
         cell: &mut CellSide,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Result<(AnswerBody, Coding), Failure> {
         let mut interim_answers = 0;
         loop {
-            let end = loop {
-                if let Some(end) = cell.scan().map_err(refused)? {
-                    break end;
-                }
-                if cell.has_ended {
-                    return Err(cell.broke());
-                }
+            while cell.came() == 0 && !cell.has_ended {
                 self.event(cell).await?;
+            }
+            if out.capacity() == 0 {
+                *out = buffers::take();
+            }
+            // For what is added to a head, and how a chunk is framed.
+            out.reserve(cell.came() + ADDED_BYTES);
+            // During a drain its client is to come back on another connection, to another process.
+            self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
+            let is_head_request = self.whole.plan.is_head_request;
+            let usual = copy_usual_head(cell.piece(), is_head_request, self.closes, out);
+            let (head, end) = match usual {
+                Some(usual) => usual,
+                None => {
+                    out.clear();
+                    let end = self.head_end(cell).await?;
+                    (self.read_head(cell.head(end), out)?, end)
+                }
             };
-            let head = self.read_head(cell.head(end), out)?;
             if head.is_interim() {
                 interim_answers += 1;
                 if interim_answers > INTERIM_ANSWERS_MAX {
@@ -274,10 +294,21 @@ impl Trip<'_> {
         }
     }
 
+    /// Where the head ends that is coming.
+    async fn head_end(&mut self, cell: &mut CellSide) -> Result<usize, Failure> {
+        loop {
+            if let Some(end) = cell.scan().map_err(refused)? {
+                return Ok(end);
+            }
+            if cell.has_ended {
+                return Err(cell.broke());
+            }
+            self.event(cell).await?;
+        }
+    }
+
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
-    fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<AnswerHead, Failure> {
-        // During a drain its client is to come back on another connection, to another process.
-        self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
+    fn read_head(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<AnswerHead, Failure> {
         let is_head_request = self.whole.plan.is_head_request;
         let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
         if head.switches_to().is_some() {
@@ -299,7 +330,7 @@ impl Trip<'_> {
         cell: &mut CellSide,
         body: &mut AnswerBody,
         coding: Coding,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Option<AnswerRefusal> {
         let piece = cell.piece();
         if piece.is_empty() {
@@ -387,19 +418,24 @@ impl Trip<'_> {
     }
 
     async fn finish(&mut self) -> Outcome {
-        self.record();
+        buffers::give(std::mem::take(&mut self.whole.plan.head));
+        // The client took it at once, or the clock has to be asked again.
+        let at = self.ended.filter(|_| self.writing.is_none());
+        let at = at.unwrap_or_else(Instant::now);
+        self.record(at);
         let held = self.whole.head_bytes + self.whole.body_bytes;
         // A client that may have taken an interim answer for the final one, and has asked again.
         let is_out_of_step = self.had_interim
             && self.guards_interim()
             && poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await;
         Outcome::Answered {
+            at,
             is_kept: !self.closes && !is_out_of_step,
         }
     }
 
-    fn record(&mut self) {
-        let took = self.exchange.finish(self.status, Instant::now());
+    fn record(&mut self, now: Instant) {
+        let took = self.exchange.finish(self.status, now);
         let Self {
             common,
             client,
@@ -411,13 +447,14 @@ impl Trip<'_> {
         } = self;
         common.access_log.write(|| {
             let head = &client.ahead[..whole.head_bytes];
-            let request = RequestParts::of_head(head, whole.body_bytes as u64);
-            let answer = AnswerParts {
+            let served = Served {
+                head: HeadParts::of(head),
                 status: *status,
-                body_bytes: *content,
                 took,
+                request_body_bytes: whole.body_bytes as u64,
+                response_body_bytes: *content,
             };
-            entry_of(whole.connection, exchange, &request, &answer)
+            Entry::served(served, whole.connection, exchange)
         });
     }
 }

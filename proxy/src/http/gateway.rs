@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::{
     common::Common,
-    direct::PlanRules,
+    direct::{HandedOver, PlanRules},
     failures::{connect_failure_of, failure_of, is_answer_over},
     headers, ledger, respond,
     tunnel::Ticket,
@@ -50,6 +50,8 @@ pub struct Flow {
     pub(super) exchange: Exchange,
     /// The request went the direct way as far as that goes, and this is to be its answer.
     refused: Option<Refused>,
+    /// Of the body, what the direct way has read.
+    body_bytes: u64,
     /// What the last failure means.
     verdict: Option<Verdict>,
     /// How the current attempt goes.
@@ -147,16 +149,24 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Flow {
         let mut arrived = Arrived::take();
-        let (exchange, refused) = match arrived.handed_over.take() {
-            Some(handed_over) => (handed_over.exchange, Some(handed_over.refused)),
+        let (exchange, refused, body_bytes) = match arrived.handed_over.take() {
+            Some(handed_over) => {
+                let HandedOver {
+                    exchange,
+                    refused,
+                    body_bytes,
+                } = *handed_over;
+                (exchange, Some(refused), body_bytes)
+            }
             None => {
                 let peer = arrived.connection.peer;
-                (Exchange::new(arrived.arrival.at, peer), None)
+                (Exchange::new(arrived.arrival.at, peer), None, 0)
             }
         };
         Flow {
             exchange,
             refused,
+            body_bytes,
             arrived,
             verdict: None,
             report: None,
@@ -363,8 +373,8 @@ impl ProxyHttp for Gateway {
         let entry = || {
             ledger::entry(
                 session,
-                &flow.arrived.connection,
-                &flow.exchange,
+                (&flow.arrived.connection, &flow.exchange),
+                flow.body_bytes,
                 status,
                 took,
             )

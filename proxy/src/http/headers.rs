@@ -156,6 +156,10 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
     for name in dropped {
         response.remove_header(&name);
     }
+    if response.status.is_informational() && !switches {
+        // In a final answer Pingora writes it anew.
+        response.remove_header(&header::CONNECTION);
+    }
     unify_length(response);
     if response.version == Version::HTTP_10 {
         // The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).

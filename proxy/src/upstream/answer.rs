@@ -25,8 +25,9 @@ mod tests;
 
 use std::ops::Range;
 
-use memchr::memchr_iter;
+use memchr::memchr;
 
+use crate::field_lines::is_name;
 use crate::gate::{
     BodyFraming, BodyTracker, Progress,
     bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
@@ -40,6 +41,7 @@ pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const ANSWER_FIELDS_MAX: usize = 256;
 
 const HTTP_1: &[u8] = b"HTTP/1.";
+const OWN_PREFIX: &str = "x-cellgate-";
 /// The registered transfer codings besides `chunked`. They go on to the client as they are.
 const EXTRA_CODINGS: [&[u8]; 5] = [b"gzip", b"deflate", b"compress", b"x-gzip", b"x-compress"];
 
@@ -76,16 +78,68 @@ pub struct AnswerHead {
     switches_to: Option<Range<usize>>,
 }
 
+/// A field that matters for an answer's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Connection,
+    ContentLength,
+    Date,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    /// A name in which only the proxy speaks.
+    Own,
+}
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Self> {
+        let is = |known: &str, field| is_name(name, known).then_some(field);
+        let found = match name.len() {
+            2 => is("te", Self::Te),
+            4 => is("date", Self::Date),
+            7 => is("upgrade", Self::Upgrade).or_else(|| is("trailer", Self::Trailer)),
+            10 => is("connection", Self::Connection).or_else(|| is("keep-alive", Self::KeepAlive)),
+            14 => is("content-length", Self::ContentLength),
+            16 => is("proxy-connection", Self::ProxyConnection),
+            17 => is("transfer-encoding", Self::TransferEncoding),
+            _ => None,
+        };
+        found.or_else(|| {
+            let (prefix, _) = name.split_at_checked(OWN_PREFIX.len())?;
+            is_name(prefix, OWN_PREFIX).then_some(Self::Own)
+        })
+    }
+
+    /// It says where the answer ends or what becomes of its connection.
+    fn frames(self) -> bool {
+        matches!(
+            self,
+            Self::Connection | Self::ContentLength | Self::TransferEncoding | Self::Upgrade
+        )
+    }
+}
+
 /// A header field of an answer as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerLine<'a> {
     pub name: &'a [u8],
+    pub known: Option<Known>,
     /// Without white space around it. Of a folded field, its first line only.
     pub value: &'a [u8],
     /// Where in the head it stands, from its name's first byte to its last line's end.
     pub place: Range<usize>,
     /// It is not what a strict program would have written: folded, ended by a bare LF, or with space before the colon.
     pub is_odd: bool,
+}
+
+impl AnswerLine<'_> {
+    /// How far behind the line's beginning its value begins.
+    fn value_offset(&self) -> usize {
+        self.value.as_ptr().addr() - self.name.as_ptr().addr()
+    }
 }
 
 /// The place in one answer's body.
@@ -129,11 +183,6 @@ impl AnswerScan {
             }
         }
         let window = &buffer[..buffer.len().min(ANSWER_HEAD_BYTES_MAX)];
-        if self.searched == 0
-            && let Some(end) = whole_head(window)
-        {
-            return Ok(Some(end));
-        }
         loop {
             let unseen = window.get(self.searched..).unwrap_or_default();
             let at = self.searched + find_control(unseen);
@@ -166,16 +215,6 @@ impl AnswerScan {
     }
 }
 
-/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: [`AnswerHead::read`] does
-/// that anyway.
-fn whole_head(window: &[u8]) -> Option<usize> {
-    memchr_iter(LF, window).find_map(|at| match window[at + 1..] {
-        [LF, ..] => Some(at + 2),
-        [CR, LF, ..] => Some(at + 3),
-        _ => None,
-    })
-}
-
 impl AnswerHead {
     /// Reads exactly the head that [`AnswerScan`] found, and looks at each of its bytes.
     ///
@@ -192,34 +231,60 @@ impl AnswerHead {
     pub fn read_lines<'a>(
         head: &'a [u8],
         is_head_request: bool,
-        mut see: impl FnMut(AnswerLine<'a>),
+        see: impl FnMut(AnswerLine<'a>),
     ) -> Result<Self, AnswerRefusal> {
+        Self::read_front(head, is_head_request, see).map(|(head, _)| head)
+    }
+
+    /// Reads the head that the bytes begin with, and says where it ends: `None` if it is not whole. For bytes that
+    /// [`AnswerScan`] has not seen; where this finds a mistake, the scan decides which one it is.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_front<'a>(
+        head: &'a [u8],
+        is_head_request: bool,
+        mut see: impl FnMut(AnswerLine<'a>),
+    ) -> Result<(Self, Option<usize>), AnswerRefusal> {
         let mut lines = Lines { head, at: 0 };
-        let status_line = lines.read(0)?.unwrap_or_default();
+        let status_line = lines.read()?.unwrap_or_default();
         let (status, is_http_10) = read_status_line(&head[status_line])?;
         if head.get(lines.at).is_some_and(|byte| is_space(*byte)) {
             return Err(AnswerRefusal::LeadingSpace);
         }
         let mut fields = Fields::default();
         let mut count = 0;
+        let mut end = None;
         loop {
-            let (name, _) = token(&head[lines.at..]);
-            let Some(line) = lines.read(name.len())? else {
+            if let Some(line) = well_written(head, lines.at) {
+                count += 1;
+                lines.at = line.place.end;
+                fields.note(
+                    line.known,
+                    line.value,
+                    line.place.start + line.value_offset(),
+                );
+                see(line);
+                continue;
+            }
+            let Some(line) = lines.read()? else {
                 break;
             };
             if line.is_empty() {
+                end = Some(lines.at);
                 break;
             }
             count += 1;
             let is_folded = lines.skip_folds()?;
             let place = line.start..lines.at;
-            let line = fields.take(head, name, line, place, is_folded)?;
+            let line = fields.take(head, line, place, is_folded)?;
             see(line);
         }
         if count > ANSWER_FIELDS_MAX {
             return Err(AnswerRefusal::TooManyFields { count });
         }
-        fields.conclude(status, is_http_10, is_head_request)
+        let head = fields.conclude(status, is_http_10, is_head_request)?;
+        Ok((head, end))
     }
 
     /// Whether another answer follows this one, RFC 9110 section 15.2. A 101 is the last one.
@@ -304,9 +369,9 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// The next line, of which the first bytes are known to hold no control byte.
-    fn read(&mut self, known: usize) -> Result<Option<Range<usize>>, AnswerRefusal> {
-        let (start, mut at) = (self.at, self.at + known);
+    /// The next line, if there is one.
+    fn read(&mut self) -> Result<Option<Range<usize>>, AnswerRefusal> {
+        let (start, mut at) = (self.at, self.at);
         loop {
             at += find_control(&self.head[at..]);
             self.at = match (self.head.get(at), self.head.get(at + 1)) {
@@ -327,11 +392,36 @@ impl Lines<'_> {
     /// Goes past the lines that continue the last one; whether there are any.
     fn skip_folds(&mut self) -> Result<bool, AnswerRefusal> {
         let start = self.at;
-        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.read(0)?.is_some()
-        {
+        while self.head.get(self.at).is_some_and(|byte| is_space(*byte)) && self.read()?.is_some() {
         }
         Ok(self.at > start)
     }
+}
+
+/// The line at this place, if it is as it should be: a name, a colon, a value, CRLF, and no fold behind it. Nearly all
+/// lines are, and this is their quicker reader; whatever it does not take, the other one judges.
+#[inline]
+fn well_written(head: &[u8], at: usize) -> Option<AnswerLine<'_>> {
+    let bytes = head.get(at..)?;
+    let (name, _) = token(bytes);
+    let [b':', rest @ ..] = &bytes[name.len()..] else {
+        return None;
+    };
+    let end = find_control(rest);
+    let [CR, LF, next, ..] = &rest[end..] else {
+        return None;
+    };
+    if name.is_empty() || is_space(*next) {
+        return None;
+    }
+    let length = name.len() + b":".len() + end + b"\r\n".len();
+    Some(AnswerLine {
+        name,
+        known: Known::of(name),
+        value: trim(&rest[..end]),
+        place: at..at + length,
+        is_odd: false,
+    })
 }
 
 fn read_status_line(line: &[u8]) -> Result<(u16, bool), AnswerRefusal> {
@@ -360,64 +450,52 @@ impl Fields {
     fn take<'a>(
         &mut self,
         head: &'a [u8],
-        mut name: &'a [u8],
         line: Range<usize>,
         place: Range<usize>,
         is_folded: bool,
     ) -> Result<AnswerLine<'a>, AnswerRefusal> {
         let bytes = &head[line.clone()];
-        let mut colon = name.len();
-        if name.is_empty() || bytes.get(colon) != Some(&b':') {
-            // There may be white space before the colon.
-            let mut all_before = bytes.iter();
-            colon = all_before
-                .position(|byte| *byte == b':')
-                .ok_or(AnswerRefusal::MissingColon)?;
-            name = trim(&bytes[..colon]);
-            if name.is_empty() || !all(name, TOKEN) {
-                return Err(AnswerRefusal::BadName);
-            }
+        let colon = memchr(b':', bytes).ok_or(AnswerRefusal::MissingColon)?;
+        let name = trim(&bytes[..colon]);
+        if name.is_empty() || !all(name, TOKEN) {
+            return Err(AnswerRefusal::BadName);
         }
-        let value = trim(&bytes[colon + 1..]);
-        let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        let frames = match name.len() {
-            7 if named(b"upgrade") => {
-                let padding = bytes[colon + 1..]
-                    .iter()
-                    .take_while(|byte| is_space(**byte))
-                    .count();
-                let start = line.start + colon + 1 + padding;
-                self.upgrade = Some(start..start + value.len());
-                self.upgrade_lines += 1;
-                true
-            }
-            10 if named(b"connection") => {
-                self.take_connection(value);
-                true
-            }
-            14 if named(b"content-length") => {
-                self.take_length(value);
-                true
-            }
-            17 if named(b"transfer-encoding") => {
-                self.codings.take_line(value);
-                true
-            }
-            _ => false,
-        };
-        if frames && is_folded {
-            return Err(AnswerRefusal::FoldedFraming);
-        }
+        let known = Known::of(name);
         let has_crlf = place.end == line.end + b"\r\n".len();
-        Ok(AnswerLine {
+        let line = AnswerLine {
             name,
-            value,
+            known,
+            value: trim(&bytes[colon + 1..]),
             is_odd: is_folded || !has_crlf || name.len() < colon,
             place,
-        })
+        };
+        self.note(known, line.value, line.place.start + line.value_offset());
+        if is_folded && known.is_some_and(Known::frames) {
+            return Err(AnswerRefusal::FoldedFraming);
+        }
+        Ok(line)
+    }
+
+    /// Takes note of what a field says, if it matters.
+    #[inline]
+    fn note(&mut self, known: Option<Known>, value: &[u8], start: usize) {
+        match known {
+            Some(Known::Upgrade) => {
+                self.upgrade = Some(start..start + value.len());
+                self.upgrade_lines += 1;
+            }
+            Some(Known::Connection) => self.take_connection(value),
+            Some(Known::ContentLength) => self.take_length(value),
+            Some(Known::TransferEncoding) => self.codings.take_line(value),
+            _ => {}
+        }
     }
 
     fn take_connection(&mut self, value: &[u8]) {
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return;
+        }
         for option in value.split(|&byte| byte == b',').map(trim) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -426,6 +504,12 @@ impl Fields {
 
     /// RFC 9110 section 8.6: a list of equal numbers, or several lines of them, is one length.
     fn take_length(&mut self, value: &[u8]) {
+        if self.length.is_none()
+            && let Ok(length) = read_length(value)
+        {
+            self.length = Some(Ok(length));
+            return;
+        }
         for number in value.split(|&byte| byte == b',').map(trim) {
             let number = read_length(number);
             self.length = Some(match (self.length, number) {
@@ -536,6 +620,12 @@ fn framing(
 
 /// `1*DIGIT` that fits into a signed 64-bit number, as the gate wants it of requests.
 fn read_length(value: &[u8]) -> Result<u64, AnswerRefusal> {
+    if (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit) {
+        let digit = |byte: &u8| u64::from(byte - b'0');
+        return Ok(value
+            .iter()
+            .fold(0, |length, byte| length * 10 + digit(byte)));
+    }
     let digits = std::str::from_utf8(value)
         .ok()
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));

@@ -6,7 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use pingora::{
@@ -42,7 +46,7 @@ impl Connector {
                 transport,
                 tenant,
             } = back;
-            pool.take(transport, tenant.as_deref(), self.check)
+            pool.take(transport, tenant.as_deref(), self.check, Instant::now())
         });
         let connection = match kept {
             Some(connection) => connection,

@@ -124,13 +124,15 @@ impl<C: Idle> Pool<C> {
         transport: &Arc<Transport>,
         tenant: Option<&[u8]>,
         check: IdleCheck,
+        now: Instant,
     ) -> Option<C> {
         let own = self.own_shard();
         for step in 0..self.shards.len() {
             let shard = &self.shards[(own + step) % self.shards.len()];
             while let Some(found) = self.find(shard, step == 0, transport, tenant) {
                 // Outside the lock, as it is a system call; so is closing what does not pass.
-                let is_fresh = found.since.elapsed() < self.limits.idle;
+                let waited = now.saturating_duration_since(found.since);
+                let is_fresh = waited < self.limits.idle;
                 let is_silent = match check {
                     IdleCheck::Notified => found.connection.seems_silent(),
                     IdleCheck::Probed => found.connection.is_silent(),
@@ -148,7 +150,13 @@ impl<C: Idle> Pool<C> {
     /// Keeps a connection for the next request to the same transport and tenant, unless it has carried as many as one
     /// may. Makes room by closing the cell's oldest, or when there are too many in all, the oldest of the cell that has
     /// most.
-    pub fn put(&self, transport: Arc<Transport>, tenant: Option<Box<[u8]>>, connection: C) {
+    pub fn put(
+        &self,
+        transport: Arc<Transport>,
+        tenant: Option<Box<[u8]>>,
+        connection: C,
+        now: Instant,
+    ) {
         let requests_max = self.limits.requests_per_connection_max;
         if requests_max != 0 && connection.served() >= requests_max {
             return;
@@ -158,7 +166,7 @@ impl<C: Idle> Pool<C> {
         let waiting = Waiting {
             transport,
             tenant,
-            since: Instant::now(),
+            since: now,
             connection,
         };
         let mut shard = lock(&self.shards[self.own_shard()]);

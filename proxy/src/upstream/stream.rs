@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -491,7 +491,8 @@ impl Drop for CellStream {
         {
             let served = self.served + 1;
             let connection = Connection { socket, served };
-            back.pool.put(back.transport, back.tenant, connection);
+            back.pool
+                .put(back.transport, back.tenant, connection, Instant::now());
         }
     }
 }

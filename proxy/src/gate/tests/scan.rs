@@ -141,3 +141,25 @@ fn control_bytes_are_found_in_every_place() {
     }
     assert_eq!(bytes::find_control(b"ab\x7f\x01\0cdefg"), 2);
 }
+
+#[test]
+fn tokens_end_where_they_should_and_their_letters_are_counted() {
+    for length in 0..20 {
+        for byte in 0..=255u8 {
+            for at in 0..length {
+                for filler in [b'a', b'Z', b'-', b'7', b'_'] {
+                    let mut bytes = vec![filler; length];
+                    bytes[at] = byte;
+                    let is_token = bytes::is(byte, bytes::TOKEN);
+                    let expected = &bytes[..if is_token { length } else { at }];
+                    let letters = expected.iter().filter(|byte| byte.is_ascii_alphanumeric());
+                    assert_eq!(
+                        bytes::token(&bytes),
+                        (expected, letters.count()),
+                        "{byte:#x} at {at} of {length}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -6,14 +6,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 
+use bytes::BytesMut;
 use pingora::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
 use crate::upstream::{
     AnswerRefusal,
-    answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerLine},
+    answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
 };
 
 const USUAL_FIELDS: usize = 24;
@@ -21,7 +22,7 @@ const USUAL_FIELDS: usize = 24;
 /// An answer's lines, in place.
 #[derive(Debug, Default)]
 struct Lines<'a> {
-    lines: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
+    all: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
     has_date: bool,
     is_coded: bool,
     /// A `Connection` line names other fields.
@@ -54,7 +55,7 @@ pub fn rewrite_head(
     bytes: &[u8],
     is_head_request: bool,
     closes: bool,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<AnswerHead, AnswerRefusal> {
     let mut lines = Lines::default();
     let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
@@ -67,15 +68,88 @@ pub fn rewrite_head(
     Ok(head)
 }
 
+/// The quicker way for nearly all answers, whose final head came in one piece: its lines are copied in runs while they are
+/// read. The answer is the head and where it ends; or nothing, and rubbish in `out`, where [`rewrite_head`] has to do it.
+pub fn copy_usual_head(
+    bytes: &[u8],
+    is_head_request: bool,
+    closes: bool,
+    out: &mut BytesMut,
+) -> Option<(AnswerHead, usize)> {
+    let mut run = 0;
+    let (mut first, mut end) = (None, 0);
+    let (mut is_usual, mut has_date, mut has_framing) = (true, false, false);
+    let read = AnswerHead::read_front(bytes, is_head_request, |line| {
+        first.get_or_insert(line.place.start);
+        end = line.place.end;
+        match line.known {
+            None => is_usual &= !line.is_odd,
+            Some(Known::Date) => {
+                is_usual &= !line.is_odd;
+                has_date = true;
+            }
+            Some(Known::ContentLength | Known::TransferEncoding) => {
+                is_usual &= !line.is_odd && !has_framing && !line.value.contains(&b',');
+                has_framing = true;
+            }
+            Some(Known::Connection) if !is_usual_connection(line.value) => is_usual = false,
+            Some(Known::Upgrade) => is_usual = false,
+            Some(
+                Known::Connection
+                | Known::KeepAlive
+                | Known::Own
+                | Known::ProxyConnection
+                | Known::Te
+                | Known::Trailer,
+            ) => {
+                out.extend_from_slice(&bytes[run..line.place.start]);
+                run = line.place.end;
+            }
+        }
+    });
+    let (head, Some(head_end)) = read.ok()? else {
+        return None;
+    };
+    let status_line = &bytes[..first.unwrap_or_default()];
+    let is_usual = is_usual
+        && has_framing
+        && !head.is_http_10
+        && head.status >= 200
+        && !matches!(head.status, 204 | 426)
+        && status_line.is_ascii()
+        && status_line.ends_with(b"\r\n")
+        && bytes.get("HTTP/1.1 200".len()) == Some(&b' ');
+    if !is_usual || head_end > ANSWER_HEAD_BYTES_MAX {
+        return None;
+    }
+    out.extend_from_slice(&bytes[run..end]);
+    write_end(out, closes, has_date);
+    Some((head, head_end))
+}
+
+/// What every final answer gets.
+fn write_end(out: &mut BytesMut, closes: bool, has_date: bool) {
+    if !has_date {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(get_cached_date().as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(if closes {
+        b"Connection: close\r\n\r\n"
+    } else {
+        b"Connection: keep-alive\r\n\r\n"
+    });
+}
+
 impl<'a> Lines<'a> {
     fn note(&mut self, line: AnswerLine<'a>) {
-        match line.name.len() {
-            4 => self.has_date |= is(&line, "date"),
-            10 if is(&line, "connection") => self.nominates |= !is_usual_connection(line.value),
-            17 => self.is_coded |= is(&line, "transfer-encoding"),
+        match line.known {
+            Some(Known::Date) => self.has_date = true,
+            Some(Known::Connection) => self.nominates |= !is_usual_connection(line.value),
+            Some(Known::TransferEncoding) => self.is_coded = true,
             _ => {}
         }
-        self.lines.push(line);
+        self.all.push(line);
     }
 }
 
@@ -88,40 +162,31 @@ struct Rewriting<'r, 'a> {
 
 impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
-    fn write_head(&self, out: &mut Vec<u8>, closes: bool) {
-        out.reserve(self.bytes.len() + 128);
+    fn write_head(&self, out: &mut BytesMut, closes: bool) {
         self.write_status_line(out);
         self.write_fields(out);
-        if !self.head.is_interim() {
-            if self.head.framing == AnswerFraming::UntilClose {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-            }
-            if !self.lines.has_date {
-                out.extend_from_slice(b"Date: ");
-                out.extend_from_slice(get_cached_date().as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-            out.extend_from_slice(if closes {
-                b"Connection: close\r\n"
-            } else {
-                b"Connection: keep-alive\r\n"
-            });
+        if self.head.is_interim() {
+            out.extend_from_slice(b"\r\n");
+            return;
         }
-        out.extend_from_slice(b"\r\n");
+        if self.head.framing == AnswerFraming::UntilClose {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        write_end(out, closes, self.lines.has_date);
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
-    fn write_status_line(&self, out: &mut Vec<u8>) {
+    fn write_status_line(&self, out: &mut BytesMut) {
         let end = self
             .lines
-            .lines
+            .all
             .first()
             .map_or(self.bytes.len(), |line| line.place.start);
         let line = self.bytes[..end].trim_ascii_end();
         let code_end = "HTTP/1.1 200".len();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&line["HTTP/1.1 ".len()..code_end]);
-        out.push(b' ');
+        out.extend_from_slice(b" ");
         let reason = line.get(code_end + 1..).unwrap_or_default();
         if reason.is_ascii() {
             out.extend_from_slice(reason);
@@ -130,15 +195,15 @@ impl Rewriting<'_, '_> {
     }
 
     /// Lines that go on are copied in runs.
-    fn write_fields(&self, out: &mut Vec<u8>) {
-        let Some(first) = self.lines.lines.first() else {
+    fn write_fields(&self, out: &mut BytesMut) {
+        let Some(first) = self.lines.all.first() else {
             return;
         };
         let mut run = first.place.start;
         let mut has_length = false;
-        for line in &self.lines.lines {
+        for line in &self.lines.all {
             let mut fate = self.fate_of(line);
-            if fate == Fate::Kept && line.name.len() == 14 && is(line, "content-length") {
+            if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
                 let is_list = line.value.contains(&b',');
                 if is_list && !has_length {
@@ -160,12 +225,12 @@ impl Rewriting<'_, '_> {
                 self.push_unfolded(out, line);
             }
         }
-        let end = self.lines.lines.last().map_or(run, |line| line.place.end);
+        let end = self.lines.all.last().map_or(run, |line| line.place.end);
         out.extend_from_slice(&self.bytes[run..end]);
     }
 
     /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
-    fn push_unfolded(&self, out: &mut Vec<u8>, line: &AnswerLine<'_>) {
+    fn push_unfolded(&self, out: &mut BytesMut, line: &AnswerLine<'_>) {
         out.extend_from_slice(line.name);
         out.extend_from_slice(b":");
         let whole = &self.bytes[line.place.clone()];
@@ -174,7 +239,7 @@ impl Rewriting<'_, '_> {
         for piece in value.split(|byte| *byte == b'\n') {
             let piece = piece.trim_ascii();
             if !piece.is_empty() {
-                out.push(b' ');
+                out.extend_from_slice(b" ");
                 out.extend_from_slice(piece);
             }
         }
@@ -184,21 +249,22 @@ impl Rewriting<'_, '_> {
     /// A cell cannot speak in the proxy's name, nor of the connection to the client (RFC 9110, section 7.6.1). Trailers
     /// are not passed on, so none is announced.
     fn fate_of(&self, line: &AnswerLine<'_>) -> Fate {
-        let is = |name: &str| is(line, name);
         let switches = matches!(self.head.status, 101 | 426);
-        let is_dropped = match line.name.len() {
-            2 => is("te"),
-            7 if is("upgrade") => !switches,
-            7 => is("trailer"),
-            10 => is("connection") || is("keep-alive"),
-            14 if is("content-length") => !self.may_have_length() || self.lines.is_coded,
-            16 => is("proxy-connection"),
-            17 if is("transfer-encoding") => !self.may_have_length(),
-            _ => false,
+        let is_dropped = match line.known {
+            None | Some(Known::Date) => false,
+            Some(Known::Upgrade) => !switches,
+            Some(Known::ContentLength) => !self.may_have_length() || self.lines.is_coded,
+            Some(Known::TransferEncoding) => !self.may_have_length(),
+            Some(
+                Known::Connection
+                | Known::KeepAlive
+                | Known::Own
+                | Known::ProxyConnection
+                | Known::Te
+                | Known::Trailer,
+            ) => true,
         };
-        let prefix = line.name.split_at_checked(OWN_PREFIX.len());
-        let is_own = prefix.is_some_and(|(start, _)| start.eq_ignore_ascii_case(OWN_PREFIX));
-        if is_dropped || is_own || (self.lines.nominates && !switches && self.is_nominated(line)) {
+        if is_dropped || (self.lines.nominates && !switches && self.is_nominated(line)) {
             Fate::Dropped
         } else {
             Fate::Kept
@@ -215,15 +281,17 @@ impl Rewriting<'_, '_> {
     fn is_nominated(&self, line: &AnswerLine<'_>) -> bool {
         let connections = self
             .lines
-            .lines
+            .all
             .iter()
-            .filter(|line| is(line, "connection"));
+            .filter(|line| line.known == Some(Known::Connection));
         let mut names = connections
             .filter(|line| !is_usual_connection(line.value))
             .flat_map(|line| line.value.split(|byte| *byte == b','));
         names.any(|name| name.trim_ascii().eq_ignore_ascii_case(line.name))
-            && !is(line, "content-length")
-            && !is(line, "transfer-encoding")
+            && !matches!(
+                line.known,
+                Some(Known::ContentLength | Known::TransferEncoding)
+            )
     }
 }
 
@@ -232,13 +300,7 @@ fn is_usual_connection(value: &[u8]) -> bool {
     matches!(value, b"keep-alive" | b"close")
 }
 
-const OWN_PREFIX: &[u8] = b"x-cellgate-";
-
-fn is(line: &AnswerLine<'_>, name: &str) -> bool {
-    line.name.len() == name.len() && line.name.eq_ignore_ascii_case(name.as_bytes())
-}
-
-fn push_length(out: &mut Vec<u8>, list: &[u8]) {
+fn push_length(out: &mut BytesMut, list: &[u8]) {
     let first = list.split(|byte| *byte == b',').next().unwrap_or_default();
     out.extend_from_slice(b"Content-Length: ");
     out.extend_from_slice(first.trim_ascii());
@@ -263,7 +325,7 @@ impl Coding {
         self,
         body: &mut AnswerBody,
         bytes: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
     ) -> Result<Encoded, AnswerRefusal> {
         let before = out.len();
         let mut content = 0;
@@ -285,7 +347,7 @@ impl Coding {
     }
 
     /// What tells the client that the body is over.
-    pub fn end(self, out: &mut Vec<u8>) {
+    pub fn end(self, out: &mut BytesMut) {
         if self == Self::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");
         }
@@ -299,7 +361,7 @@ pub struct Encoded {
     pub content: usize,
 }
 
-fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
+fn push_chunk(out: &mut BytesMut, data: &[u8]) {
     if data.is_empty() {
         return;
     }

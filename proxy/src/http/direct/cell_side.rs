@@ -13,15 +13,15 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
-use super::super::common::Common;
+use super::super::{
+    buffers::{self, BUFFER_BYTES},
+    common::Common,
+};
 use crate::{
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
 };
-
-/// First size of the read buffer: a head and a small body fit.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -40,12 +40,16 @@ pub(super) struct CellSide {
     /// Read from the cell and not taken yet.
     buffer: BytesMut,
     scan: AnswerScan,
+    /// The task is woken when the answer begins.
+    was_awaited: bool,
     has_begun: bool,
     pub(super) has_ended: bool,
     /// Bytes of no answer came behind the answer.
     pub(super) has_surplus: bool,
     /// The cell closes the connection after this answer.
     pub(super) closes: bool,
+    /// When the wait for its next bytes began.
+    waits_since: Instant,
     /// How long it may say or take nothing.
     pub(super) until: tokio::time::Instant,
 }
@@ -76,7 +80,7 @@ impl CellSide {
         };
         let kept = may_reuse.then(|| {
             let tenant = common.only_of(exchange);
-            common.pool.take(&endpoint.transport, tenant, check)
+            common.pool.take(&endpoint.transport, tenant, check, now)
         });
         if let Some(connection) = kept.flatten() {
             return Ok(Self::new(connection, now));
@@ -95,12 +99,14 @@ impl CellSide {
             sent: 0,
             is_sent: false,
             is_cut: false,
-            buffer: BytesMut::with_capacity(READ_BUFFER_BYTES),
+            buffer: BytesMut::new(),
             scan: AnswerScan::default(),
+            was_awaited: false,
             has_begun: false,
             has_ended: false,
             has_surplus: false,
             closes: false,
+            waits_since: now,
             until: now.into(),
         }
     }
@@ -118,17 +124,15 @@ impl CellSide {
     /// Begins to wait for the cell's next bytes.
     pub(super) fn begin_wait(&mut self, timeouts: &Timeouts) {
         // The first wait begins when the request is there: the clock need not be asked again.
-        let now = if self.has_begun {
-            Instant::now()
-        } else {
-            self.until.into_std()
-        };
+        if self.has_begun {
+            self.waits_since = Instant::now();
+        }
         let limit = if self.is_sent {
             timeouts.upstream_read
         } else {
             timeouts.upstream_write
         };
-        self.until = (now + limit).into();
+        self.until = (self.waits_since + limit).into();
     }
 
     /// Sends what is left of the request, as far as the cell takes it. What the cell says counts more than that it takes
@@ -162,12 +166,10 @@ impl CellSide {
             }
             if self.sent == total {
                 self.is_sent = true;
-                let now = if was_blocked {
-                    Instant::now()
-                } else {
-                    self.until.into_std() - timeouts.upstream_write
-                };
-                self.until = (now + timeouts.upstream_read).into();
+                if was_blocked {
+                    self.waits_since = Instant::now();
+                }
+                self.until = (self.waits_since + timeouts.upstream_read).into();
             }
             was_blocked = true;
         }
@@ -177,6 +179,16 @@ impl CellSide {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Event::Ended);
         };
+        if self.buffer.capacity() == 0 {
+            // A buffer is held only once there is something to read.
+            if !self.was_awaited {
+                self.was_awaited = true;
+                if connection.socket.poll_read_ready(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            self.buffer = buffers::take();
+        }
         let read = std::pin::pin!(connection.socket.read_buf(&mut self.buffer)).poll(cx);
         read.map(|outcome| match outcome {
             Ok(0) => {
@@ -191,6 +203,11 @@ impl CellSide {
         })
     }
 
+    /// Gives up the buffer, with whatever is in it.
+    pub(super) fn give_buffer(&mut self) {
+        buffers::give(std::mem::take(&mut self.buffer));
+    }
+
     /// Where the head ends that the buffer begins with, once it is whole.
     pub(super) fn scan(&mut self) -> Result<Option<usize>, AnswerRefusal> {
         if self.buffer.is_empty() {
@@ -198,9 +215,14 @@ impl CellSide {
         }
         let end = self.scan.scan(&self.buffer)?;
         if end.is_none() {
-            self.buffer.reserve(READ_BUFFER_BYTES);
+            self.buffer.reserve(BUFFER_BYTES);
         }
         Ok(end)
+    }
+
+    /// How much came that was not taken yet.
+    pub(super) fn came(&self) -> usize {
+        self.buffer.len()
     }
 
     pub(super) fn head(&self, end: usize) -> &[u8] {
@@ -211,7 +233,7 @@ impl CellSide {
     pub(super) fn next_head(&mut self, end: usize) {
         self.take_head(end);
         self.scan = AnswerScan::default();
-        self.buffer.reserve(READ_BUFFER_BYTES);
+        self.buffer.reserve(BUFFER_BYTES);
     }
 
     pub(super) fn take_head(&mut self, end: usize) {
@@ -230,7 +252,7 @@ impl CellSide {
     }
 
     /// The answer is over: keeps the connection for the next request, if nothing of this one can be left on it.
-    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange) {
+    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange, now: Instant) {
         let is_clean = self.is_sent && !self.closes && !self.has_surplus && !self.has_ended;
         let endpoint = exchange.destination().and_then(|to| to.endpoint());
         if let (true, Some(endpoint), Some(mut connection)) =
@@ -239,7 +261,7 @@ impl CellSide {
             connection.served += 1;
             let tenant = common.only_of(exchange).map(Into::into);
             let transport = Arc::clone(&endpoint.transport);
-            common.pool.put(transport, tenant, connection);
+            common.pool.put(transport, tenant, connection, now);
         }
     }
 }

@@ -9,9 +9,11 @@ mod tests;
 
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::super::buffers;
 use crate::{
     exchange::{Connection, Destination},
     field_lines::{FieldLine, FieldLines},
@@ -46,7 +48,7 @@ pub struct Plan {
     /// The client wants its connection closed.
     pub closes: bool,
     /// The head for the cell, up to the lines that depend on the table.
-    pub head: Vec<u8>,
+    pub head: BytesMut,
 }
 
 /// What a head says, and the plan for it if it is one for the direct way.
@@ -59,7 +61,7 @@ pub struct Seen<'h> {
 /// The lines of a head, and where in it each of them ends.
 #[derive(Debug, Default)]
 struct Lines<'h> {
-    lines: SmallVec<[FieldLine<'h>; USUAL_FIELDS]>,
+    all: SmallVec<[FieldLine<'h>; USUAL_FIELDS]>,
     ends: SmallVec<[usize; USUAL_FIELDS]>,
 }
 
@@ -87,7 +89,7 @@ pub fn inspect_and_plan<'h>(
 ) -> Result<Seen<'h>, Refusal> {
     let mut lines = Lines::default();
     let seen = inspect_lines(head, limits, |line, end| {
-        lines.lines.push(line);
+        lines.all.push(line);
         lines.ends.push(end);
     })?;
     let plan = plan(head, &seen, &lines, rules, connection);
@@ -112,12 +114,12 @@ fn plan(
     {
         return None;
     }
-    let fields = FieldLines(&lines.lines);
+    let fields = FieldLines(&lines.all);
     let (path, query) = match memchr(b'?', seen.target) {
         Some(at) => (&seen.target[..at], Some(&seen.target[at + 1..])),
         None => (seen.target, None),
     };
-    let host = seen.host?.as_bytes();
+    let host = seen.host?;
     let client = rules.trust.client_behind(fields, connection.peer);
     let view = RequestView {
         lines: fields,
@@ -157,13 +159,14 @@ fn rewritten(
     request_line: usize,
     lines: &Lines<'_>,
     rewrite: &Rewrite<'_>,
-) -> Option<(Vec<u8>, bool)> {
-    let mut out = Vec::with_capacity(head.len() + ADDED_BYTES);
+) -> Option<(BytesMut, bool)> {
+    let mut out = buffers::take();
+    out.reserve(head.len() + ADDED_BYTES);
     let (mut closes, mut has_connection) = (false, false);
     let mut reserved = rewrite.dropped.iter().peekable();
     let mut run = 0;
     let mut start = request_line;
-    for (place, (line, end)) in lines.lines.iter().zip(&lines.ends).enumerate() {
+    for (place, (line, end)) in lines.all.iter().zip(&lines.ends).enumerate() {
         let mut fate = fate_of(line);
         if reserved.next_if_eq(&&place).is_some() {
             fate = Fate::Dropped;
@@ -186,9 +189,7 @@ fn rewritten(
         start = *end;
     }
     out.extend_from_slice(&head[run..start]);
-    for (name, value) in rewrite.added() {
-        push_line(&mut out, name, value);
-    }
+    rewrite.write_added(&mut out);
     Some((out, closes))
 }
 
@@ -226,22 +227,8 @@ fn fate_of(line: &FieldLine<'_>) -> Fate {
 impl Plan {
     /// Ends the head with whom it is for and by which table it came.
     pub fn identify(&mut self, tenant: &[u8], destination: &Destination) {
-        let cell = destination.cell().state.id.as_str();
-        let generation = destination.generation_header();
-        push_line(&mut self.head, "x-cellgate-tenant", tenant);
-        push_line(&mut self.head, "x-cellgate-cell", cell.as_bytes());
-        push_line(
-            &mut self.head,
-            "x-cellgate-generation",
-            generation.as_bytes(),
-        );
-        self.head.extend_from_slice(b"\r\n");
+        self.head.extend_from_slice(b"x-cellgate-tenant: ");
+        self.head.extend_from_slice(tenant);
+        self.head.extend_from_slice(destination.head_end());
     }
-}
-
-fn push_line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
-    head.extend_from_slice(name.as_bytes());
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
 }

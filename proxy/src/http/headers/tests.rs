@@ -36,6 +36,7 @@ fn what_is_said_of_the_way_is_said_anew() {
     let hop = Hop {
         peer: [10, 0, 0, 7].into(),
         peer_text: "10.0.0.7",
+        lines_before_host: b"",
         proto: "http",
         host: Some(b"shop.example"),
     };

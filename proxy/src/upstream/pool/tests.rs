@@ -57,16 +57,21 @@ fn key(text: &str) -> Box<[u8]> {
 }
 
 fn taken(pool: &Pool<Fake>, transport: &Arc<Transport>, tenant: Option<&str>) -> Option<u32> {
-    pool.take(transport, tenant.map(str::as_bytes), IdleCheck::Probed)
-        .map(|fake| fake.number)
+    pool.take(
+        transport,
+        tenant.map(str::as_bytes),
+        IdleCheck::Probed,
+        Instant::now(),
+    )
+    .map(|fake| fake.number)
 }
 
 #[test]
 fn the_newest_connection_that_fits_is_given_out_once() {
     let pool = pool(LIMITS);
     let a = transport("a", 1);
-    pool.put(Arc::clone(&a), None, Fake::new(1));
-    pool.put(Arc::clone(&a), None, Fake::new(2));
+    pool.put(Arc::clone(&a), None, Fake::new(1), Instant::now());
+    pool.put(Arc::clone(&a), None, Fake::new(2), Instant::now());
     assert_eq!(pool.idle(), 2);
     // Another snapshot has an equal transport, and it is not the same one.
     assert_eq!(taken(&pool, &transport("a", 1), None), Some(2));
@@ -89,7 +94,7 @@ fn nothing_is_given_to_another_transport_or_tenant() {
         for (asked, (other_transport, other_tenant)) in kept.iter().enumerate() {
             let pool = pool(LIMITS);
             let put = transport(my_transport.0, my_transport.1);
-            pool.put(put, my_tenant.map(key), Fake::new(7));
+            pool.put(put, my_tenant.map(key), Fake::new(7), Instant::now());
             let other = transport(other_transport.0, other_transport.1);
             let expected = (mine == asked).then_some(7);
             assert_eq!(
@@ -106,7 +111,7 @@ fn a_million_keys_of_one_cell_leave_the_connections_of_another_alone() {
     let pool = pool(LIMITS);
     let quiet = transport("quiet", 1);
     for number in 0..50 {
-        pool.put(Arc::clone(&quiet), None, Fake::new(number));
+        pool.put(Arc::clone(&quiet), None, Fake::new(number), Instant::now());
     }
     let busy = transport("busy", 2);
     for number in 0..1_000_000 {
@@ -114,6 +119,7 @@ fn a_million_keys_of_one_cell_leave_the_connections_of_another_alone() {
             Arc::clone(&busy),
             Some(key(&number.to_string())),
             Fake::new(number),
+            Instant::now(),
         );
     }
     assert_eq!(pool.idle(), 50 + LIMITS.idle_per_cell_max);
@@ -133,10 +139,10 @@ fn beyond_the_total_the_cell_that_has_most_loses_its_oldest() {
     });
     let (large, small) = (transport("large", 1), transport("small", 2));
     for number in 0..8 {
-        pool.put(Arc::clone(&large), None, Fake::new(number));
+        pool.put(Arc::clone(&large), None, Fake::new(number), Instant::now());
     }
     for number in 0..4 {
-        pool.put(Arc::clone(&small), None, Fake::new(number));
+        pool.put(Arc::clone(&small), None, Fake::new(number), Instant::now());
     }
     assert_eq!(pool.idle(), 10);
     let left = |transport| std::iter::from_fn(|| taken(&pool, transport, None)).collect::<Vec<_>>();
@@ -151,12 +157,12 @@ fn what_waited_for_too_long_is_not_given_out_and_swept() {
         ..LIMITS
     });
     let a = transport("a", 1);
-    pool.put(Arc::clone(&a), None, Fake::new(1));
+    pool.put(Arc::clone(&a), None, Fake::new(1), Instant::now());
     assert_eq!(taken(&pool, &a, None), None);
     assert_eq!(pool.idle(), 0);
 
     let pool = self::pool(LIMITS);
-    pool.put(Arc::clone(&a), None, Fake::new(1));
+    pool.put(Arc::clone(&a), None, Fake::new(1), Instant::now());
     let now = Instant::now();
     pool.sweep(now);
     assert_eq!(pool.idle(), 1);
@@ -171,14 +177,14 @@ fn what_the_cell_closed_is_passed_over_and_swept() {
     let a = transport("a", 1);
     let closed = Fake::new(2);
     let is_open = Rc::clone(&closed.is_open);
-    pool.put(Arc::clone(&a), None, Fake::new(1));
-    pool.put(Arc::clone(&a), None, closed);
+    pool.put(Arc::clone(&a), None, Fake::new(1), Instant::now());
+    pool.put(Arc::clone(&a), None, closed, Instant::now());
     is_open.set(false);
     assert_eq!(taken(&pool, &a, None), Some(1));
 
     let closed = Fake::new(3);
     closed.is_open.set(false);
-    pool.put(Arc::clone(&a), None, closed);
+    pool.put(Arc::clone(&a), None, closed, Instant::now());
     pool.sweep(Instant::now());
     assert_eq!(pool.idle(), 0);
 }
@@ -196,7 +202,7 @@ fn a_connection_that_has_carried_enough_is_not_kept() {
             served,
             ..Fake::new(1)
         };
-        pool.put(Arc::clone(&a), None, fake);
+        pool.put(Arc::clone(&a), None, fake, Instant::now());
         assert_eq!(taken(&pool, &a, None).is_some(), is_kept, "{served} served");
     }
 }
@@ -205,7 +211,7 @@ fn a_connection_that_has_carried_enough_is_not_kept() {
 fn cells_that_left_the_table_leave_nothing_behind() {
     let pool = pool(LIMITS);
     for cell in ["a", "b"] {
-        pool.put(transport(cell, 1), None, Fake::new(1));
+        pool.put(transport(cell, 1), None, Fake::new(1), Instant::now());
     }
     pool.retain_cells(|cell| cell.as_str() == "b");
     assert_eq!(pool.idle(), 1);
@@ -242,9 +248,9 @@ fn the_limits_hold_over_the_shards_of_all_threads() {
             scope.spawn(|| {
                 for round in 0..1_000_u16 {
                     let cell = transport(["a", "b"][usize::from(round % 2)], 1);
-                    pool.put(Arc::clone(&cell), None, Plain);
+                    pool.put(Arc::clone(&cell), None, Plain, Instant::now());
                     if round % 3 == 0 {
-                        let _ = pool.take(&cell, None, IdleCheck::Probed);
+                        let _ = pool.take(&cell, None, IdleCheck::Probed, Instant::now());
                     }
                 }
             });

@@ -95,7 +95,7 @@ impl Exchange {
     fn comes_back(self) -> bool {
         drop(self.stream);
         self.pool
-            .take(&self.transport, None, IdleCheck::Probed)
+            .take(&self.transport, None, IdleCheck::Probed, Instant::now())
             .is_some()
     }
 
@@ -160,7 +160,7 @@ async fn a_clean_exchange_gives_its_connection_back() {
     let terms = stream.terms.clone();
     drop(stream);
     let connection = pool
-        .take(&transport, None, IdleCheck::Probed)
+        .take(&transport, None, IdleCheck::Probed, Instant::now())
         .expect("it came back");
     assert_eq!(connection.served, 1);
     let mut stream = CellStream::new(connection, terms);
@@ -501,7 +501,10 @@ async fn a_kept_connection_that_the_cell_closed_or_spoke_on_is_not_given_out() {
             cell.shutdown().await.unwrap();
         }
         if speaks {
-            assert!(pool.take(&transport, None, IdleCheck::Probed).is_none());
+            assert!(
+                pool.take(&transport, None, IdleCheck::Probed, Instant::now())
+                    .is_none()
+            );
         } else {
             let swept = async {
                 while pool.idle() > 0 {

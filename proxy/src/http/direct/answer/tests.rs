@@ -1,12 +1,30 @@
 //! What a client gets of an answer.
 
+use AnswerFraming::{Chunked, Length, UntilClose};
+
 use super::*;
 
+/// The head for the client. The quicker way, where it takes an answer, has to say the same as the other one.
 fn written(head: &str, is_head_request: bool, closes: bool) -> String {
-    let mut out = Vec::new();
+    let mut quick = BytesMut::new();
+    let behind = format!("{head}HTTP/1.1 body\r\n\r\n");
+    let taken = copy_usual_head(behind.as_bytes(), is_head_request, closes, &mut quick);
+    let (mut lines, mut slow) = (Lines::default(), BytesMut::new());
+    let read = AnswerHead::read_lines(head.as_bytes(), is_head_request, |line| lines.note(line));
+    let read = read.unwrap();
+    let rewriting = Rewriting {
+        head: &read,
+        bytes: head.as_bytes(),
+        lines: &lines,
+    };
+    rewriting.write_head(&mut slow, closes);
+    if let Some((taken, end)) = taken {
+        assert_eq!((taken, end, quick), (read, head.len(), slow), "{head:?}");
+    }
+    let mut out = BytesMut::new();
     rewrite_head(head.as_bytes(), is_head_request, closes, &mut out)
         .unwrap_or_else(|refusal| panic!("{refusal}: {head:?}"));
-    String::from_utf8(out).expect("the cases are text")
+    String::from_utf8(out.to_vec()).expect("the cases are text")
 }
 
 /// The fields that the client gets of these, besides those that the proxy adds to every answer.
@@ -181,7 +199,7 @@ fn a_missing_date_is_added() {
 fn bodies_are_framed_for_the_client() {
     let check = |framing, pieces: &[&str], expected: &str| {
         let (mut body, coding) = (AnswerBody::new(framing), Coding::of(framing));
-        let (mut out, mut content) = (Vec::new(), 0);
+        let (mut out, mut content) = (BytesMut::new(), 0);
         for piece in pieces {
             content += coding
                 .encode(&mut body, piece.as_bytes(), &mut out)
@@ -193,10 +211,9 @@ fn bodies_are_framed_for_the_client() {
         } else {
             assert!(body.is_complete());
         }
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected);
         content
     };
-    use AnswerFraming::{Chunked, Length, UntilClose};
     assert_eq!(check(Length(5), &["abc", "defg"], "abcde"), 5);
     assert_eq!(
         check(UntilClose, &["abc", "d"], "3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"),
@@ -222,9 +239,9 @@ fn bodies_are_framed_for_the_client() {
 #[test]
 fn nothing_of_a_malformed_piece_is_passed_on() {
     let mut body = AnswerBody::new(AnswerFraming::Chunked);
-    let mut out = b"head".to_vec();
+    let mut out = BytesMut::from(&b"head"[..]);
     Coding::Chunks
         .encode(&mut body, b"3\r\nabc\r\nx", &mut out)
         .unwrap_err();
-    assert_eq!(out, b"head");
+    assert_eq!(out, b"head"[..]);
 }

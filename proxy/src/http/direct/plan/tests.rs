@@ -117,7 +117,7 @@ fn what_a_trusted_proxy_says_is_kept() {
     let plan = plan_of(&sent, TRUSTED).unwrap();
     assert_eq!(plan.client, "198.51.100.1".parse::<IpAddr>().unwrap());
     assert_eq!(
-        String::from_utf8(plan.head).unwrap(),
+        String::from_utf8(plan.head.to_vec()).unwrap(),
         "GET / HTTP/1.1\r\nHost: h\r\nx-tenant-id: a\r\nX-Forwarded-Proto: https\r\n\
          x-forwarded-for: 198.51.100.1, 10.0.0.7\r\nx-forwarded-host: h\r\n"
     );
