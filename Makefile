@@ -12,7 +12,7 @@ COMPARE_PYTHON := PYTHONPATH=loadtest .tools/compare/bin/python
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Start daemon and proxy, make cells, register tenants, kill the daemon; ONCE=1 ends by itself
@@ -28,7 +28,7 @@ build: tools ## Build all programs, for development
 
 .PHONY: release
 release: tools ## Build all programs, for production; slow
-	cargo build $(LOCKED) --workspace --bins --release
+	cargo build $(LOCKED) --workspace --exclude cellgate-benches --bins --release
 
 # The end-to-end tests start the programs that stand in the target folder, and some read what lies in the sources of a
 # dependency; cargo tells where only if it has them all. Doc tests come first, so that the last lines
@@ -94,6 +94,17 @@ deny: ## Check licences, sources and bans of the dependencies; installs cargo-de
 .PHONY: bench
 bench: tools ## Run the benchmarks
 	cargo bench $(LOCKED) -p cellgate-benches
+
+# ARGS=--write makes new budgets of what is counted; docs/performance.md says when.
+.PHONY: instructions
+instructions: ## Count instructions of a request's way; fails above their budgets
+	@bash loadtest/setup-tools.sh build tests
+	@if command -v valgrind >/dev/null; then \
+	  set -x; \
+	  cargo run $(LOCKED) --profile instructions -p cellgate-benches --bin count-instructions -- $(ARGS); \
+	else \
+	  echo "SKIPPED: instructions are not counted, because valgrind is missing"; \
+	fi
 
 .PHONY: schemas
 schemas: build ## Write the JSON schemas of proxy.yaml, table.yaml and control.yaml

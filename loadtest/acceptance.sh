@@ -33,7 +33,7 @@ echo "building; the tests' output goes to $log"
 : >"$log"
 # The programs are those of the release, the tests themselves need no speed.
 cargo fetch --locked --quiet
-cargo build --release --workspace --bins >>"$log" 2>&1
+cargo build --release --workspace --exclude cellgate-benches --bins >>"$log" 2>&1
 cargo test -p cellgate-loadtest --test it --no-run >>"$log" 2>&1
 export CELLGATE_BIN_DIR=$target/release
 

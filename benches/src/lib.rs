@@ -1,9 +1,11 @@
-//! Tables to measure with: generated, the same in every run.
+//! What is measured with: tables that are generated, the same in every run, and an entry of the access log.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use cellgate_proxy::{
+    access_log::Entry,
     digest::Digest,
+    exchange::Connection,
     snapshot::{Accepted, Source},
 };
 use cellgate_table::{Generation, Table, parse};
@@ -121,6 +123,21 @@ pub fn scattered_keys(count: usize, keys: usize) -> Vec<String> {
         .take(keys)
         .map(|random| tenant(draw(random)))
         .collect()
+}
+
+/// An entry of the access log as a small request that a cell answered leaves it.
+pub fn usual_entry(connection: &Connection) -> Entry<'_> {
+    let head = b"GET /api/v1/orders?page=2 HTTP/1.1\r\nhost: shop.example.com\r\n";
+    let took = Duration::from_micros(1_234);
+    let mut entry = Entry::body_unread(connection, head, None, took);
+    entry.status = 200;
+    entry.response_body_bytes = 512;
+    entry.tenant = Some(Cow::Borrowed(b"tenant-000012ab"));
+    entry.cell = Some(Cow::Borrowed("cell-2"));
+    entry.endpoint = Some(([10, 0, 2, 17], 8080).into());
+    entry.generation = Some(1_234);
+    entry.tries = Some(1);
+    entry
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 // Plain GETs of many tenants; each answer must be 200, for the tenant that asked, and from that tenant's cell.
 //
-//   k6 run -e BASE=http://127.0.0.1:8080 -e TENANTS=1000 tenants.js
-//   k6 run -e BASE=http://127.0.0.1:8080 -e EXPECT=cells.tsv --vus 64 --duration 30s tenants.js
+//   k6 run --no-usage-report -e BASE=http://127.0.0.1:8080 -e TENANTS=1000 tenants.js
+//   k6 run --no-usage-report -e BASE=http://127.0.0.1:8080 -e EXPECT=cells.tsv --vus 64 --duration 30s tenants.js
 //
 // EXPECT names a file with one line `tenant<TAB>cell` for each tenant; a relative path starts at this script's
 // directory. Without it the tenants are tenant-1 to tenant-TENANTS, and cells are not checked. HEADER is the header that
-// carries the tenant (x-tenant-id). k6 exits with an error if a single check or request fails.
+// carries the tenant (x-tenant-id). k6 exits with an error if a single check or request fails, or if this script does.
 
 import { check } from 'k6';
 import { SharedArray } from 'k6/data';
@@ -34,7 +34,16 @@ export const options = {
   },
 };
 
+// An exception only ends its iteration, and k6 exits with 0 if no check was made. So it has to end the test.
 export default function () {
+  try {
+    ask();
+  } catch (error) {
+    exec.test.abort(`the script failed: ${error}`);
+  }
+}
+
+function ask() {
   const tenant = tenants[exec.scenario.iterationInTest % tenants.length];
   const answer = http.get(`${base}/`, { headers: { [header]: tenant.name } });
 
@@ -50,6 +59,9 @@ export default function () {
 
 function expectations(text) {
   const lines = text.split(/\r?\n/).filter((line) => line !== '');
+  if (lines.length === 0) {
+    throw new Error(`${__ENV.EXPECT} is empty`);
+  }
   return lines.map((line) => {
     const [name, cell, ...rest] = line.split('\t');
     if (!name || !cell || rest.length > 0) {

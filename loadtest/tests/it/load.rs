@@ -1,5 +1,6 @@
 //! Many tenants under load, each answer from the right cell, whatever happens to the table file.
 
+mod k6;
 mod mutants;
 mod rewriting;
 

@@ -1,23 +1,26 @@
 //! Bad input to every operation of the API, made up from its own description by schemathesis.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
 use serde_json::Value;
 
 use super::world::World;
-use crate::support::heavy::{alone, amount, figure, skip};
+use crate::support::{
+    heavy::{alone, amount, figure, skip},
+    python,
+};
 
-/// Installed once, into cargo's target folder.
+/// Installed once.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 /// Cannot be made up: lines of JSON are no type that the fuzzer knows.
 const LEFT_OUT: &str = "/v1/import/tenants";
 
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
-    let Some(program) = schemathesis() else {
+    let Some(program) = python::installed("schemathesis", SCHEMATHESIS, "--version") else {
         return skip(
             "schemathesis cannot be installed (python3 with venv, pip, the Python package index)",
         );
@@ -111,33 +114,4 @@ fn run(program: &Path, world: &World, seconds: u64) -> Output {
         .current_dir(world.control.state_dir())
         .output()
         .expect("the program was just installed")
-}
-
-/// The program, installed into a virtual environment if it is not there yet.
-fn schemathesis() -> Option<PathBuf> {
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
-    let program = environment.join("bin/schemathesis");
-    let works = || {
-        let version = Command::new(&program).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
-    };
-    if works() {
-        return Some(program);
-    }
-    let made = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&environment)
-        .output();
-    if !made.is_ok_and(|output| output.status.success()) {
-        return None;
-    }
-    let installed = Command::new(environment.join("bin/pip"))
-        .args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            SCHEMATHESIS,
-        ])
-        .output();
-    (installed.is_ok_and(|output| output.status.success()) && works()).then_some(program)
 }
