@@ -78,7 +78,12 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
     let connection = Connection::new(peer, "edge".into(), Scheme::Http);
     let limits = GateLimits::default();
     case(name, move || {
-        let seen = inspect_and_plan(black_box(head.as_bytes()), &limits, &rules, &connection);
+        let seen = inspect_and_plan(
+            black_box(head.as_bytes()),
+            &limits,
+            Some(&rules),
+            &connection,
+        );
         let plan = seen.expect("a good head").plan;
         black_box(plan.expect("a request for the direct way"));
     })

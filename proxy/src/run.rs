@@ -27,7 +27,7 @@ use crate::{
     exchange::Policy,
     health::HealthChecks,
     http::{
-        BodyBuffers, BoundListener, Common, Edge, Gateway, ListenService, bind, direct::PlanRules,
+        BodyBuffers, BoundListener, Edge, Gateway, ListenService, Services, bind, direct::PlanRules,
     },
     lifecycle::{Lifecycle, Shutdown},
     metrics::Metrics,
@@ -197,7 +197,7 @@ fn build_server(
     let threads = config.threads.get();
     let limits = config.limits;
     let pool = Arc::new(Pool::new(pool_limits(&config.upstream)));
-    let common = Arc::new(Common {
+    let services = Arc::new(Services {
         current: Arc::clone(&parts.current),
         policy: Policy {
             unknown_tenants: config.unknown_tenants,
@@ -217,7 +217,7 @@ fn build_server(
         trust: config.trust,
     });
     let gateway = Gateway {
-        common: Arc::clone(&common),
+        services: Arc::clone(&services),
         rules: Arc::clone(&rules),
         upgrades: Arc::clone(&limits.upgrades),
     };
@@ -225,7 +225,7 @@ fn build_server(
     proxy.handle_init_modules();
     let edge_app = Edge {
         proxy: Arc::new(proxy),
-        common,
+        services,
         rules,
         goes_direct: config.direct,
         body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),

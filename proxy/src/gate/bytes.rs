@@ -128,7 +128,7 @@ fn letters_and_hyphens(word: u64) -> (u64, u64) {
 }
 
 /// The classes that every one of the bytes is in.
-pub(crate) fn common(bytes: &[u8]) -> u8 {
+pub(crate) fn shared_classes(bytes: &[u8]) -> u8 {
     let classes = bytes.iter().map(|&byte| CLASSES[usize::from(byte)]);
     classes.fold(u8::MAX, |common, class| common & class)
 }

@@ -127,8 +127,8 @@ fn request_line<'a>(line: &'a [u8], limits: &GateLimits<'_>) -> Result<RequestLi
         });
     };
     let method = check_method(method)?;
-    let common = bytes::common(target);
-    if common & TARGET == 0 || target.is_empty() {
+    let classes = bytes::shared_classes(target);
+    if classes & TARGET == 0 || target.is_empty() {
         return Err(Refusal::BadRequestLine);
     }
     if target.len() > limits.target_bytes_max {
@@ -137,7 +137,7 @@ fn request_line<'a>(line: &'a [u8], limits: &GateLimits<'_>) -> Result<RequestLi
     Ok(RequestLine {
         method,
         target,
-        is_plain_target: common & PLAIN_IN_TARGET != 0 && target.starts_with(b"/"),
+        is_plain_target: classes & PLAIN_IN_TARGET != 0 && target.starts_with(b"/"),
         version,
     })
 }

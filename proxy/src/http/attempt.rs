@@ -6,7 +6,7 @@ use cellgate_table::Share;
 use http::{Method, Version, header};
 use pingora::{http::RequestHeader, upstreams::peer::HttpPeer};
 
-use super::{common::Common, turn::Arrival};
+use super::{services::Services, turn::Arrival};
 use crate::{
     config::InterimAnswers,
     exchange::Exchange,
@@ -16,7 +16,7 @@ use crate::{
 /// How much sooner a client that stops in the middle of its body is given up than the cell that waits for the rest.
 const CLIENT_FIRST: Duration = Duration::from_secs(1);
 
-impl Common {
+impl Services {
     /// The peer for an exchange whose endpoint was chosen. `may_reuse`: a kept connection will do.
     pub(super) fn peer(
         &self,

@@ -16,13 +16,13 @@ use tokio::net::TcpStream;
 use super::{
     body_buffers::{BodyBuffers, Reserved},
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
-    common::Common,
     direct::{self, HandedOver, Outcome, Plan, PlanRules, Seen, Whole, inspect_and_plan},
     gateway::Gateway,
     head::with_host,
     lent::{LentStream, LentTerms},
     listen::ServeConnection,
     returned::{End, Returned},
+    services::Services,
     stop::Stop,
     timer::Timer,
     tunnel::{self, Ticket},
@@ -45,7 +45,7 @@ const TARGET_BYTES_MAX: usize = 16 * 1024;
 /// Takes client connections.
 pub struct Edge {
     pub proxy: Arc<HttpProxy<Gateway>>,
-    pub common: Arc<Common>,
+    pub services: Arc<Services>,
     pub rules: Arc<PlanRules>,
     /// Requests that can go the direct way do.
     pub goes_direct: bool,
@@ -67,7 +67,7 @@ impl ServeConnection for Edge {
     async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
         let client = ClientStream::new(socket);
         let Some(_open) = self
-            .common
+            .services
             .lifecycle
             .connection(self.limits.connections_max)
         else {
@@ -82,7 +82,7 @@ impl ServeConnection for Edge {
     }
 
     async fn listeners_closed(&self) {
-        self.common.lifecycle.enter(Phase::ListenersClosed);
+        self.services.lifecycle.enter(Phase::ListenersClosed);
     }
 }
 
@@ -135,10 +135,10 @@ impl Edge {
     ) {
         let limits = self.gate_limits();
         let mut timer = Timer::default();
-        let mut stop = Stop::new(&self.common.lifecycle, shutdown);
+        let mut stop = Stop::new(&self.services.lifecycle, shutdown);
         let mut wait = HeadWait {
             idle_until: None,
-            head: self.common.timeouts.head,
+            head: self.services.timeouts.head,
         };
         loop {
             let alarms = (&mut timer, &mut stop);
@@ -154,14 +154,14 @@ impl Edge {
                 }
             };
             // In flight from the last byte of the head until the answer is written.
-            let _busy = self.common.lifecycle.request();
+            let _busy = self.services.lifecycle.request();
             let mut request = match self.inspect(&client, head_bytes, &limits, &connection) {
                 Ok(request) => request,
                 Err(refusal) => {
                     return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
-            let keepalive = self.common.timeouts.keepalive;
+            let keepalive = self.services.timeouts.keepalive;
             // Held until the request is over.
             let mut memory = None;
             let reading = self.read_small_body(&mut client, &mut request, &mut memory);
@@ -171,7 +171,7 @@ impl Edge {
             let mut handed_over = None;
             if let Some(whole) = request.take_whole(&connection) {
                 let held = whole.head_bytes + whole.body_bytes;
-                match direct::carry(&self.common, &mut client, &mut timer, whole).await {
+                match direct::carry(&self.services, &mut client, &mut timer, whole).await {
                     Outcome::Answered { at, is_kept } => {
                         client.ahead.advance(held);
                         wait.idle_until = Some((at + keepalive).into());
@@ -263,7 +263,7 @@ impl Edge {
                 self.carry_tunnel(client, ticket, cell).await;
             }
             // One side of it was gone before it could begin.
-            (_, Some((ticket, _))) => self.common.access_log.write(|| *ticket.entry),
+            (_, Some((ticket, _))) => self.services.access_log.write(|| *ticket.entry),
             (End::Switched | End::Cut, None) => {}
         }
         After::Closed
@@ -280,7 +280,7 @@ impl Edge {
         let took = request.arrival.at.elapsed();
         let head = &client.ahead[..request.head_bytes];
         let reason = (end == BodyRead::TimedOut).then_some(Reason::RequestTimeout);
-        self.common
+        self.services
             .access_log
             .write(|| Entry::body_unread(connection, head, reason, took));
         match reason {
@@ -305,7 +305,7 @@ impl Edge {
 
     fn body_wait(&self) -> BodyWait {
         BodyWait {
-            idle: self.common.timeouts.client_idle,
+            idle: self.services.timeouts.client_idle,
             bytes_per_second_min: self.limits.body_bytes_per_second_min,
         }
     }
@@ -313,13 +313,13 @@ impl Edge {
     async fn carry_tunnel(&self, client: ClientStream, ticket: Ticket, cell: Switched) {
         let Ticket { mut entry, open } = ticket;
         let began = Instant::now();
-        let carried = tunnel::carry(client, cell, self.common.timeouts.upgrade_idle).await;
+        let carried = tunnel::carry(client, cell, self.services.timeouts.upgrade_idle).await;
         drop(open);
         entry.time = SystemTime::now();
         entry.took += began.elapsed();
         entry.request_body_bytes += carried.from_client;
         entry.response_body_bytes += carried.from_cell;
-        self.common.access_log.write(|| *entry);
+        self.services.access_log.write(|| *entry);
     }
 
     /// Shows the head to the gate.
@@ -331,7 +331,8 @@ impl Edge {
         connection: &Connection,
     ) -> Result<Inspected, Refusal> {
         let (head, behind) = client.ahead.split_at(head_bytes);
-        let Seen { head: seen, plan } = inspect_and_plan(head, limits, &self.rules, connection)?;
+        let rules = self.goes_direct.then_some(&*self.rules);
+        let Seen { head: seen, plan } = inspect_and_plan(head, limits, rules, connection)?;
         if seen.host.is_none() {
             // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
@@ -345,7 +346,7 @@ impl Edge {
             body: BodyTracker::new(seen.body, self.limits.body_bytes_max)?,
             arrival,
             respelled_host: seen.respelled_host.map(Into::into),
-            plan: plan.filter(|_| self.goes_direct),
+            plan,
         })
     }
 
@@ -358,11 +359,11 @@ impl Edge {
         arrival: &Arrival,
         turn: &Arc<Turn>,
     ) -> ServerSession {
-        let idle = self.common.timeouts.client_idle;
+        let idle = self.services.timeouts.client_idle;
         let terms = LentTerms {
             asks_for_switch: arrival.asks_for_switch(),
             expects_continue: arrival.expects_continue,
-            guards_interim: self.common.upstream.interim_answers == InterimAnswers::Guarded,
+            guards_interim: self.services.upstream.interim_answers == InterimAnswers::Guarded,
             stall_limit: idle,
             bytes_per_second_min: self.limits.body_bytes_per_second_min,
         };
@@ -394,7 +395,7 @@ impl Edge {
         refusal: Option<Refusal>,
     ) {
         self.metrics.rejected_without_cell(reason);
-        self.common
+        self.services
             .access_log
             .write(|| Entry::refused_unread(connection, reason, refusal));
         let detail = refusal.map(|refusal| refusal.to_string());

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{buffers, client::ClientStream, common::Common, pace::Pace, timer::Timer};
+use super::{buffers, client::ClientStream, pace::Pace, services::Services, timer::Timer};
 use crate::{
     access_log::{Entry, HeadParts, Served},
     answer::Reason,
@@ -38,7 +38,7 @@ const INTERIM_ANSWERS_MAX: usize = 64;
 /// Room for what is added to an answer's head.
 const ADDED_BYTES: usize = 192;
 const CONTINUE: u16 = 100;
-/// What is read at once of a body.
+/// What is read of a body in one piece.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// A request whose head and body are at the front of what its client sent.
@@ -77,7 +77,7 @@ pub(super) struct HandedOver {
 /// One request on its way.
 #[derive(Debug)]
 struct Trip<'t> {
-    common: &'t Common,
+    services: &'t Services,
     client: &'t mut ClientStream,
     timer: &'t mut Timer,
     whole: Whole<'t>,
@@ -88,6 +88,8 @@ struct Trip<'t> {
     content: u64,
     /// The client was given an interim answer that it did not ask for.
     had_interim: bool,
+    /// It may have taken that for the final one, and has asked again.
+    is_out_of_step: bool,
     writing: Option<Pace>,
     closes: bool,
     /// When the answer had come whole.
@@ -96,7 +98,7 @@ struct Trip<'t> {
 
 /// Takes a request to its cell and the answer back.
 pub(super) async fn carry(
-    common: &Common,
+    services: &Services,
     client: &mut ClientStream,
     timer: &mut Timer,
     whole: Whole<'_>,
@@ -104,7 +106,7 @@ pub(super) async fn carry(
     let exchange = Exchange::new(whole.at, whole.plan.client);
     let closes = whole.plan.closes;
     let mut trip = Trip {
-        common,
+        services,
         client,
         timer,
         whole,
@@ -112,6 +114,7 @@ pub(super) async fn carry(
         status: None,
         content: 0,
         had_interim: false,
+        is_out_of_step: false,
         writing: None,
         closes,
         ended: None,
@@ -136,7 +139,7 @@ impl Trip<'_> {
                 return self.hand_over(Reason::NoHealthyEndpoint.into());
             }
             let Err(failure) = self.attempt(may_reuse, now).await else {
-                return self.finish().await;
+                return self.finish();
             };
             is_first = false;
             may_reuse &= failure != Failure::StaleConnection;
@@ -144,7 +147,7 @@ impl Trip<'_> {
                 && (self.whole.plan.is_idempotent || failure == Failure::Unreachable);
             let now = clock::now_ms();
             let verdict = self
-                .common
+                .services
                 .judge(&mut self.exchange, failure, is_repeatable, now);
             match verdict {
                 Verdict::Retry => {}
@@ -170,9 +173,9 @@ impl Trip<'_> {
     }
 
     fn admit(&mut self) -> Result<(), Refused> {
-        let Common {
+        let Services {
             current, policy, ..
-        } = self.common;
+        } = self.services;
         let plan = &mut self.whole.plan;
         let key = plan.key.take();
         let key = key.expect("a request is admitted once");
@@ -186,11 +189,16 @@ impl Trip<'_> {
     }
 
     fn hand_over(&mut self, refused: Refused) -> Outcome {
+        // A body counts once it is meant for a cell.
+        let body_bytes = match self.exchange.destination() {
+            Some(_) => self.whole.body_bytes as u64,
+            None => 0,
+        };
         let nothing = Exchange::new(self.whole.at, self.whole.plan.client);
         Outcome::HandedOver(Box::new(HandedOver {
             exchange: std::mem::replace(&mut self.exchange, nothing),
             refused,
-            body_bytes: self.whole.body_bytes as u64,
+            body_bytes,
         }))
     }
 
@@ -198,7 +206,7 @@ impl Trip<'_> {
     async fn attempt(&mut self, may_reuse: bool, now: Instant) -> Result<(), Failure> {
         let plan = &self.whole.plan;
         let mut cell = CellSide::connect(
-            self.common,
+            self.services,
             &self.exchange,
             plan.is_idempotent,
             may_reuse,
@@ -215,7 +223,7 @@ impl Trip<'_> {
                     coding.end(&mut out);
                 }
                 let now = Instant::now();
-                cell.put_back(self.common, &self.exchange, now);
+                cell.put_back(self.services, &self.exchange, now);
                 self.ended = Some(now);
             }
             self.send(&out).await?;
@@ -257,7 +265,7 @@ impl Trip<'_> {
             // For what is added to a head, and how a chunk is framed.
             out.reserve(cell.came() + ADDED_BYTES);
             // During a drain its client is to come back on another connection, to another process.
-            self.closes |= self.common.lifecycle.has_reached(Phase::Draining);
+            self.closes |= self.services.lifecycle.has_reached(Phase::Draining);
             let is_head_request = self.whole.plan.is_head_request;
             let usual = copy_usual_head(cell.piece(), is_head_request, self.closes, out);
             let (head, end) = match usual {
@@ -283,6 +291,9 @@ impl Trip<'_> {
             }
             self.exchange.answered();
             self.status = Some(head.status);
+            // Now, since nothing of the final answer was sent yet.
+            self.is_out_of_step =
+                self.had_interim && self.guards_interim() && self.has_asked_again().await;
             let body = AnswerBody::new(head.framing);
             cell.closes = head.closes;
             if head.closes && head.status >= 400 && !body.is_complete() {
@@ -321,7 +332,7 @@ impl Trip<'_> {
     }
 
     fn guards_interim(&self) -> bool {
-        self.common.upstream.interim_answers == InterimAnswers::Guarded
+        self.services.upstream.interim_answers == InterimAnswers::Guarded
     }
 
     /// Adds to `out` what came of the body. A refusal stands for all of it.
@@ -349,17 +360,17 @@ impl Trip<'_> {
     /// Waits until something more came from the cell, or it ended.
     async fn event(&mut self, cell: &mut CellSide) -> Result<(), Failure> {
         let Self {
-            common,
+            services,
             client,
             timer,
             whole,
             ..
         } = self;
         let held = whole.head_bytes + whole.body_bytes;
-        cell.begin_wait(&common.timeouts);
+        cell.begin_wait(&services.timeouts);
         poll_fn(|cx| {
             let body = &client.ahead[whole.head_bytes..held];
-            cell.poll_send(cx, &common.timeouts, &whole.plan.head, body);
+            cell.poll_send(cx, &services.timeouts, &whole.plan.head, body);
             if let Poll::Ready(event) = cell.poll_read(cx) {
                 return Poll::Ready(match event {
                     Event::Came | Event::Ended => Ok(()),
@@ -379,7 +390,7 @@ impl Trip<'_> {
     /// Sends to the client. It is gone if it takes nothing for too long, or too little.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let Self {
-            common,
+            services,
             client,
             timer,
             writing,
@@ -391,8 +402,8 @@ impl Trip<'_> {
             while sent < bytes.len() {
                 let Poll::Ready(taken) = client.poll_send(cx, &bytes[sent..]) else {
                     let now = Instant::now();
-                    let limit = common.timeouts.client_idle;
-                    let pace = writing.get_or_insert_with(|| common.writing_pace());
+                    let limit = services.timeouts.client_idle;
+                    let pace = writing.get_or_insert_with(|| services.writing_pace());
                     pace.wait(now);
                     let until = *stalled_until.get_or_insert(now + limit);
                     return timer.poll_until(cx, until.into()).map(|()| false);
@@ -417,27 +428,28 @@ impl Trip<'_> {
         }
     }
 
-    async fn finish(&mut self) -> Outcome {
+    /// Whether there is more of the client than this request.
+    async fn has_asked_again(&mut self) -> bool {
+        let held = self.whole.head_bytes + self.whole.body_bytes;
+        poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await
+    }
+
+    fn finish(&mut self) -> Outcome {
         buffers::give(std::mem::take(&mut self.whole.plan.head));
         // The client took it at once, or the clock has to be asked again.
         let at = self.ended.filter(|_| self.writing.is_none());
         let at = at.unwrap_or_else(Instant::now);
         self.record(at);
-        let held = self.whole.head_bytes + self.whole.body_bytes;
-        // A client that may have taken an interim answer for the final one, and has asked again.
-        let is_out_of_step = self.had_interim
-            && self.guards_interim()
-            && poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await;
         Outcome::Answered {
             at,
-            is_kept: !self.closes && !is_out_of_step,
+            is_kept: !self.closes && !self.is_out_of_step,
         }
     }
 
     fn record(&mut self, now: Instant) {
         let took = self.exchange.finish(self.status, now);
         let Self {
-            common,
+            services,
             client,
             whole,
             exchange,
@@ -445,7 +457,7 @@ impl Trip<'_> {
             content,
             ..
         } = self;
-        common.access_log.write(|| {
+        services.access_log.write(|| {
             let head = &client.ahead[..whole.head_bytes];
             let served = Served {
                 head: HeadParts::of(head),

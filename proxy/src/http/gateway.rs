@@ -15,10 +15,10 @@ use pingora::{
 use tracing::debug;
 
 use super::{
-    common::Common,
     direct::{HandedOver, PlanRules},
     failures::{connect_failure_of, failure_of, is_answer_over},
     headers, ledger, respond,
+    services::Services,
     tunnel::Ticket,
     turn::Arrived,
     upgrade,
@@ -37,7 +37,7 @@ use crate::{
 /// What the hooks need of the process.
 #[derive(Debug)]
 pub struct Gateway {
-    pub common: Arc<Common>,
+    pub services: Arc<Services>,
     pub rules: Arc<PlanRules>,
     /// The protocols that a client may ask for with Upgrade.
     pub upgrades: Arc<[Protocol]>,
@@ -65,7 +65,7 @@ pub struct Flow {
 impl Gateway {
     /// An answer during the drain tells its client to come back on another connection, to another process.
     fn close_when_draining(&self, session: &mut Session) {
-        if self.common.lifecycle.has_reached(Phase::Draining) {
+        if self.services.lifecycle.has_reached(Phase::Draining) {
             session.set_keepalive(None);
         }
     }
@@ -82,9 +82,9 @@ impl Gateway {
 
     /// Finds the request's cell.
     fn admit(&self, session: &Session, flow: &mut Flow) -> Result<(), Refused> {
-        let Common {
+        let Services {
             current, policy, ..
-        } = &*self.common;
+        } = &*self.services;
         let request = session.req_header();
         let peer = flow.arrived.connection.peer;
         let lines = headers::field_lines(&request.headers);
@@ -110,7 +110,7 @@ impl Gateway {
     fn judge(&self, flow: &mut Flow, failure: Failure, is_repeatable: bool) -> bool {
         let now = clock::now_ms();
         let verdict = self
-            .common
+            .services
             .judge(&mut flow.exchange, failure, is_repeatable, now);
         let again = verdict == Verdict::Retry;
         flow.verdict = Some(verdict);
@@ -204,7 +204,7 @@ impl ProxyHttp for Gateway {
         let random = [fastrand::u32(..), fastrand::u32(..)];
         flow.exchange.next_endpoint(clock::now_ms(), random);
         let report = Arc::default();
-        let peer = self.common.peer(
+        let peer = self.services.peer(
             &flow.exchange,
             &flow.arrived.arrival,
             session.req_header(),
@@ -385,7 +385,7 @@ impl ProxyHttp for Gateway {
                 let ticket = Ticket { entry, open };
                 flow.arrived.turn.begin_tunnel(ticket, report);
             }
-            _ => self.common.access_log.write(entry),
+            _ => self.services.access_log.write(entry),
         }
     }
 

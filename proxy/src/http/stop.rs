@@ -7,6 +7,7 @@ use std::{
 };
 
 use pingora::server::ShutdownWatch;
+use tokio::task::unconstrained;
 
 use crate::lifecycle::{Lifecycle, Phase};
 
@@ -40,6 +41,7 @@ impl Stop {
             return Poll::Pending;
         }
         self.is_listening = true;
-        self.notice.as_mut().poll(cx)
+        // It has to take note of the task, even if that one's turn is over.
+        std::pin::pin!(unconstrained(self.notice.as_mut())).poll(cx)
     }
 }

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// Waits of one task, one after the other: whoever polls it has to be the same task each time.
 #[derive(Debug, Default)]
@@ -19,10 +22,8 @@ impl Timer {
     /// Whether `until` has passed. If not, the task is woken when it has, and possibly sooner.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let Some(armed) = &mut self.armed else {
-            let mut sleep = Box::pin(sleep_until(until));
-            let rings = sleep.as_mut().poll(cx);
-            self.armed = Some(sleep);
-            return rings;
+            let armed = self.armed.insert(Box::pin(sleep_until(until)));
+            return poll_set(armed.as_mut(), cx);
         };
         if armed.deadline() <= until && !armed.is_elapsed() {
             // It was polled when it was set, and the task has not changed.
@@ -32,8 +33,14 @@ impl Timer {
             return Poll::Ready(());
         }
         armed.as_mut().reset(until);
-        armed.as_mut().poll(cx)
+        poll_set(armed.as_mut(), cx)
     }
+}
+
+/// Polls what was set just now. It has to take note of the task, and it would not if the task's turn were over: so tokio's
+/// budget does not count here.
+fn poll_set(armed: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    std::pin::pin!(unconstrained(armed)).poll(cx)
 }
 
 #[cfg(test)]
@@ -73,5 +80,32 @@ mod tests {
         // It rings for the wait before, is set for the rest, and rings again.
         poll_fn(|cx| timer.poll_until(cx, start + Duration::from_millis(70))).await;
         check(start, 70);
+    }
+
+    /// A task that has used up its turn is not polled again by the timer's own doing.
+    #[tokio::test]
+    async fn it_rings_for_a_task_whose_turn_is_over() {
+        for is_new in [true, false] {
+            let mut timer = Timer::default();
+            if !is_new {
+                let soon = Instant::now() + Duration::from_millis(5);
+                poll_fn(|cx| timer.poll_until(cx, soon)).await;
+            }
+            let until = Instant::now() + Duration::from_millis(50);
+            let mut is_first = true;
+            let rings = poll_fn(|cx| {
+                if std::mem::take(&mut is_first) {
+                    let mut spend = std::pin::pin!(async {
+                        loop {
+                            tokio::task::consume_budget().await;
+                        }
+                    });
+                    assert!(spend.as_mut().poll(cx).is_pending());
+                }
+                timer.poll_until(cx, until)
+            });
+            let rang = tokio::time::timeout(Duration::from_secs(10), rings).await;
+            assert!(rang.is_ok(), "new: {is_new}");
+        }
     }
 }

@@ -69,7 +69,7 @@ pub fn rewrite_head(
 }
 
 /// The quicker way for nearly all answers, whose final head came in one piece: its lines are copied in runs while they are
-/// read. The answer is the head and where it ends; or nothing, and rubbish in `out`, where [`rewrite_head`] has to do it.
+/// read. The answer is the head and where it ends; or nothing, and of no use in `out`, where [`rewrite_head`] has to do it.
 pub fn copy_usual_head(
     bytes: &[u8],
     is_head_request: bool,
@@ -205,20 +205,19 @@ impl Rewriting<'_, '_> {
             let mut fate = self.fate_of(line);
             if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
-                let is_list = line.value.contains(&b',');
-                if is_list && !has_length {
+                if has_length {
+                    fate = Fate::Dropped;
+                } else if line.value.contains(&b',') {
                     out.extend_from_slice(&self.bytes[run..line.place.start]);
                     push_length(out, line.value);
                     run = line.place.end;
-                }
-                if has_length {
-                    fate = Fate::Dropped;
+                    has_length = true;
+                    continue;
                 }
                 has_length = true;
             }
             if fate == Fate::Dropped || line.is_odd {
-                let kept = self.bytes.get(run..line.place.start);
-                out.extend_from_slice(kept.unwrap_or_default());
+                out.extend_from_slice(&self.bytes[run..line.place.start]);
                 run = line.place.end;
             }
             if fate == Fate::Kept && line.is_odd {
@@ -346,7 +345,7 @@ impl Coding {
         })
     }
 
-    /// What tells the client that the body is over.
+    /// What ends the body for the client.
     pub fn end(self, out: &mut BytesMut) {
         if self == Self::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::super::{
     buffers::{self, BUFFER_BYTES},
-    common::Common,
+    services::Services,
 };
 use crate::{
     config::Timeouts,
@@ -35,6 +35,8 @@ pub(super) struct CellSide {
     /// Bytes of the request that are sent.
     sent: usize,
     is_sent: bool,
+    /// The cell took nothing when it was last offered something.
+    was_blocked: bool,
     /// The rest of the request stays unsent.
     pub(super) is_cut: bool,
     /// Read from the cell and not taken yet.
@@ -65,7 +67,7 @@ pub(super) enum Event {
 impl CellSide {
     /// A kept connection to the exchange's endpoint, or a new one.
     pub(super) async fn connect(
-        common: &Common,
+        services: &Services,
         exchange: &Exchange,
         is_idempotent: bool,
         may_reuse: bool,
@@ -79,14 +81,14 @@ impl CellSide {
             IdleCheck::Probed
         };
         let kept = may_reuse.then(|| {
-            let tenant = common.only_of(exchange);
-            common.pool.take(&endpoint.transport, tenant, check, now)
+            let tenant = services.only_of(exchange);
+            services.pool.take(&endpoint.transport, tenant, check, now)
         });
         if let Some(connection) = kept.flatten() {
             return Ok(Self::new(connection, now));
         }
         let address = endpoint.state.address;
-        match connect(address, common.timeouts.connect).await {
+        match connect(address, services.timeouts.connect).await {
             Ok(socket) => Ok(Self::new(Connection::new(socket), Instant::now())),
             Err(error) if is_ours(&error) => Err(Failure::OutOfResources),
             Err(_) => Err(Failure::Unreachable),
@@ -98,6 +100,7 @@ impl CellSide {
             connection: Some(connection),
             sent: 0,
             is_sent: false,
+            was_blocked: false,
             is_cut: false,
             buffer: BytesMut::new(),
             scan: AnswerScan::default(),
@@ -127,7 +130,11 @@ impl CellSide {
         if self.has_begun {
             self.waits_since = Instant::now();
         }
-        let limit = if self.is_sent {
+        self.set_limit(timeouts);
+    }
+
+    fn set_limit(&mut self, timeouts: &Timeouts) {
+        let limit = if self.is_sent || self.is_cut {
             timeouts.upstream_read
         } else {
             timeouts.upstream_write
@@ -144,12 +151,11 @@ impl CellSide {
         head: &[u8],
         body: &[u8],
     ) {
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
         let total = head.len() + body.len();
-        let mut was_blocked = self.sent > 0;
         while !self.is_sent && !self.is_cut {
+            let Some(connection) = &mut self.connection else {
+                return;
+            };
             let socket = Pin::new(&mut connection.socket);
             let written = match head.get(self.sent..) {
                 Some(head) if !head.is_empty() && body.is_empty() => socket.poll_write(cx, head),
@@ -162,16 +168,16 @@ impl CellSide {
             match written {
                 Poll::Ready(Ok(count @ 1..)) => self.sent += count,
                 Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,
-                Poll::Pending => return,
-            }
-            if self.sent == total {
-                self.is_sent = true;
-                if was_blocked {
-                    self.waits_since = Instant::now();
+                Poll::Pending => {
+                    self.was_blocked = true;
+                    return;
                 }
-                self.until = (self.waits_since + timeouts.upstream_read).into();
             }
-            was_blocked = true;
+            self.is_sent = self.sent == total;
+            if std::mem::take(&mut self.was_blocked) {
+                self.waits_since = Instant::now();
+            }
+            self.set_limit(timeouts);
         }
     }
 
@@ -252,16 +258,16 @@ impl CellSide {
     }
 
     /// The answer is over: keeps the connection for the next request, if nothing of this one can be left on it.
-    pub(super) fn put_back(&mut self, common: &Common, exchange: &Exchange, now: Instant) {
+    pub(super) fn put_back(&mut self, services: &Services, exchange: &Exchange, now: Instant) {
         let is_clean = self.is_sent && !self.closes && !self.has_surplus && !self.has_ended;
         let endpoint = exchange.destination().and_then(|to| to.endpoint());
         if let (true, Some(endpoint), Some(mut connection)) =
             (is_clean, endpoint, self.connection.take())
         {
             connection.served += 1;
-            let tenant = common.only_of(exchange).map(Into::into);
+            let tenant = services.only_of(exchange).map(Into::into);
             let transport = Arc::clone(&endpoint.transport);
-            common.pool.put(transport, tenant, connection, now);
+            services.pool.put(transport, tenant, connection, now);
         }
     }
 }

@@ -76,7 +76,7 @@ enum Fate {
     Unusual,
 }
 
-/// Reads a head and plans it.
+/// Reads a head and plans it, if there are rules for that.
 ///
 /// # Errors
 ///
@@ -84,7 +84,7 @@ enum Fate {
 pub fn inspect_and_plan<'h>(
     head: &'h [u8],
     limits: &GateLimits<'h>,
-    rules: &PlanRules,
+    rules: Option<&PlanRules>,
     connection: &Connection,
 ) -> Result<Seen<'h>, Refusal> {
     let mut lines = Lines::default();
@@ -92,7 +92,7 @@ pub fn inspect_and_plan<'h>(
         lines.all.push(line);
         lines.ends.push(end);
     })?;
-    let plan = plan(head, &seen, &lines, rules, connection);
+    let plan = rules.and_then(|rules| plan(head, &seen, &lines, rules, connection));
     Ok(Seen { head: seen, plan })
 }
 

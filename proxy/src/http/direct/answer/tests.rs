@@ -101,6 +101,18 @@ fn an_answer_has_one_framing() {
         "Content-Length: 3\r\na: b\r\nContent-Length: 3,3\r\n",
         "Content-Length: 3\r\na: b\r\n",
     );
+    for odd in [
+        "Content-Length: 3, 3\n",
+        "Content-Length : 3,3\r\n",
+        "Content-Length: 3\nContent-Length: 3, 3\r\n",
+        "Content-Length : 3, 3\r\nContent-Length: 3\n",
+    ] {
+        check(
+            OK,
+            &format!("a: b\r\n{odd}c: d\r\n"),
+            "a: b\r\nContent-Length: 3\r\nc: d\r\n",
+        );
+    }
     check(
         OK,
         "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",

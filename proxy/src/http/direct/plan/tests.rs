@@ -33,7 +33,7 @@ fn plan_of(head: &str, peer: &str) -> Option<Plan> {
     let peer = peer.parse().unwrap();
     let connection = Connection::new(peer, Arc::from("edge"), Scheme::Http);
     let limits = GateLimits::default();
-    let seen = inspect_and_plan(head.as_bytes(), &limits, &rules, &connection);
+    let seen = inspect_and_plan(head.as_bytes(), &limits, Some(&rules), &connection);
     seen.unwrap_or_else(|refusal| panic!("{refusal}: {head}"))
         .plan
 }

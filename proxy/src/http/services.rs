@@ -17,7 +17,7 @@ use crate::{
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Common {
+pub struct Services {
     pub current: Arc<Current>,
     pub policy: Policy,
     pub pool: Arc<Pool>,
@@ -29,7 +29,7 @@ pub struct Common {
     pub access_log: AccessLog,
 }
 
-impl Common {
+impl Services {
     /// The pace at which a client has to take its answer.
     pub(super) fn writing_pace(&self) -> Pace {
         Pace::new(self.body_bytes_per_second_min, self.timeouts.client_idle)
