@@ -1,5 +1,14 @@
 //! The header fields of a message, as borrowed bytes: what the pure rooms look at, whichever way the message came.
 
+/// What the names begin with in which the proxy speaks, and nobody else.
+pub const OWN_PREFIX: &str = "x-cellgate-";
+/// Whom a request is for.
+pub const OWN_TENANT: &str = "x-cellgate-tenant";
+/// The cell that it goes to.
+pub const OWN_CELL: &str = "x-cellgate-cell";
+/// The table by which it goes there.
+pub const OWN_GENERATION: &str = "x-cellgate-generation";
+
 /// One line: a name in any case, and a value without white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldLine<'m> {

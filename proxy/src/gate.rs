@@ -8,7 +8,7 @@
 //! The connection loop uses three parts in turn:
 //!
 //! 1. [`HeadScanner`] finds the end of a head in a growing buffer, without scanning a byte twice.
-//! 2. [`inspect_head`] reads exactly that head and says how the body is framed.
+//! 2. [`inspect_lines`] reads exactly that head and says how the body is framed.
 //! 3. [`BodyTracker`] follows the body, so that not one byte of the next request is handed on with this one.
 //!
 //! This room is pure and synchronous. It must not do I/O, read a clock, log, allocate for a request, name a status,

@@ -17,6 +17,7 @@ use crate::{
     },
     config::Ejection,
     digest::Digest,
+    field_lines::{OWN_CELL, OWN_GENERATION},
     metrics::Metrics,
     route::Routes,
     upstream::Transport,
@@ -232,8 +233,7 @@ impl CellRuntime {
 
 fn head_end(cell: &CellId, generation: Generation) -> Vec<u8> {
     let (cell, generation) = (cell.as_str(), generation.get());
-    format!("\r\nx-cellgate-cell: {cell}\r\nx-cellgate-generation: {generation}\r\n\r\n")
-        .into_bytes()
+    format!("\r\n{OWN_CELL}: {cell}\r\n{OWN_GENERATION}: {generation}\r\n\r\n").into_bytes()
 }
 
 /// The state that the previous snapshot hands on.

@@ -50,7 +50,7 @@ pub struct Entry<'a> {
     pub tries: Option<usize>,
 }
 
-/// What the log tells of a request's head.
+/// What the log says of a request's head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadParts<'a> {
     pub method: &'a [u8],

@@ -89,7 +89,7 @@ pub(super) struct Place<'a> {
 
 /// What the writer is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wishes {
+pub(super) struct Orders {
     pub(super) reopen: bool,
     pub(super) finish: bool,
 }
@@ -144,8 +144,8 @@ impl Queue {
     }
 
     /// What is asked for by now. Lines that were handed in before the asking can be taken afterwards.
-    pub(super) fn take_wishes(&self) -> Wishes {
-        Wishes {
+    pub(super) fn take_orders(&self) -> Orders {
+        Orders {
             reopen: self.reopen.swap(false, Ordering::AcqRel),
             finish: self.finish.load(Ordering::Acquire),
         }
@@ -181,11 +181,11 @@ impl Queue {
         if self.is_asked() || self.room.is_half_full() {
             return;
         }
-        // More lines join the first one. A batch that is half full, or a wish, ends the wait.
+        // More lines join the first one. A batch that is half full, or an order, ends the wait.
         thread::park_timeout(FLUSH_AFTER);
     }
 
-    /// Waits while there is no line, and no wish. It may end sooner.
+    /// Waits while there is no line, and no order. It may end sooner.
     fn wait_for_a_line(&self) {
         self.is_idle.store(true, Ordering::Relaxed);
         // Whoever fills a shard after it was looked at here sees `is_idle`: its lock was taken later.

@@ -51,15 +51,15 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             // Asked first: what was handed in before belongs into the file as it was.
-            let wishes = self.queue.take_wishes();
-            if wishes.finish {
+            let orders = self.queue.take_orders();
+            if orders.finish {
                 self.queue.close();
             }
             let has_written = self.write_waiting();
-            if wishes.reopen {
+            if orders.reopen {
                 self.open_anew();
             }
-            if wishes.finish {
+            if orders.finish {
                 return;
             }
             self.queue.wait(has_written);

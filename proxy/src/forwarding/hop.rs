@@ -8,7 +8,7 @@ pub struct Hop<'r> {
     pub peer: IpAddr,
     /// The same as text, which is made once for a connection.
     pub peer_text: &'r str,
-    /// What a cell is told of the hop when nothing of the peer's is kept, up to the host: made once for a connection too.
+    /// What a cell gets to know of the hop when nothing of the peer's is kept, up to the host: made once for a connection too.
     pub lines_before_host: &'r [u8],
     /// The scheme that the peer used, in lower case.
     pub proto: &'static str,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::HeaderName;
 
-/// Fields that cellgate speaks in. No client's are ever kept.
-const OWN_PREFIX: &str = "x-cellgate-";
+use crate::field_lines::OWN_PREFIX;
+
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 /// What else load balancers and frameworks take a client's address, or another target, from.
 const FORWARDING: [&str; 6] = [

@@ -1,5 +1,5 @@
-//! A client's connection between requests: reading heads, refusing, and ending in a way that lets the client read its
-//! answer.
+//! A client's connection: reading heads and what the client sends ahead, sending answers, and ending in a way that lets
+//! the client read its answer.
 
 use std::{
     future::poll_fn,

@@ -28,13 +28,11 @@ use crate::{
     lifecycle::Phase,
     upstream::{
         AnswerRefusal,
-        answer::{AnswerBody, AnswerHead},
+        answer::{AnswerBody, AnswerFraming, AnswerHead, INTERIM_ANSWERS_MAX},
     },
 };
 use cell_side::{CellSide, Event};
 
-/// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
-const INTERIM_ANSWERS_MAX: usize = 64;
 /// Room for what is added to an answer's head.
 const ADDED_BYTES: usize = 192;
 const CONTINUE: u16 = 100;
@@ -296,10 +294,8 @@ impl Trip<'_> {
                 self.had_interim && self.guards_interim() && self.has_asked_again().await;
             let body = AnswerBody::new(head.framing);
             cell.closes = head.closes;
-            if head.closes && head.status >= 400 && !body.is_complete() {
-                // The cell has said no and reads no further.
-                cell.is_cut = true;
-            }
+            cell.had_no_body = head.framing == AnswerFraming::None;
+            cell.is_cut |= head.stops_reading() && !body.is_complete();
             cell.take_head(end);
             return Ok((body, Coding::of(head.framing)));
         }
@@ -436,7 +432,7 @@ impl Trip<'_> {
 
     fn finish(&mut self) -> Outcome {
         buffers::give(std::mem::take(&mut self.whole.plan.head));
-        // The client took it at once, or the clock has to be asked again.
+        // If the client has kept it waiting, the clock has to be asked again.
         let at = self.ended.filter(|_| self.writing.is_none());
         let at = at.unwrap_or_else(Instant::now);
         self.record(at);

@@ -13,15 +13,14 @@ use pingora::{
 
 use crate::{
     exchange::Destination,
-    field_lines::{FieldLine, FieldLines},
+    field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_PREFIX, OWN_TENANT},
     forwarding::{Hop, Trust},
     tenant_key::{RequestView, host_name},
 };
 
-const TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant");
-const CELL: HeaderName = HeaderName::from_static("x-cellgate-cell");
-const GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
-const OUR_PREFIX: &str = "x-cellgate-";
+const TENANT: HeaderName = HeaderName::from_static(OWN_TENANT);
+const CELL: HeaderName = HeaderName::from_static(OWN_CELL);
+const GENERATION: HeaderName = HeaderName::from_static(OWN_GENERATION);
 
 /// The request target without scheme and authority, and without a fragment, which is no part of it. An empty path before
 /// a query stays empty.
@@ -123,7 +122,7 @@ pub(super) fn clean(request: &mut RequestHeader, trust: &Trust, hop: &Hop<'_>) -
     Ok(())
 }
 
-/// Tells the cell whom the request is for and by which table it came.
+/// Says to the cell whom the request is for and by which table it came.
 pub(super) fn identify(
     request: &mut RequestHeader,
     tenant: &[u8],
@@ -147,7 +146,7 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
         .keys()
         .filter(|name| {
             let name = name.as_str();
-            name.starts_with(OUR_PREFIX)
+            name.starts_with(OWN_PREFIX)
                 || OF_THE_CONNECTION.contains(&name)
                 || (!switches && (name == "upgrade" || nominated.iter().any(|other| other == name)))
         })

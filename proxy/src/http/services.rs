@@ -35,7 +35,7 @@ impl Services {
         Pace::new(self.body_bytes_per_second_min, self.timeouts.client_idle)
     }
 
-    /// Asks what a failure means, and tells the log what it did to its endpoint.
+    /// Asks what a failure means, and says in the log what it did to its endpoint.
     pub(super) fn judge(
         &self,
         exchange: &mut Exchange,

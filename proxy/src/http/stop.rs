@@ -11,7 +11,7 @@ use tokio::task::unconstrained;
 
 use crate::lifecycle::{Lifecycle, Phase};
 
-/// One connection's ear for the end. Whoever polls it has to be the same task each time.
+/// One connection's wait for the end. Whoever polls it has to be the same task each time.
 pub(super) struct Stop {
     lifecycle: Arc<Lifecycle>,
     notice: Pin<Box<dyn Future<Output = ()> + Send>>,

@@ -1,13 +1,14 @@
 //! Reading the head of a cell's answer, and following its body to where it ends.
 //!
-//! Pingora parses the answer again and writes it anew for the client. So what matters here is that nobody reads another
+//! On the direct way this is the only reader of an answer, and what goes on to the client is written as it should be. On
+//! the general way Pingora parses the answer again and writes it anew. So what matters here is that nobody reads another
 //! end of the answer than this room does; what only looks unusual passes. Each leniency, with its reason:
 //!
 //! - Lines may end with a bare LF (RFC 9112 section 2.2). A CR that no LF follows is refused: some take it for a line's
 //!   end and some for a part of the value.
-//! - White space between a name and its colon (RFC 9112 section 5.1 has a proxy remove it, and Pingora does), but not
+//! - White space between a name and its colon (RFC 9112 section 5.1 has a proxy remove it, and both ways do), but not
 //!   before the first field (section 2.2).
-//! - A folded field (RFC 9112 section 5.2: Pingora puts a space in its place), but none that frames the answer.
+//! - A folded field (RFC 9112 section 5.2: both ways put a space in its place), but none that frames the answer.
 //! - A status line that ends after the code (RFC 9112 section 4 wants a space there, many servers leave it out). An
 //!   empty line before it is refused: only a request may have one (section 2.2).
 //! - `Content-Length` several times with one value (RFC 9110 section 8.6).
@@ -27,21 +28,24 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use crate::field_lines::is_name;
-use crate::gate::{
-    BodyFraming, BodyTracker, Progress,
-    bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
+use crate::{
+    field_lines::{OWN_PREFIX, is_name},
+    gate::{
+        BodyFraming, BodyTracker, Progress,
+        bytes::{CR, LF, TOKEN, all, find_control, is_space, token, trim},
+    },
 };
 
 pub use refusal::AnswerRefusal;
 
 /// Bytes of an answer's head, from its first to the blank line's last.
 pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
+pub const INTERIM_ANSWERS_MAX: usize = 64;
 /// Header field lines of an answer. Pingora's parser takes no more.
 pub const ANSWER_FIELDS_MAX: usize = 256;
 
 const HTTP_1: &[u8] = b"HTTP/1.";
-const OWN_PREFIX: &str = "x-cellgate-";
 /// The registered transfer codings besides `chunked`. They go on to the client as they are.
 const EXTRA_CODINGS: [&[u8]; 5] = [b"gzip", b"deflate", b"compress", b"x-gzip", b"x-compress"];
 
@@ -285,6 +289,12 @@ impl AnswerHead {
         }
         let head = fields.conclude(status, is_http_10, is_head_request)?;
         Ok((head, end))
+    }
+
+    /// The cell has refused the request and reads no further: what is left of it stays unsent.
+    #[must_use]
+    pub fn stops_reading(&self) -> bool {
+        self.closes && self.status >= 400
     }
 
     /// Whether another answer follows this one, RFC 9110 section 15.2. A 101 is the last one.

@@ -21,12 +21,19 @@ pub struct Connection {
     pub socket: TcpStream,
     /// Requests it has carried.
     pub served: u64,
+    /// The last answer had no body, whatever its fields said. A cell that sends one nevertheless, a moment later, must not
+    /// be taken to answer the next request with it.
+    pub is_suspect: bool,
 }
 
 impl Connection {
     /// A connection that was just made.
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, served: 0 }
+        Self {
+            socket,
+            served: 0,
+            is_suspect: false,
+        }
     }
 
     /// It has carried other requests: the cell may have closed it just as the next one is sent.
@@ -42,6 +49,9 @@ impl Idle for Connection {
     }
 
     fn seems_silent(&self) -> bool {
+        if self.is_suspect {
+            return self.is_silent();
+        }
         let mut scratch = [0; 1];
         let read = self.socket.try_read(&mut scratch);
         read.is_err_and(|error| is_wait(&error))
@@ -61,4 +71,24 @@ pub(super) fn read_now(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usiz
 
 pub(super) fn is_wait(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use super::*;
+
+    /// The event loop has not heard of the byte yet, and a reused connection would take it for the next answer.
+    #[tokio::test]
+    async fn what_a_suspect_sends_too_much_is_found_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let mut connection = Connection::new(socket.await.unwrap());
+        let (mut cell, _) = listener.accept().unwrap();
+        connection.is_suspect = true;
+        assert!(connection.seems_silent());
+        cell.write_all(b"H").unwrap();
+        assert!(!connection.seems_silent());
+    }
 }

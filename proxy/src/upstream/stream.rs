@@ -82,6 +82,10 @@ pub struct Return {
 
 /// See the module's documentation.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own of the exchange"
+)]
 pub struct CellStream {
     /// `None` only after it was handed on in `Drop`.
     socket: Option<TcpStream>,
@@ -103,6 +107,8 @@ pub struct CellStream {
     interim_answers: usize,
     /// The cell closes the connection after this answer, or is to be taken to.
     closes: bool,
+    /// The answer had no body, whatever its fields said.
+    had_no_body: bool,
     /// Whoever waits for the answer, while the writing side may read it.
     reader: Option<Waker>,
     /// How the connection broke, if it did while the writing side read.
@@ -125,7 +131,7 @@ enum Answer {
 
 impl CellStream {
     pub fn new(connection: Connection, terms: Terms) -> Self {
-        let Connection { socket, served } = connection;
+        let Connection { socket, served, .. } = connection;
         if served > 0 {
             terms.report.was_kept.raise();
         }
@@ -141,6 +147,7 @@ impl CellStream {
             vetted: 0,
             interim_answers: 0,
             closes: false,
+            had_no_body: false,
             reader: None,
             broke: None,
             stalled: None,
@@ -490,7 +497,11 @@ impl Drop for CellStream {
             && let Some(back) = self.terms.back.take()
         {
             let served = self.served + 1;
-            let connection = Connection { socket, served };
+            let connection = Connection {
+                socket,
+                served,
+                is_suspect: self.had_no_body,
+            };
             back.pool
                 .put(back.transport, back.tenant, connection, Instant::now());
         }

@@ -48,6 +48,8 @@ pub(super) struct CellSide {
     pub(super) has_ended: bool,
     /// Bytes of no answer came behind the answer.
     pub(super) has_surplus: bool,
+    /// The answer has no body, whatever its fields say.
+    pub(super) had_no_body: bool,
     /// The cell closes the connection after this answer.
     pub(super) closes: bool,
     /// When the wait for its next bytes began.
@@ -108,6 +110,7 @@ impl CellSide {
             has_begun: false,
             has_ended: false,
             has_surplus: false,
+            had_no_body: false,
             closes: false,
             waits_since: now,
             until: now.into(),
@@ -265,6 +268,7 @@ impl CellSide {
             (is_clean, endpoint, self.connection.take())
         {
             connection.served += 1;
+            connection.is_suspect = self.had_no_body;
             let tenant = services.only_of(exchange).map(Into::into);
             let transport = Arc::clone(&endpoint.transport);
             services.pool.put(transport, tenant, connection, now);

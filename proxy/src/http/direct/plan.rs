@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::super::buffers;
 use crate::{
     exchange::{Connection, Destination},
-    field_lines::{FieldLine, FieldLines},
+    field_lines::{FieldLine, FieldLines, OWN_TENANT},
     forwarding::{Rewrite, Trust},
     gate::{BodyFraming, GateLimits, Head, Refusal, Upgrade, inspect_lines},
     tenant_key::{KeyRules, RequestKey, RequestView, host_name},
@@ -227,8 +227,9 @@ fn fate_of(line: &FieldLine<'_>) -> Fate {
 impl Plan {
     /// Ends the head with whom it is for and by which table it came.
     pub fn identify(&mut self, tenant: &[u8], destination: &Destination) {
-        self.head.extend_from_slice(b"x-cellgate-tenant: ");
-        self.head.extend_from_slice(tenant);
+        for piece in [OWN_TENANT.as_bytes(), b": ", tenant] {
+            self.head.extend_from_slice(piece);
+        }
         self.head.extend_from_slice(destination.head_end());
     }
 }

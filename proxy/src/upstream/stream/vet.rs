@@ -5,12 +5,9 @@ use crate::{
     gate::was_offered,
     upstream::{
         AnswerRefusal,
-        answer::{AnswerBody, AnswerHead, AnswerScan},
+        answer::{AnswerBody, AnswerFraming, AnswerHead, AnswerScan, INTERIM_ANSWERS_MAX},
     },
 };
-
-/// Interim answers before the final one. No cell has use for more, and a cell that sends nothing else has to end.
-const INTERIM_ANSWERS_MAX: usize = 64;
 
 impl CellStream {
     /// Vets what was read and not vetted yet.
@@ -86,13 +83,13 @@ impl CellStream {
             return Ok(());
         }
         self.closes = head.closes;
+        self.had_no_body = head.framing == AnswerFraming::None;
         let body = AnswerBody::new(head.framing);
         if body.is_complete() {
             self.end_answer();
         } else {
             self.answer = Answer::Body(body);
-            if head.closes && head.status >= 400 {
-                // The cell has said no and reads no further.
+            if head.stops_reading() {
                 self.mute();
             }
         }
