@@ -74,12 +74,18 @@ pub(super) struct HandedOver {
 
 /// One request on its way.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own of the request"
+)]
 struct Trip<'t> {
     services: &'t Services,
     client: &'t mut ClientStream,
     timer: &'t mut Timer,
     whole: Whole<'t>,
     exchange: Exchange,
+    /// There was a connection to the cell.
+    met_cell: bool,
     /// The status that the client was given.
     status: Option<u16>,
     /// Bytes of content that the client was given.
@@ -109,6 +115,7 @@ pub(super) async fn carry(
         timer,
         whole,
         exchange,
+        met_cell: false,
         status: None,
         content: 0,
         had_interim: false,
@@ -187,10 +194,11 @@ impl Trip<'_> {
     }
 
     fn hand_over(&mut self, refused: Refused) -> Outcome {
-        // A body counts once it is meant for a cell.
-        let body_bytes = match self.exchange.destination() {
-            Some(_) => self.whole.body_bytes as u64,
-            None => 0,
+        // A body counts once there was a cell to take it.
+        let body_bytes = if self.met_cell {
+            self.whole.body_bytes as u64
+        } else {
+            0
         };
         let nothing = Exchange::new(self.whole.at, self.whole.plan.client);
         Outcome::HandedOver(Box::new(HandedOver {
@@ -211,6 +219,7 @@ impl Trip<'_> {
             now,
         )
         .await?;
+        self.met_cell = true;
         let mut out = BytesMut::new();
         let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
         loop {
