@@ -26,6 +26,9 @@ pub(super) const SETTLER: Ipv4Addr = Ipv4Addr::new(127, 99, 0, 1);
 pub(super) const SETTLED: [&str; 2] =
     ["code=\"http2_preface\"", "reason=\"version_not_supported\""];
 
+/// In the place of the exchange's number, in requests that only ask whether connections were kept.
+const LAST: usize = 91;
+
 /// What a client says through a tunnel.
 const THROUGH: &[u8] = b"through the tunnel";
 
@@ -40,8 +43,8 @@ pub(super) struct Reply {
 /// What became of the client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It answered one more request.
-    Open(Box<Reply>),
+    /// It answered one more request to each cell.
+    Open(Vec<Reply>),
     /// It ended after these bytes, which are beyond all answers.
     Over(Vec<u8>, Broke),
     /// It ended before the answer to this exchange, and after these interim ones.
@@ -57,8 +60,8 @@ pub(super) struct Seen {
     /// Of requests on connections of their own.
     pub(super) asides: Vec<Option<Reply>>,
     pub(super) end: End,
-    /// The answers to the requests that ask each cell whether a connection was kept.
-    pub(super) last: Vec<Option<Reply>>,
+    /// The answers to one more request to each cell, on another connection.
+    pub(super) last: Option<Vec<Reply>>,
 }
 
 /// What a client needs to know.
@@ -79,11 +82,15 @@ impl Client<'_> {
             Err(_) => End::Over(Vec::new(), Broke::Reset),
         };
         self.signals.mark(|marks| marks.is_over = true);
+        let last = match &end {
+            End::Open(_) => None,
+            End::Over(..) | End::Cut(..) | End::Left => self.ask_each_cell_anew().await,
+        };
         Seen {
             replies: take(replies),
             asides: take(asides),
             end,
-            last: self.ask_each_cell().await,
+            last,
         }
     }
 
@@ -336,36 +343,45 @@ impl Client<'_> {
         if self.scenario.ends_with_a_close() {
             self.settle().await;
         }
-        let probe = self.profile.probe(&self.scenario.id(90), "a");
-        send(write, &probe.bytes(&self.scenario.id(90), self.place), &[]).await;
-        match self.read_reply(wire, 63, false).await {
-            Ok(reply) => End::Open(Box::new(reply)),
-            Err((interim, broke)) => End::Cut(90, interim, broke),
+        match self.ask_each_cell(wire, write).await {
+            Ok(replies) => End::Open(replies),
+            Err((interim, broke)) => End::Cut(LAST, interim, broke),
         }
     }
 
     /// One request to each cell, which then closes its connection: on the one that was kept, if one was.
-    async fn ask_each_cell(&self) -> Vec<Option<Reply>> {
-        let mut replies = Vec::new();
-        let Ok(mut stream) = self.connect().await else {
-            return replies;
-        };
-        let (read, mut write) = stream.split();
-        let mut wire = Wire::new(read);
-        for letter in self.scenario.letters() {
-            let id = self.scenario.id(91);
-            let probe = self.profile.probe(&id, letter);
-            send(&mut write, &probe.bytes(&id, self.place), &[]).await;
-            replies.push(self.read_reply(&mut wire, 63, false).await.ok());
+    async fn ask_each_cell(
+        &self,
+        wire: &mut Wire<ReadHalf<'_>>,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<Vec<Reply>, (Vec<Head>, Broke)> {
+        let mut letters: Vec<&str> = self.scenario.letters().collect();
+        if letters.is_empty() {
+            letters.push("a");
         }
-        replies
+        let id = self.scenario.id(LAST);
+        let mut replies = Vec::new();
+        for letter in letters {
+            let probe = self.profile.probe(&id, letter);
+            send(write, &probe.bytes(&id, self.place), &[]).await;
+            replies.push(self.read_reply(wire, LAST, false).await?);
+        }
+        Ok(replies)
+    }
+
+    async fn ask_each_cell_anew(&self) -> Option<Vec<Reply>> {
+        let mut stream = self.connect().await.ok()?;
+        let (read, mut write) = stream.split();
+        self.ask_each_cell(&mut Wire::new(read), &mut write)
+            .await
+            .ok()
     }
 
     async fn ask_aside(&self, bytes: &[u8], is_head: bool) -> Option<Reply> {
         let mut stream = self.connect().await.ok()?;
         let (read, mut write) = stream.split();
         send(&mut write, bytes, &[]).await;
-        self.read_reply(&mut Wire::new(read), 63, is_head)
+        self.read_reply(&mut Wire::new(read), LAST, is_head)
             .await
             .ok()
     }

@@ -155,10 +155,12 @@ impl Found {
             self.in_replies(&format!("answer {number}"), left, right);
         }
         self.exchange = None;
-        self.in_some_replies("on its own connection", &left.asides, &right.asides);
-        self.in_some_replies("last", &left.last, &right.last);
+        let asides = |seen: &Seen| seen.asides.iter().flatten().cloned().collect::<Vec<_>>();
+        self.in_more_replies("on its own connection", &asides(left), &asides(right));
+        let last = |seen: &Seen| seen.last.clone().unwrap_or_default();
+        self.in_more_replies("afterwards", &last(left), &last(right));
         if let (End::Open(left), End::Open(right)) = (&left.end, &right.end) {
-            self.in_replies("the answer to one more request", left, right);
+            self.in_more_replies("to one more request", left, right);
         } else {
             self.note(
                 Aspect::End,
@@ -169,18 +171,16 @@ impl Found {
         }
     }
 
-    fn in_some_replies(&mut self, what: &str, left: &[Option<Reply>], right: &[Option<Reply>]) {
-        let count = |replies: &[Option<Reply>]| replies.iter().flatten().count().to_string();
+    fn in_more_replies(&mut self, what: &str, left: &[Reply], right: &[Reply]) {
+        let count = |replies: &[Reply]| format!("{} answers", replies.len());
         self.note(
             Aspect::Replies,
-            format!("answers, {what}"),
+            format!("answers {what}"),
             count(left),
             count(right),
         );
         for (left, right) in left.iter().zip(right) {
-            if let (Some(left), Some(right)) = (left, right) {
-                self.in_replies(&format!("an answer, {what}"), left, right);
-            }
+            self.in_replies(&format!("an answer {what}"), left, right);
         }
     }
 
@@ -304,7 +304,10 @@ fn undated(field: &[u8]) -> Vec<u8> {
 
 fn end(end: &End) -> String {
     match end {
-        End::Open(reply) => format!("open, answers {}", reply.head.text()),
+        End::Open(replies) => {
+            let lines: Vec<String> = replies.iter().map(|reply| reply.head.text()).collect();
+            format!("open, answers {}", lines.join(" / "))
+        }
         End::Over(rest, broke) => format!("{broke:?} after \"{}\"", rest.escape_ascii()),
         End::Cut(exchange, interim, broke) => {
             let heads: Vec<String> = interim.iter().map(Head::text).collect();

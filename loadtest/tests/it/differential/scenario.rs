@@ -179,6 +179,8 @@ impl Scenario {
 }
 
 fn contains(line: &[u8], part: &[u8]) -> bool {
+    // Long lines are filling at their end.
+    let line = &line[..line.len().min(400)];
     let mut windows = line.windows(part.len());
     windows.any(|window| window.eq_ignore_ascii_case(part))
 }

@@ -398,10 +398,7 @@ impl Maker<'_> {
             let field = match self.rng.usize(..10) {
                 0 => "Transfer-Encoding: gzip, chunked",
                 1 => "transfer-encoding: Chunked",
-                2 => {
-                    "Transfer-Encoding: x-gzip
-Transfer-Encoding: chunked"
-                }
+                2 => "Transfer-Encoding: x-gzip\r\nTransfer-Encoding: chunked",
                 _ => "Transfer-Encoding: chunked",
             };
             request.fields.push(latin1(field));
