@@ -15,7 +15,7 @@ pub(super) struct Allowed {
 }
 
 /// All of them.
-pub(super) static ALLOWED: [Allowed; 4] = [
+pub(super) static ALLOWED: [Allowed; 5] = [
     Allowed {
         name: "white space around a value",
         reason: "it is no part of the value (RFC 9110, section 5.5)",
