@@ -22,6 +22,7 @@ export CELLGATE_CRASHES=${CELLGATE_CRASHES:-100}
 export CELLGATE_KILLS=${CELLGATE_KILLS:-1000}
 export CELLGATE_POWER_CUTS=${CELLGATE_POWER_CUTS:-30}
 export CELLGATE_FUZZ_SECONDS=${CELLGATE_FUZZ_SECONDS:-60}
+export CELLGATE_SOAK_SECONDS=${CELLGATE_SOAK_SECONDS:-600}
 export CELLGATE_FUZZ_REQUESTS=${CELLGATE_FUZZ_REQUESTS:-1000000}
 
 only=${1:-}
@@ -79,6 +80,7 @@ show "1,000 drip-feeding clients are gone in time" hostile_clients::crowd
 show "a million requests go both ways, and nobody notices which" differential::
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::
+show "1,000 requests a second for 10 minutes, each way: memory flat, no connection half closed, no count left" load::soak
 show "mutants of a table are refused in time, and nobody notices" load::mutants
 show "control: a sixth cell under load takes new tenants and nobody else" control::story
 show "control: tenants notice nothing of a lost control plane" control::stability

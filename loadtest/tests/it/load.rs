@@ -3,6 +3,7 @@
 mod k6;
 mod mutants;
 mod rewriting;
+mod soak;
 
 use std::fmt::Write as _;
 

@@ -38,6 +38,8 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
     // A restart must not wait for connections of the last life to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener = std::net::TcpListener::from(socket);
@@ -147,9 +149,6 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 let listener = Arc::clone(&listener_name);
                 let connection = Connection::new(peer.ip(), listener, Scheme::Http);
-                if let Err(error) = socket.set_nodelay(true) {
-                    debug!(%error, "TCP_NODELAY cannot be set");
-                }
                 tokio::spawn(async move { app.serve(socket, connection, &shutdown).await });
             }
             Err(error) if is_of_one_connection(&error) => {

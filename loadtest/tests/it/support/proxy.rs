@@ -329,6 +329,10 @@ impl Proxy {
         self.process.signal(signal);
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Memory that it holds. 0 where that cannot be known.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.process.resident_bytes()
