@@ -48,8 +48,6 @@ pub(super) struct Pair<'p> {
     pub(super) shrinks: bool,
     runtime: Runtime,
     played: AtomicUsize,
-    /// What was counted before this round.
-    before: [Metrics; 2],
 }
 
 impl<'p> Pair<'p> {
@@ -73,7 +71,6 @@ impl<'p> Pair<'p> {
             right: Side::start(&runtime, profile, right),
             runtime,
             played: AtomicUsize::new(0),
-            before: Default::default(),
         }
     }
 
@@ -101,20 +98,16 @@ impl<'p> Pair<'p> {
         *report = found;
         // Before anything is played again.
         let logged = self.log_differences();
-        let counted = self.metric_differences();
-        let is_fine = failed.is_empty();
+        let is_fine = failed.is_empty() && report.failures.is_empty();
+        let counted = is_fine.then(|| self.metric_differences());
         for (scenario, differences) in failed {
             self.explain(&scenario, &differences, report);
         }
-        let known = report.failures.len();
         self.compare_logs(logged, &round, report);
-        if is_fine && report.failures.len() == known {
-            // Otherwise they follow from what was found already.
-            self.compare_metrics(counted, &round, report);
+        // Where something else differs, what is counted follows from that, and from what was played again.
+        if report.failures.is_empty() {
+            self.compare_metrics(counted.unwrap_or_default(), &round, report);
         }
-        // What was played again has been counted too.
-        let (left, right) = self.settled_metrics();
-        self.before = [left, right];
     }
 
     async fn play_lane(
@@ -258,12 +251,7 @@ impl<'p> Pair<'p> {
         let end = Instant::now() + METRICS_LIMIT;
         loop {
             let both = (self.left.metrics(), self.right.metrics());
-            let [left, right] = &self.before;
-            let is_same = both.0.iter().all(|(name, value)| {
-                let since = |before: &Metrics, now: f64| now - before.get(name).unwrap_or(&0.0);
-                let other = both.1.get(name).copied().unwrap_or(f64::NAN);
-                since(left, *value) == since(right, other)
-            });
+            let is_same = both.0 == both.1;
             if is_same || Instant::now() > end {
                 return both;
             }
@@ -271,18 +259,14 @@ impl<'p> Pair<'p> {
         }
     }
 
-    /// What both have counted since the last time, where that differs.
+    /// Where the two have counted differently.
     fn metric_differences(&self) -> Vec<Difference> {
         let (left, right) = self.settled_metrics();
-        let [before_left, before_right] = &self.before;
         let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         let difference = |name: &String| {
-            let since = |before: &Metrics, now: &Metrics| {
-                let value = |metrics: &Metrics| metrics.get(name).copied().unwrap_or(0.0);
-                (value(now) - value(before)).to_string()
-            };
-            let (left, right) = (since(before_left, &left), since(before_right, &right));
-            Difference::new(Aspect::Metric, name, left, right)
+            let value =
+                |metrics: &Metrics| metrics.get(name).map_or(0.0, |value| *value).to_string();
+            Difference::new(Aspect::Metric, name, value(&left), value(&right))
         };
         let all = names.into_iter().map(difference);
         all.filter(|difference| difference.left != difference.right)
@@ -293,7 +277,10 @@ impl<'p> Pair<'p> {
         let scenario = scenario(self.profile, self.seed, round.start);
         for difference in report.sort_out(found, &scenario) {
             let profile = self.profile.name;
-            let text = format!("scenarios {round:?} of profile \"{profile}\": {difference}");
+            let text = format!(
+                "up to scenario {} of profile \"{profile}\": {difference}",
+                round.end
+            );
             report.fail(format!("Metric: {}", difference.what), text);
         }
     }
