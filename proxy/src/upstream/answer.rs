@@ -117,6 +117,21 @@ impl Known {
         })
     }
 
+    /// It speaks of the cell's connection, or in the proxy's name: no client gets it. Trailers are not passed on, so none is
+    /// announced.
+    #[must_use]
+    pub fn stays_behind(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::Own
+                | Self::ProxyConnection
+                | Self::Te
+                | Self::Trailer
+        )
+    }
+
     /// It says where the answer ends or what becomes of its connection.
     fn frames(self) -> bool {
         matches!(

@@ -93,18 +93,11 @@ pub fn copy_usual_head(
                 has_framing = true;
             }
             Some(Known::Connection) if !is_usual_connection(line.value) => is_usual = false,
-            Some(Known::Upgrade) => is_usual = false,
-            Some(
-                Known::Connection
-                | Known::KeepAlive
-                | Known::Own
-                | Known::ProxyConnection
-                | Known::Te
-                | Known::Trailer,
-            ) => {
+            Some(known) if known.stays_behind() => {
                 out.extend_from_slice(&bytes[run..line.place.start]);
                 run = line.place.end;
             }
+            Some(_) => is_usual = false,
         }
     });
     let (head, Some(head_end)) = read.ok()? else {
@@ -254,14 +247,7 @@ impl Rewriting<'_, '_> {
             Some(Known::Upgrade) => !switches,
             Some(Known::ContentLength) => !self.may_have_length() || self.lines.is_coded,
             Some(Known::TransferEncoding) => !self.may_have_length(),
-            Some(
-                Known::Connection
-                | Known::KeepAlive
-                | Known::Own
-                | Known::ProxyConnection
-                | Known::Te
-                | Known::Trailer,
-            ) => true,
+            Some(known) => known.stays_behind(),
         };
         if is_dropped || (self.lines.nominates && !switches && self.is_nominated(line)) {
             Fate::Dropped
