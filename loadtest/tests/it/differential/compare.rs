@@ -73,8 +73,13 @@ impl Difference {
             let letters = text.chars().filter(|character| !character.is_ascii_digit());
             letters.take(60).collect::<String>()
         };
+        // Of a line of a log, the reason that it gives.
+        let reason = match (self.aspect, self.what.rsplit_once(", reason ")) {
+            (Aspect::Log, Some((_, reason))) => reason,
+            _ => "",
+        };
         format!(
-            "{:?}: {} | {}",
+            "{:?}: {} | {} {reason}",
             self.aspect,
             words(&self.left),
             words(&self.right)

@@ -98,13 +98,13 @@ impl Maker<'_> {
     fn exchange(&mut self, at: usize) -> Exchange {
         let request = self.request(at);
         let answer = self.answer(request.line.trim_ascii_start().starts_with(b"HEAD "));
-        // A line that ends in a wrong way is found when it comes, other faults when the head is there: which one is named
-        // depends on what comes first.
-        let has_bare_lf = request.fields.iter().any(|field| {
-            let mut ends = field.split(|&byte| byte == b'\n').rev().skip(1);
-            ends.any(|end| !end.ends_with(b"\r"))
+        // Control bytes are found when they come, other faults when the whole head is there: which one is named, if there
+        // are two, depends on how much of the head comes at once.
+        let has_control = request.fields.iter().any(|field| {
+            let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t';
+            field.iter().any(is_control)
         });
-        let cuts = if has_bare_lf {
+        let cuts = if has_control {
             Vec::new()
         } else {
             self.cuts(request.bytes().len() + 20)

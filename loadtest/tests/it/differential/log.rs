@@ -1,16 +1,61 @@
 //! Lines of the access logs, and how those of one scenario differ.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+};
 
 use serde_json::{Map, Value};
 
-use super::compare::{Aspect, Difference};
+use super::{
+    client::SETTLER,
+    compare::{Aspect, Difference},
+};
 
 /// What is compared of a line.
 pub(super) type Line = Map<String, Value>;
 
+/// Lines by whose they are.
+pub(super) type Lines = BTreeMap<String, Vec<Line>>;
+
+/// The access log of a proxy.
+pub(super) struct Log {
+    path: PathBuf,
+    read_bytes: u64,
+}
+
+impl Log {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read_bytes: 0,
+        }
+    }
+
+    /// Adds the whole lines that have come since the last time.
+    pub(super) fn read(&mut self, lines: &mut Lines) {
+        let mut file = File::open(&self.path).expect("the proxy has made it");
+        file.seek(SeekFrom::Start(self.read_bytes))
+            .expect("files can be sought");
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).expect("it can be read");
+        let end = text.iter().rposition(|&byte| byte == b'\n');
+        text.truncate(end.map_or(0, |end| end + 1));
+        self.read_bytes += text.len() as u64;
+        let settler = SETTLER.to_string();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let (key, line) = read(line);
+            if key != settler {
+                lines.entry(key).or_default().push(line);
+            }
+        }
+    }
+}
+
 /// A line, and whose it is: a scenario's, by its number, or where the target does not say, a client's.
-pub(super) fn read(line: &str) -> (String, Line) {
+fn read(line: &str) -> (String, Line) {
     let mut line: Line = serde_json::from_str(line).expect("a line is JSON");
     for volatile in ["time", "duration_ms"] {
         line.remove(volatile);
@@ -25,8 +70,27 @@ pub(super) fn read(line: &str) -> (String, Line) {
     (key, line)
 }
 
+/// All differences, and whose they are.
+pub(super) fn differences(left: &Lines, right: &Lines) -> Vec<(String, Difference)> {
+    let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    let mut found = Vec::new();
+    for key in keys {
+        if left.get(key) == right.get(key) {
+            continue;
+        }
+        let of_key = |lines: &Lines| lines.get(key).cloned().unwrap_or_default();
+        let differences = differences_of(key, &of_key(left), &of_key(right));
+        found.extend(
+            differences
+                .into_iter()
+                .map(|difference| (key.clone(), difference)),
+        );
+    }
+    found
+}
+
 /// The differences between the lines of one scenario, field by field where there are as many of them.
-pub(super) fn differences(key: &str, left: &[Line], right: &[Line]) -> Vec<Difference> {
+fn differences_of(key: &str, left: &[Line], right: &[Line]) -> Vec<Difference> {
     let mut left: Vec<&Line> = left.iter().collect();
     let mut right: Vec<&Line> = right.iter().collect();
     // Those that both have.

@@ -1,18 +1,11 @@
 //! Two proxies with the same configuration but for one key, and cells of their own behind each.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     cell::{Cell, Play, Visit, start_mirror},
-    client::{Client, SETTLED, SETTLER, Seen},
-    log::{self, Line},
+    client::{Client, SETTLED, Seen},
+    log::Log,
     profile::Profile,
     scenario::{LETTERS, Place, Scenario},
     signals::Signals,
@@ -20,11 +13,9 @@ use super::{
 use crate::support::{
     PATIENCE,
     dead::DeadPort,
-    gauges::wait_until_idle,
     proxy::{Plan, Proxy},
     table::TableText,
     wait_until,
-    wire::Request,
 };
 
 /// Scenarios that are played at the same time.
@@ -34,9 +25,6 @@ const SETS: usize = 4;
 
 /// A scenario that takes longer is given up. Each proxy's own limits are shorter.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(10);
-
-/// The line of a request that only marks a place in the log is shorter.
-const LINE_BYTES_MAX: usize = 1_000;
 
 /// Where all tenants live that have no cell of a scenario.
 const MIRROR: &str = "mirror";
@@ -48,9 +36,7 @@ pub(super) type Metrics = BTreeMap<String, f64>;
 pub(super) struct Side {
     pub(super) proxy: Proxy,
     cells: Vec<[Cell; 3]>,
-    log_path: PathBuf,
-    log_read: u64,
-    sentinels: usize,
+    pub(super) log: Log,
     _dead: DeadPort,
 }
 
@@ -90,13 +76,11 @@ impl Side {
         wait_until("the sick cell is found out", PATIENCE, || {
             proxy.status()["cells"]["sick"]["healthy"] == 0
         });
-        let log_path = proxy.directory().join("access.log");
+        let log = Log::new(proxy.directory().join("access.log"));
         Self {
             proxy,
             cells,
-            log_path,
-            log_read: 0,
-            sentinels: 0,
+            log,
             _dead: dead,
         }
     }
@@ -140,41 +124,6 @@ impl Side {
         }
     }
 
-    /// The lines of the access log since the last time, by scenario or, where that is not known, by client. What may
-    /// differ from one run to the next is taken out.
-    pub(super) fn take_log(&mut self) -> BTreeMap<String, Vec<Line>> {
-        wait_until_idle(&self.proxy);
-        // Lines are written in the order of the requests, so after this one all others are there.
-        self.sentinels += 1;
-        let sentinel = format!("/sentinel-{}", self.sentinels);
-        Request::get(&sentinel).send(self.proxy.address());
-        let end = Instant::now() + PATIENCE;
-        let mut text = Vec::new();
-        let mut looked_at = 0;
-        while !has_line(&text[looked_at..], sentinel.as_bytes()) {
-            looked_at = text.len().saturating_sub(LINE_BYTES_MAX);
-            assert!(Instant::now() < end, "{sentinel} is not in the access log");
-            let mut file = File::open(&self.log_path).expect("the proxy has made it");
-            let from = self.log_read + text.len() as u64;
-            file.seek(SeekFrom::Start(from))
-                .expect("files can be sought");
-            file.read_to_end(&mut text).expect("it can be read");
-            std::thread::yield_now();
-        }
-        self.log_read += text.len() as u64;
-        let text = String::from_utf8_lossy(&text);
-        let mut lines: BTreeMap<String, Vec<Line>> = BTreeMap::new();
-        let settler = SETTLER.to_string();
-        for line in text.lines() {
-            let (key, line) = log::read(line);
-            if key == settler {
-                continue;
-            }
-            lines.entry(key).or_default().push(line);
-        }
-        lines
-    }
-
     /// All series but those that measure time or tell of the table.
     pub(super) fn metrics(&self) -> Metrics {
         let answer = self.proxy.admin_get("/metrics");
@@ -194,11 +143,6 @@ impl Side {
         });
         series.collect()
     }
-}
-
-/// Whether this is in a text that ends with a whole line.
-fn has_line(text: &[u8], part: &[u8]) -> bool {
-    text.ends_with(b"\n") && text.windows(part.len()).any(|window| window == part)
 }
 
 fn set(plan: Plan, (key, value): &(&str, &str)) -> Plan {

@@ -19,18 +19,21 @@ use super::{
     client::address_of,
     compare::{Aspect, Difference, differences},
     generate::scenario,
-    log::{self, Line},
+    log::{self, Lines},
     pair::{LANES, Metrics, Outcome, Side, place},
     profile::Profile,
     report::Report,
     scenario::{Place, Scenario},
     shrink::shrink,
 };
+use crate::support::gauges::wait_until_idle;
 
 /// Scenarios between two looks at logs and metrics.
 const ROUND: usize = 2_000;
-/// How long after a round metrics may differ.
-const METRICS_LIMIT: Duration = Duration::from_secs(4);
+/// How long after a round logs and metrics may differ.
+const SETTLE_LIMIT: Duration = Duration::from_secs(4);
+/// The same for one scenario that is looked at again.
+const SETTLE_LIMIT_ALONE: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Kinds of differences after which nobody needs more.
 const KINDS_MAX: usize = 12;
@@ -97,7 +100,7 @@ impl<'p> Pair<'p> {
         let (found, failed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         *report = found;
         // Before anything is played again.
-        let logged = self.log_differences();
+        let logged = self.log_differences(SETTLE_LIMIT);
         let is_fine = failed.is_empty() && report.failures.is_empty();
         let counted = is_fine.then(|| self.metric_differences());
         for (scenario, differences) in failed {
@@ -153,7 +156,7 @@ impl<'p> Pair<'p> {
         let (left, right) = self.runtime.block_on(self.play_both(0, &scenario));
         let mut found = differences(&scenario, &left, &right);
         found.extend(
-            self.log_differences()
+            self.log_differences(SETTLE_LIMIT_ALONE)
                 .into_iter()
                 .map(|(_, difference)| difference),
         );
@@ -202,22 +205,23 @@ impl<'p> Pair<'p> {
         })
     }
 
-    /// The differences between the logs since the last time, and whose they are.
-    fn log_differences(&mut self) -> Vec<(String, Difference)> {
-        let (left, right) = (self.left.take_log(), self.right.take_log());
-        let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-        let mut found = Vec::new();
-        for key in keys {
-            let lines =
-                |log: &BTreeMap<String, Vec<Line>>| log.get(key).cloned().unwrap_or_default();
-            let differences = log::differences(key, &lines(&left), &lines(&right));
-            found.extend(
-                differences
-                    .into_iter()
-                    .map(|difference| (key.clone(), difference)),
-            );
+    /// The differences between the logs since the last time, and whose they are. Lines are written some time after their
+    /// answers, and not in the order of these, so they are given time to become equal.
+    fn log_differences(&mut self, limit: Duration) -> Vec<(String, Difference)> {
+        wait_until_idle(&self.left.proxy);
+        wait_until_idle(&self.right.proxy);
+        let end = Instant::now() + limit;
+        let (mut left, mut right) = (Lines::new(), Lines::new());
+        loop {
+            self.left.log.read(&mut left);
+            self.right.log.read(&mut right);
+            let found = log::differences(&left, &right);
+            let is_there = !left.is_empty() || !right.is_empty();
+            if (is_there && found.is_empty()) || Instant::now() > end {
+                return found;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
         }
-        found
     }
 
     fn name(&self, scenario: &Scenario) -> String {
@@ -248,7 +252,7 @@ impl<'p> Pair<'p> {
 
     /// Some are brought up to date now and then only, so they are given time to become equal.
     fn settled_metrics(&self) -> (Metrics, Metrics) {
-        let end = Instant::now() + METRICS_LIMIT;
+        let end = Instant::now() + SETTLE_LIMIT;
         loop {
             let both = (self.left.metrics(), self.right.metrics());
             let is_same = both.0 == both.1;
