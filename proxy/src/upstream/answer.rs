@@ -14,8 +14,8 @@
 //! - `Content-Length` several times with one value (RFC 9110 section 8.6).
 //! - Names with an underscore are names like any other: no reader of answers is known to change it into a hyphen.
 //!
-//! A field that frames nothing is not judged: lengths and codings of a 1xx or 204 are taken for absent (RFC 9112 section
-//! 6.3, RFC 9110 section 8.6). An answer to HEAD and a 304 have no body but say what another one would have (RFC 9112
+//! Lengths and codings of a 1xx or 204 are taken for absent (RFC 9112 section 6.3, RFC 9110 section 8.6), but a length has to
+//! be one. An answer to HEAD and a 304 have no body but say what another one would have (RFC 9112
 //! section 6.1), and must say it well.
 //!
 //! This room is pure and synchronous: no I/O, no clock, no type of Pingora.
@@ -559,6 +559,10 @@ impl Fields {
             (Some(value), 1) if !value.is_empty() && !is_http_10 => Some(value),
             _ => return Err(AnswerRefusal::BadSwitch),
         };
+        if let (Some(Err(refusal)), false) = (self.length, self.codings.is_present) {
+            // Even where it frames nothing: Pingora takes no such answer.
+            return Err(refusal);
+        }
         let is_framed = status >= 200 && status != 204;
         let framing = if is_framed {
             framing(self.length, &self.codings, is_http_10)?

@@ -136,11 +136,6 @@ fn status_version_and_method_decide_whether_there_is_a_body() {
             Ok((None, false)),
         ),
         (
-            "HTTP/1.1 204 No Content\r\nContent-Length: x\r\n\r\n",
-            false,
-            Ok((None, false)),
-        ),
-        (
             "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
             false,
             Ok((None, false)),
@@ -188,6 +183,16 @@ fn faulty_framing_is_refused_whether_or_not_there_is_a_body() {
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
             true,
             AnswerRefusal::DifferingContentLengths,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5,\r\n\r\n",
+            false,
+            AnswerRefusal::BadContentLength,
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 5 5\r\n\r\n",
+            false,
+            AnswerRefusal::BadContentLength,
         ),
     ] {
         check_head(bytes, is_head_request, Err(expected));
