@@ -4,7 +4,7 @@ use super::{
     cell::Visit,
     client::{End, Reply, Seen},
     pair::Outcome,
-    scenario::{LETTERS, Scenario, Start},
+    scenario::{ID, LETTERS, Scenario, Start},
     wire::{Body, Broke, Head, name_of},
 };
 
@@ -266,7 +266,12 @@ impl Found {
                 count(right),
             );
         }
-        for (number, (left, right)) in left.iter().zip(right).enumerate() {
+        // A client that broke off an upload asks again on another connection, while the first request may still be on its
+        // way: which of the two a cell meets first is a matter of time.
+        let is_cut = left.iter().chain(right).any(Visit::is_cut);
+        let is_timed = is_cut && numbers(left).ne(numbers(right));
+        let (left, right) = (in_order(left, is_timed), in_order(right, is_timed));
+        for (number, (left, right)) in left.into_iter().zip(right).enumerate() {
             let what = format!(
                 "request {number} to cell {letter} of scenario {}",
                 scenario.number
@@ -285,7 +290,9 @@ impl Found {
             }
             let place =
                 |visit: &Visit| format!("request {} of connection {}", visit.nth, visit.connection);
-            self.note(Aspect::Connection, &what, place(left), place(right));
+            if !is_timed {
+                self.note(Aspect::Connection, &what, place(left), place(right));
+            }
             let through = |visit: &Visit| format!("{:?}", visit.tunnelled);
             self.note(
                 Aspect::RequestBody,
@@ -295,6 +302,23 @@ impl Found {
             );
         }
     }
+}
+
+/// What the generator numbered the requests with.
+fn numbers(visits: &[Visit]) -> impl Iterator<Item = Option<&[u8]>> {
+    visits.iter().map(|visit| {
+        let mut fields = visit.head.fields.iter().map(Vec::as_slice);
+        fields.find(|field| name_of(field).eq_ignore_ascii_case(ID.as_bytes()))
+    })
+}
+
+/// The visits as they came, or in the order of their numbers.
+fn in_order(visits: &[Visit], by_number: bool) -> Vec<&Visit> {
+    let mut ordered: Vec<(Option<&[u8]>, &Visit)> = numbers(visits).zip(visits).collect();
+    if by_number {
+        ordered.sort_by_key(|(number, _)| *number);
+    }
+    ordered.into_iter().map(|(_, visit)| visit).collect()
 }
 
 /// The proxy's own date differs by the moment. Cells of scenarios send one of 1970.
