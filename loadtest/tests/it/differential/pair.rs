@@ -1,6 +1,8 @@
 //! Two proxies with the same configuration but for one key, and cells of their own behind each.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::TcpSocket;
 
 use super::{
     cell::{Cell, Play, Visit, start_mirror},
@@ -12,7 +14,6 @@ use super::{
 };
 use crate::support::{
     PATIENCE,
-    dead::DeadPort,
     proxy::{Plan, Proxy},
     table::TableText,
     wait_until,
@@ -37,7 +38,7 @@ pub(super) struct Side {
     pub(super) proxy: Proxy,
     cells: Vec<[Cell; 3]>,
     pub(super) log: Log,
-    _dead: DeadPort,
+    _dead: TcpSocket,
 }
 
 /// What one side made of a scenario.
@@ -55,7 +56,7 @@ impl Side {
         profile: &Profile,
         keys: &[(&str, &str)],
     ) -> Self {
-        let dead = DeadPort::new();
+        let (dead, refusing) = refuse();
         let (cells, mirror) = runtime.block_on(async {
             let mut cells = Vec::new();
             for _ in 0..LANES * SETS {
@@ -71,7 +72,7 @@ impl Side {
             // One thread, so that what came first is dealt with first, and connections are kept in one place.
             .set("threads", "1")
             .set("access_log", "{ path: access.log }")
-            .table(table(&cells, mirror, &dead));
+            .table(table(&cells, mirror, refusing));
         let proxy = profile.keys.iter().chain(keys).fold(plan, set).start();
         wait_until("the sick cell is found out", PATIENCE, || {
             proxy.status()["cells"]["sick"]["healthy"] == 0
@@ -145,6 +146,16 @@ impl Side {
     }
 }
 
+/// An address where nobody listens, until the socket is dropped. It is another one than that which connections come from:
+/// among so many, one would get the same port and be connected to itself.
+fn refuse() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    let address = SocketAddr::from(([127, 0, 0, 2], 0));
+    socket.bind(address).expect("all of 127.0.0.0/8 is ours");
+    let address = socket.local_addr().expect("the socket is bound");
+    (socket, address)
+}
+
 fn set(plan: Plan, (key, value): &(&str, &str)) -> Plan {
     plan.set(key, value)
 }
@@ -157,11 +168,11 @@ pub(super) fn place(lane: usize, played: usize) -> Place {
     }
 }
 
-fn table(cells: &[[Cell; 3]], mirror: std::net::SocketAddr, dead: &DeadPort) -> TableText {
+fn table(cells: &[[Cell; 3]], mirror: SocketAddr, refusing: SocketAddr) -> TableText {
     let mut named = vec![
         (MIRROR.to_owned(), mirror),
-        ("dead".to_owned(), dead.address()),
-        ("sick".to_owned(), dead.address()),
+        ("dead".to_owned(), refusing),
+        ("sick".to_owned(), refusing),
     ];
     for (number, group) in cells.iter().enumerate() {
         let place = place(number / SETS, number);

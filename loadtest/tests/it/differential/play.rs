@@ -32,7 +32,7 @@ use crate::support::gauges::wait_until_idle;
 const ROUND: usize = 2_000;
 /// How long after a round logs and metrics may differ.
 const SETTLE_LIMIT: Duration = Duration::from_secs(4);
-/// The same for one scenario that is looked at again.
+/// The same for one scenario that is looked at again, or where something differs already.
 const SETTLE_LIMIT_ALONE: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Kinds of differences after which nobody needs more.
@@ -100,8 +100,13 @@ impl<'p> Pair<'p> {
         let (found, failed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         *report = found;
         // Before anything is played again.
-        let logged = self.log_differences(SETTLE_LIMIT);
         let is_fine = failed.is_empty() && report.failures.is_empty();
+        let limit = if is_fine {
+            SETTLE_LIMIT
+        } else {
+            SETTLE_LIMIT_ALONE
+        };
+        let logged = self.log_differences(limit);
         let counted = is_fine.then(|| self.metric_differences());
         for (scenario, differences) in failed {
             self.explain(&scenario, &differences, report);
