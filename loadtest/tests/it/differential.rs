@@ -89,7 +89,7 @@ fn the_same_way_twice_shows_no_difference() {
     assert_same("general twice", &report, started);
 }
 
-/// Otherwise that there is none would say nothing.
+/// Without this, a comparison that never finds a difference would pass.
 #[test]
 fn what_differs_is_found() {
     for (key, value, aspect) in [

@@ -39,7 +39,7 @@ pub(super) async fn refuse(
     write(session, reason, detail).await
 }
 
-/// The status that the client was given, if any. An interim one is none.
+/// The status that the client was given, if any. An interim answer does not count.
 pub(super) fn status(session: &Session) -> Option<u16> {
     let status = session.response_written()?.status;
     let is_final = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;

@@ -65,7 +65,7 @@ pub(super) static ALLOWED: [Allowed; 5] = [
             let is_refused = ["bad_request", "body_too_large", "head_too_large"]
                 .iter()
                 .any(|reason| difference.what.ends_with(&format!("reason \"{reason}\"")));
-            // One piece is what a proxy reads in one go.
+            // One piece is what a proxy reads all at once.
             let has_pieces = |exchange: &Exchange| {
                 !exchange.cuts.is_empty() || exchange.request.bytes().len() > 4_000
             };

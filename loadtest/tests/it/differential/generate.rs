@@ -99,7 +99,7 @@ impl Maker<'_> {
         let request = self.request(at);
         let answer = self.answer(request.line.trim_ascii_start().starts_with(b"HEAD "));
         // Control bytes are found when they come, other faults when the whole head is there: which one is named, if there
-        // are two, depends on how much of the head comes at once.
+        // are two, depends on how much of the head comes in the first piece.
         let has_control = request.fields.iter().any(|field| {
             let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t';
             field.iter().any(is_control)

@@ -74,8 +74,8 @@ impl Side {
             .set("access_log", "{ path: access.log }")
             .table(table(&cells, mirror, refusing));
         let proxy = profile.keys.iter().chain(keys).fold(plan, set).start();
-        wait_until("the sick cell is found out", PATIENCE, || {
-            proxy.status()["cells"]["sick"]["healthy"] == 0
+        wait_until("the unhealthy cell is noticed", PATIENCE, || {
+            proxy.status()["cells"]["unhealthy"]["healthy"] == 0
         });
         let log = Log::new(proxy.directory().join("access.log"));
         Self {
@@ -172,7 +172,7 @@ fn table(cells: &[[Cell; 3]], mirror: SocketAddr, refusing: SocketAddr) -> Table
     let mut named = vec![
         (MIRROR.to_owned(), mirror),
         ("dead".to_owned(), refusing),
-        ("sick".to_owned(), refusing),
+        ("unhealthy".to_owned(), refusing),
     ];
     for (number, group) in cells.iter().enumerate() {
         let place = place(number / SETS, number);
@@ -197,7 +197,7 @@ fn table(cells: &[[Cell; 3]], mirror: SocketAddr, refusing: SocketAddr) -> Table
     });
     let check = "health_check: { type: tcp, interval_ms: 100, unhealthy_after: 1 }";
     table
-        .cell_line("sick", check)
+        .cell_line("unhealthy", check)
         .pin("gone", "dead")
         .alias("old-name", "nobody")
         .reject("evil")

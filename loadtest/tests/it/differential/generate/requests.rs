@@ -273,7 +273,7 @@ impl Maker<'_> {
             let others = [
                 "evil",
                 "gone",
-                "sick",
+                "unhealthy",
                 "nobody-knows",
                 "",
                 " ",
