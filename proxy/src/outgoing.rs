@@ -9,6 +9,49 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{io::AsyncWrite as _, net::TcpStream};
 
+/// Two pieces that are sent as if they were one.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'p> {
+    pub first: &'p [u8],
+    pub second: &'p [u8],
+}
+
+impl<'p> Pieces<'p> {
+    pub fn one(piece: &'p [u8]) -> Self {
+        Self {
+            first: piece,
+            second: &[],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes what is behind the first `sent` bytes, by one system call. The answer is how many bytes were taken.
+    pub fn poll_write(
+        self,
+        socket: &mut TcpStream,
+        cx: &mut Context<'_>,
+        sent: usize,
+    ) -> Poll<io::Result<usize>> {
+        let socket = Pin::new(socket);
+        let (first, second) = (self.first, self.second);
+        if sent >= first.len() {
+            return socket.poll_write(cx, &second[sent - first.len()..]);
+        }
+        let first = &first[sent..];
+        if second.is_empty() {
+            return socket.poll_write(cx, first);
+        }
+        socket.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+    }
+}
+
 /// What was accepted for sending and is not sent yet. Empty, it holds no memory.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -46,15 +89,11 @@ impl Outgoing {
                 self.clear();
                 return Poll::Ready(Ok(0));
             }
-            let socket = Pin::new(&mut *socket);
-            let written = if waiting == 0 {
-                socket.poll_write(cx, bytes)
-            } else if bytes.is_empty() {
-                socket.poll_write(cx, &self.waiting)
-            } else {
-                let both = [IoSlice::new(&self.waiting), IoSlice::new(bytes)];
-                socket.poll_write_vectored(cx, &both)
+            let pieces = Pieces {
+                first: &self.waiting,
+                second: bytes,
             };
+            let written = pieces.poll_write(socket, cx, 0);
             let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -64,6 +103,30 @@ impl Outgoing {
                 self.clear();
                 return Poll::Ready(Ok(written - waiting));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, io::Read as _, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_pieces_go_on_wherever_the_last_call_stopped() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let mut socket = socket.await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let (first, second): (&[u8], &[u8]) = (b"head ", b"body");
+        let pieces = Pieces { first, second };
+        for sent in 0..pieces.len() {
+            let write = poll_fn(|cx| pieces.poll_write(&mut socket, cx, sent));
+            assert_eq!(write.await.unwrap(), pieces.len() - sent);
+            let mut came = vec![0; pieces.len() - sent];
+            peer.read_exact(&mut came).unwrap();
+            assert_eq!(came, b"head body"[sent..]);
         }
     }
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     gate::{GateLimits, HeadScan, HeadScanner, Refusal},
-    outgoing::Outgoing,
+    outgoing::{Outgoing, Pieces},
 };
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
@@ -127,6 +127,18 @@ impl ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.outgoing.poll_send(&mut self.socket, cx, bytes)
+    }
+
+    /// Sends what is behind the first `sent` bytes of these pieces, while nothing was gathered; the answer is how many
+    /// bytes.
+    pub(super) fn poll_send_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: Pieces<'_>,
+        sent: usize,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(self.outgoing.is_empty(), "it would come first");
+        pieces.poll_write(&mut self.socket, cx, sent)
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -18,7 +18,13 @@ use bytes::BytesMut;
 pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{buffers, client::ClientStream, pace::Pace, services::Services, timer::Timer};
+use super::{
+    buffers::{self, BUFFER_BYTES},
+    client::ClientStream,
+    pace::Pace,
+    services::Services,
+    timer::Timer,
+};
 use crate::{
     access_log::{Entry, HeadParts, Served},
     answer::Reason,
@@ -26,6 +32,7 @@ use crate::{
     config::InterimAnswers,
     exchange::{ClientFault, Connection, Exchange, Failure, Refused, UpstreamFault, Verdict},
     lifecycle::Phase,
+    outgoing::Pieces,
     upstream::{
         AnswerRefusal,
         answer::{AnswerBody, AnswerFraming, AnswerHead, INTERIM_ANSWERS_MAX},
@@ -37,7 +44,7 @@ use cell_side::{CellSide, Event};
 const ADDED_BYTES: usize = 192;
 const CONTINUE: u16 = 100;
 /// What is read of a body in one piece.
-const PIECE_BYTES_MAX: usize = 64 * 1024;
+const PIECE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A request whose head and body are at the front of what its client sent.
 #[derive(Debug)]
@@ -223,7 +230,7 @@ impl Trip<'_> {
         let mut out = BytesMut::new();
         let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
         loop {
-            let refused = self.take_piece(&mut cell, &mut body, coding, &mut out);
+            let taken = self.take_piece(&mut cell, &mut body, coding, &mut out);
             let is_over = body.is_complete() || (cell.has_ended && body.ends_with_connection());
             if is_over {
                 if !body.is_complete() {
@@ -233,11 +240,18 @@ impl Trip<'_> {
                 cell.put_back(self.services, &self.exchange, now);
                 self.ended = Some(now);
             }
-            self.send(&out).await?;
-            out.clear();
-            if let Some(refusal) = refused {
-                return Err(Failure::Upstream(UpstreamFault::Refused(refusal)));
+            let room = body.bytes_left().unwrap_or(u64::MAX).min(PIECE_BYTES_MAX) as usize;
+            let may_have_more = !is_over && out.len() <= BUFFER_BYTES && cell.is_full();
+            if may_have_more && taken == Ok(0) && cell.more(room).await? {
+                continue;
             }
+            let pieces = Pieces {
+                first: &out,
+                second: &cell.piece()[..taken.unwrap_or_default()],
+            };
+            self.send(pieces).await?;
+            out.clear();
+            taken.map_err(refused)?;
             if is_over {
                 cell.give_buffer();
                 buffers::give(out);
@@ -246,10 +260,7 @@ impl Trip<'_> {
             if cell.has_ended {
                 return Err(Failure::Upstream(UpstreamFault::Broken));
             }
-            let left = body
-                .bytes_left()
-                .and_then(|left| usize::try_from(left).ok());
-            cell.make_room(left.unwrap_or(PIECE_BYTES_MAX).min(PIECE_BYTES_MAX));
+            cell.make_room(room);
             self.event(&mut cell).await?;
         }
     }
@@ -291,7 +302,7 @@ impl Trip<'_> {
                 cell.next_head(end);
                 if !out.is_empty() {
                     self.had_interim = true;
-                    self.send(out).await?;
+                    self.send(Pieces::one(out)).await?;
                     out.clear();
                 }
                 continue;
@@ -340,26 +351,27 @@ impl Trip<'_> {
         self.services.upstream.interim_answers == InterimAnswers::Guarded
     }
 
-    /// Adds to `out` what came of the body. A refusal stands for all of it.
+    /// Adds to `out` what came of the body, or leaves it where it is: the answer is how many bytes of it are to be sent
+    /// from there. A refusal stands for all of it.
     fn take_piece(
         &mut self,
         cell: &mut CellSide,
         body: &mut AnswerBody,
         coding: Coding,
         out: &mut BytesMut,
-    ) -> Option<AnswerRefusal> {
+    ) -> Result<usize, AnswerRefusal> {
         let piece = cell.piece();
         if piece.is_empty() {
-            return None;
+            return Ok(0);
         }
-        match coding.encode(body, piece, out) {
-            Ok(Encoded { consumed, content }) => {
-                self.content += content as u64;
-                cell.has_surplus |= consumed < piece.len();
-                None
-            }
-            Err(refusal) => Some(refusal),
-        }
+        let Encoded {
+            consumed,
+            content,
+            lent,
+        } = coding.encode(body, piece, out)?;
+        self.content += content as u64;
+        cell.has_surplus |= consumed < piece.len();
+        Ok(lent)
     }
 
     /// Waits until something more came from the cell, or it ended.
@@ -374,8 +386,11 @@ impl Trip<'_> {
         let held = whole.head_bytes + whole.body_bytes;
         cell.begin_wait(&services.timeouts);
         poll_fn(|cx| {
-            let body = &client.ahead[whole.head_bytes..held];
-            cell.poll_send(cx, &services.timeouts, &whole.plan.head, body);
+            let request = Pieces {
+                first: &whole.plan.head,
+                second: &client.ahead[whole.head_bytes..held],
+            };
+            cell.poll_send(cx, &services.timeouts, request);
             if let Poll::Ready(event) = cell.poll_read(cx) {
                 return Poll::Ready(match event {
                     Event::Came | Event::Ended => Ok(()),
@@ -393,7 +408,7 @@ impl Trip<'_> {
     }
 
     /// Sends to the client. It is gone if it takes nothing for too long, or too little.
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    async fn send(&mut self, pieces: Pieces<'_>) -> Result<(), Failure> {
         let Self {
             services,
             client,
@@ -404,8 +419,8 @@ impl Trip<'_> {
         let mut sent = 0;
         let mut stalled_until = None;
         let outcome = poll_fn(|cx| {
-            while sent < bytes.len() {
-                let Poll::Ready(taken) = client.poll_send(cx, &bytes[sent..]) else {
+            while sent < pieces.len() {
+                let Poll::Ready(taken) = client.poll_send_pieces(cx, pieces, sent) else {
                     let now = Instant::now();
                     let limit = services.timeouts.client_idle;
                     let pace = writing.get_or_insert_with(|| services.writing_pace());
@@ -413,7 +428,7 @@ impl Trip<'_> {
                     let until = *stalled_until.get_or_insert(now + limit);
                     return timer.poll_until(cx, until.into()).map(|()| false);
                 };
-                let Ok(taken) = taken else {
+                let Ok(taken @ 1..) = taken else {
                     return Poll::Ready(false);
                 };
                 sent += taken;

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use pingora::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
+use super::super::buffers::BUFFER_BYTES;
 use crate::upstream::{
     AnswerRefusal,
     answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
@@ -300,8 +301,8 @@ impl Coding {
         }
     }
 
-    /// Takes the next bytes that came of a body and adds what the client gets of them. The answer is how many of the bytes
-    /// belong to this answer, and how many bytes of content they carried.
+    /// Takes the next bytes that came of a body and adds what the client gets of them, or lends them: many bytes that go on
+    /// as they are need not be copied.
     ///
     /// # Errors
     ///
@@ -312,6 +313,14 @@ impl Coding {
         bytes: &[u8],
         out: &mut BytesMut,
     ) -> Result<Encoded, AnswerRefusal> {
+        if self == Self::Plain && bytes.len() > BUFFER_BYTES {
+            let consumed = body.advance(bytes)?.consumed;
+            return Ok(Encoded {
+                consumed,
+                content: consumed,
+                lent: consumed,
+            });
+        }
         let before = out.len();
         let mut content = 0;
         let progress = body.advance_seeing(bytes, |data| {
@@ -328,6 +337,7 @@ impl Coding {
         Ok(Encoded {
             consumed: progress.consumed,
             content,
+            lent: 0,
         })
     }
 
@@ -342,8 +352,12 @@ impl Coding {
 /// How far one call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoded {
+    /// How many of the bytes belong to the answer.
     pub consumed: usize,
+    /// How many bytes of content they carry.
     pub content: usize,
+    /// How many of them are to be sent from where they are, behind what was added.
+    pub lent: usize,
 }
 
 fn push_chunk(out: &mut BytesMut, data: &[u8]) {

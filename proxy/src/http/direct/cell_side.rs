@@ -2,16 +2,14 @@
 //! of the answer.
 
 use std::{
-    future::Future as _,
-    io,
-    pin::Pin,
+    future::{Future as _, poll_fn},
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::AsyncReadExt as _;
 
 use super::super::{
     buffers::{self, BUFFER_BYTES},
@@ -20,6 +18,7 @@ use super::super::{
 use crate::{
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
+    outgoing::Pieces,
     upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
 };
 
@@ -151,23 +150,13 @@ impl CellSide {
         &mut self,
         cx: &mut Context<'_>,
         timeouts: &Timeouts,
-        head: &[u8],
-        body: &[u8],
+        request: Pieces<'_>,
     ) {
-        let total = head.len() + body.len();
         while !self.is_sent && !self.is_cut {
             let Some(connection) = &mut self.connection else {
                 return;
             };
-            let socket = Pin::new(&mut connection.socket);
-            let written = match head.get(self.sent..) {
-                Some(head) if !head.is_empty() && body.is_empty() => socket.poll_write(cx, head),
-                Some(head) if !head.is_empty() => {
-                    let both = [io::IoSlice::new(head), io::IoSlice::new(body)];
-                    socket.poll_write_vectored(cx, &both)
-                }
-                _ => socket.poll_write(cx, &body[self.sent - head.len()..]),
-            };
+            let written = request.poll_write(&mut connection.socket, cx, self.sent);
             match written {
                 Poll::Ready(Ok(count @ 1..)) => self.sent += count,
                 Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,
@@ -176,7 +165,7 @@ impl CellSide {
                     return;
                 }
             }
-            self.is_sent = self.sent == total;
+            self.is_sent = self.sent == request.len();
             if std::mem::take(&mut self.was_blocked) {
                 self.waits_since = Instant::now();
             }
@@ -210,6 +199,21 @@ impl CellSide {
             }
             Err(_) => Event::Broke,
         })
+    }
+
+    /// As much came as there was room for: there may be more.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffer.len() == self.buffer.capacity()
+    }
+
+    /// Reads on without waiting, in place of what was taken. Whether anything came of it, be it the end.
+    pub(super) async fn more(&mut self, room: usize) -> Result<bool, Failure> {
+        self.make_room(room);
+        match poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
+            Poll::Ready(Event::Came | Event::Ended) => Ok(true),
+            Poll::Ready(Event::Broke) => Err(self.broke()),
+            Poll::Pending => Ok(false),
+        }
     }
 
     /// Gives up the buffer, with whatever is in it.

@@ -257,3 +257,38 @@ fn nothing_of_a_malformed_piece_is_passed_on() {
         .unwrap_err();
     assert_eq!(out, b"head"[..]);
 }
+
+#[test]
+fn many_bytes_are_lent_as_far_as_they_belong_to_the_answer() {
+    let bytes = vec![b'x'; BUFFER_BYTES + 10];
+    let encode = |framing, bytes: &[u8]| {
+        let mut out = BytesMut::from(&b"head"[..]);
+        let mut body = AnswerBody::new(framing);
+        let encoded = Coding::of(framing).encode(&mut body, bytes, &mut out);
+        (encoded.unwrap(), out.len() - b"head".len())
+    };
+    let check = |framing, bytes: &[u8], content: usize, lent: usize, added: usize| {
+        let consumed = content;
+        let expected = Encoded {
+            consumed,
+            content,
+            lent,
+        };
+        assert_eq!(encode(framing, bytes), (expected, added), "{framing:?}");
+    };
+    let all = bytes.len();
+    check(AnswerFraming::Length(1 << 20), &bytes, all, all, 0);
+    check(
+        AnswerFraming::Length(BUFFER_BYTES as u64),
+        &bytes,
+        all - 10,
+        all - 10,
+        0,
+    );
+    check(AnswerFraming::None, &bytes, 0, 0, 0);
+    // Few bytes are copied, and so is what needs chunks around it.
+    let few = &bytes[..BUFFER_BYTES];
+    check(AnswerFraming::Length(1 << 20), few, few.len(), 0, few.len());
+    let framed = "100A\r\n\r\n0\r\n\r\n".len() - "0\r\n\r\n".len();
+    check(AnswerFraming::UntilClose, &bytes, all, 0, all + framed);
+}
