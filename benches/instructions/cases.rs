@@ -9,8 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::BytesMut;
 use cellgate_benches::{scattered_keys, table, usual_entry};
+use cellgate_proxy::buffer::Buffer;
 use cellgate_proxy::{
     clock::DateWriter,
     exchange::{Connection, Scheme},
@@ -92,7 +92,7 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
 /// From a cell's head to the one for the client, as nearly all answers go. It has a date, for the proxy's own depends on
 /// the clock.
 fn usual_answer(name: &'static str, head: &'static str) -> Case {
-    let mut out = BytesMut::new();
+    let mut out = Buffer::new();
     case(name, move || {
         out.clear();
         let copied = copy_usual_head(black_box(head.as_bytes()), false, false, &mut out);
@@ -102,7 +102,7 @@ fn usual_answer(name: &'static str, head: &'static str) -> Case {
 
 /// The same for an answer that is unusual.
 fn rewritten_answer(name: &'static str, head: &'static str) -> Case {
-    let mut out = BytesMut::new();
+    let mut out = Buffer::new();
     case(name, move || {
         let bytes = black_box(head.as_bytes());
         let end = AnswerScan::default().scan(bytes).expect("a good head");
@@ -123,7 +123,7 @@ fn chunked_piece() -> Case {
         piece.extend_from_slice(b"\r\n");
     }
     piece.extend_from_slice(b"0\r\n\r\n");
-    let mut out = BytesMut::new();
+    let mut out = Buffer::new();
     case("body of 2 chunks", move || {
         let mut body = AnswerBody::new(AnswerFraming::Chunked);
         out.clear();

@@ -108,7 +108,6 @@ impl ServeHttp for Admin {
     }
 }
 
-#[async_trait]
 impl ServeConnection for Arc<Admin> {
     async fn serve(&self, socket: TcpStream, _: Connection, shutdown: &ShutdownWatch) {
         let stream = Box::new(Stream::from(socket));

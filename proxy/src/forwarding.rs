@@ -12,12 +12,11 @@ mod name;
 
 use std::{borrow::Cow, net::IpAddr};
 
-use bytes::BytesMut;
-
 pub use hop::Hop;
 pub use name::{NameError, TrustedHeaders};
 
 use crate::{
+    buffer::Buffer,
     field_lines::{FieldLine, FieldLines},
     net::Networks,
 };
@@ -49,7 +48,7 @@ pub struct Rewrite<'r> {
 
 impl Rewrite<'_> {
     /// Writes the lines that are added.
-    pub fn write_added(&self, out: &mut BytesMut) {
+    pub fn write_added(&self, out: &mut Buffer) {
         if let (Some(lines), Some(host)) = (self.plain, self.host) {
             out.extend_from_slice(lines);
             out.extend_from_slice(host);

@@ -6,7 +6,6 @@
 
 mod attempt;
 mod body_buffers;
-mod buffers;
 mod client;
 mod connection;
 pub mod direct;

@@ -11,6 +11,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod answer;
+pub mod buffer;
 pub mod cell;
 pub mod cli;
 pub mod clock;
@@ -31,6 +32,7 @@ pub mod route;
 pub mod run;
 pub mod signals;
 pub mod snapshot;
+pub mod socket;
 pub mod state_dir;
 pub mod tenant_key;
 pub mod upstream;

@@ -1,13 +1,13 @@
 //! Bytes on their way to a socket: what waits is sent before what comes later.
 
 use std::{
-    io::{self, IoSlice},
-    pin::Pin,
+    io,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, BytesMut};
-use tokio::{io::AsyncWrite as _, net::TcpStream};
+use tokio::net::TcpStream;
+
+use crate::{buffer::Buffer, socket::poll_send};
 
 /// Two pieces that are sent as if they were one.
 #[derive(Clone, Copy, Debug)]
@@ -35,27 +35,22 @@ impl<'p> Pieces<'p> {
     /// Writes what is behind the first `sent` bytes, by one system call. The answer is how many bytes were taken.
     pub fn poll_write(
         self,
-        socket: &mut TcpStream,
+        socket: &TcpStream,
         cx: &mut Context<'_>,
         sent: usize,
     ) -> Poll<io::Result<usize>> {
-        let socket = Pin::new(socket);
         let (first, second) = (self.first, self.second);
-        if sent >= first.len() {
-            return socket.poll_write(cx, &second[sent - first.len()..]);
+        match first.get(sent..) {
+            Some(first) => poll_send(socket, cx, first, second),
+            None => poll_send(socket, cx, &[], &second[sent - first.len()..]),
         }
-        let first = &first[sent..];
-        if second.is_empty() {
-            return socket.poll_write(cx, first);
-        }
-        socket.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
     }
 }
 
 /// What was accepted for sending and is not sent yet. Empty, it holds no memory.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    waiting: BytesMut,
+    waiting: Buffer,
 }
 
 impl Outgoing {
@@ -73,13 +68,13 @@ impl Outgoing {
     }
 
     pub fn clear(&mut self) {
-        self.waiting = BytesMut::new();
+        self.waiting.release();
     }
 
     /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
     pub fn poll_send(
         &mut self,
-        socket: &mut TcpStream,
+        socket: &TcpStream,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -117,12 +112,12 @@ mod tests {
     async fn two_pieces_go_on_wherever_the_last_call_stopped() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap());
-        let mut socket = socket.await.unwrap();
+        let socket = socket.await.unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let (first, second): (&[u8], &[u8]) = (b"head ", b"body");
         let pieces = Pieces { first, second };
         for sent in 0..pieces.len() {
-            let write = poll_fn(|cx| pieces.poll_write(&mut socket, cx, sent));
+            let write = poll_fn(|cx| pieces.poll_write(&socket, cx, sent));
             assert_eq!(write.await.unwrap(), pieces.len() - sent);
             let mut came = vec![0; pieces.len() - sent];
             peer.read_exact(&mut came).unwrap();

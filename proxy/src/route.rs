@@ -5,17 +5,19 @@
 //! two cache lines instead of walking a tree. The hash that finds the slot finds the name too.
 
 mod index;
+mod slots;
 
 use cellgate_table::{CellIndex, HashSpec, Owner, Table};
 
 pub use index::Destination;
 use index::{Entry, NameIndex};
+use slots::Slots;
 
 /// The routes of one table.
 #[derive(Debug)]
 pub struct Routes {
     hash: HashSpec,
-    slots: Box<[CellIndex]>,
+    slots: Slots,
     names: NameIndex,
     /// What the aliases in the index mean.
     alias_targets: Box<[AliasTarget]>,
@@ -97,7 +99,7 @@ impl Routes {
         }
         Self {
             hash,
-            slots: table.slot_owners().into(),
+            slots: Slots::new(table.slot_owners()),
             names,
             alias_targets: alias_targets.into(),
         }
@@ -108,7 +110,7 @@ impl Routes {
         let hash = self.hash.hash(key);
         let (tenant, is_alias, destination) = match self.names.find(hash, key) {
             None => {
-                let cell = self.slots[self.hash.slot_of_hash(hash).get() as usize];
+                let cell = self.slots.owner(self.hash.slot_of_hash(hash));
                 (
                     key,
                     false,

@@ -9,29 +9,29 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite as _},
+    io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     body_buffers::Reserved,
-    buffers,
     pace::{Pace, READING_WINDOW},
     stop::Stop,
     timer::Timer,
 };
 use crate::{
+    buffer::{BUFFER_BYTES, Buffer},
     gate::{GateLimits, HeadScan, HeadScanner, Refusal},
     outgoing::{Outgoing, Pieces},
+    socket::poll_receive,
 };
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// Room for what is read next.
-pub(super) const READ_BUFFER_BYTES: usize = buffers::BUFFER_BYTES;
+pub(super) const READ_BUFFER_BYTES: usize = BUFFER_BYTES;
 /// With less room than this in the read buffer, it gets more before it is read into.
 const READ_ROOM_BYTES_MIN: usize = 512;
 /// Answers are written in pieces of up to this size.
@@ -46,7 +46,7 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct ClientStream {
     pub(super) socket: TcpStream,
     /// Read from the client, and not yet a part of any request that was handed on.
-    pub(super) ahead: BytesMut,
+    pub(super) ahead: Buffer,
     /// Of an answer, gathered until it is flushed.
     outgoing: Outgoing,
 }
@@ -97,7 +97,7 @@ impl ClientStream {
     pub(super) fn new(socket: TcpStream) -> Self {
         Self {
             socket,
-            ahead: BytesMut::new(),
+            ahead: Buffer::new(),
             outgoing: Outgoing::default(),
         }
     }
@@ -126,7 +126,7 @@ impl ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.outgoing.poll_send(&mut self.socket, cx, bytes)
+        self.outgoing.poll_send(&self.socket, cx, bytes)
     }
 
     /// Sends what is behind the first `sent` bytes of these pieces, while nothing was gathered; the answer is how many
@@ -138,7 +138,7 @@ impl ClientStream {
         sent: usize,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.outgoing.is_empty(), "it would come first");
-        pieces.poll_write(&mut self.socket, cx, sent)
+        pieces.poll_write(&self.socket, cx, sent)
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -158,8 +158,24 @@ impl ClientStream {
 
     /// Reads behind what is ahead already; nothing is the end.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { socket, ahead, .. } = self;
-        std::pin::pin!(socket.read_buf(ahead)).poll(cx)
+        poll_receive(&self.socket, cx, &mut self.ahead)
+    }
+
+    /// Reads into somebody else's buffer, past what is ahead; nothing is the end.
+    pub(super) fn poll_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        bytes_max: u64,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(self.ahead.is_empty(), "it would come first");
+        let size =
+            usize::try_from(bytes_max).map_or(buf.remaining(), |max| max.min(buf.remaining()));
+        let mut window = ReadBuf::new(buf.initialize_unfilled_to(size));
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut window))?;
+        let count = window.filled().len();
+        buf.advance(count);
+        Poll::Ready(Ok(count))
     }
 
     /// Reads what the client sends ahead, as long as there is room behind the `held` bytes of its request. The answer is how
@@ -173,7 +189,7 @@ impl ClientStream {
         if ahead.len() >= held + READ_AHEAD_BYTES_MAX {
             return Poll::Pending;
         }
-        if ahead.capacity() - ahead.len() < READ_ROOM_BYTES_MIN {
+        if ahead.room() < READ_ROOM_BYTES_MIN {
             ahead.reserve(READ_BUFFER_BYTES);
         }
         self.poll_ahead(cx)
@@ -203,7 +219,7 @@ impl ClientStream {
         (timer, stop): (&mut Timer, &mut Stop),
     ) -> NextHead {
         if self.ahead.is_empty() {
-            self.give_buffer();
+            self.ahead.release();
         }
         let mut scanner = HeadScanner::new();
         let mut deadline = None;
@@ -254,20 +270,12 @@ impl ClientStream {
         if !was_woken {
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        if self.ahead.is_empty() {
-            self.ahead = buffers::take();
-        } else {
-            self.ahead.reserve(READ_BUFFER_BYTES);
-        }
+        self.ahead.reserve(READ_BUFFER_BYTES);
         let read = self.poll_ahead(cx);
         if self.ahead.is_empty() {
-            self.give_buffer();
+            self.ahead.release();
         }
         read
-    }
-
-    fn give_buffer(&mut self) {
-        buffers::give(std::mem::take(&mut self.ahead));
     }
 
     /// Reads on until a body of so many bytes is there, behind the head. It stays where it is for whoever sends it on.
@@ -290,8 +298,7 @@ impl ClientStream {
             let now = Instant::now();
             let slow_at = pace.wait(now.into_std()).map(|left| now + left);
             let until = slow_at.map_or(idle_until, |slow_at| slow_at.min(idle_until));
-            let Self { socket, ahead, .. } = self;
-            let read = timeout_at(until, socket.read_buf(ahead)).await;
+            let read = timeout_at(until, poll_fn(|cx| self.poll_ahead(cx))).await;
             let now = Instant::now();
             match read {
                 Ok(Ok(count @ 1..)) if pace.advance(now.into_std(), count) => {

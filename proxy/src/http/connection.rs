@@ -5,8 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use async_trait::async_trait;
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use pingora::{
     apps::HttpServerApp as _, protocols::http::ServerSession, proxy::HttpProxy,
     server::ShutdownWatch,
@@ -62,7 +61,6 @@ impl std::fmt::Debug for Edge {
     }
 }
 
-#[async_trait]
 impl ServeConnection for Edge {
     async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
         let client = ClientStream::new(socket);
@@ -81,7 +79,7 @@ impl ServeConnection for Edge {
             .await;
     }
 
-    async fn listeners_closed(&self) {
+    fn listeners_closed(&self) {
         self.services.lifecycle.enter(Phase::ListenersClosed);
     }
 }
@@ -235,10 +233,12 @@ impl Edge {
             respelled_host,
             ..
         } = request;
-        let mut head = client.ahead.split_to(head_bytes);
-        if let Some(host) = respelled_host {
-            head = with_host(&head, &host);
-        }
+        let head = &client.ahead[..head_bytes];
+        let head = match respelled_host {
+            Some(host) => with_host(head, &host),
+            None => head.into(),
+        };
+        client.ahead.advance(head_bytes);
         if arrival.body == BodyFraming::Chunked && !arrival.expects_continue {
             arrival.is_body_in_hand = body.clone().is_ended_by(&client.ahead);
         }

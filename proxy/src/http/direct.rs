@@ -13,21 +13,14 @@ mod plan;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-use bytes::BytesMut;
-
 pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
-use super::{
-    buffers::{self, BUFFER_BYTES},
-    client::ClientStream,
-    pace::Pace,
-    services::Services,
-    timer::Timer,
-};
+use super::{client::ClientStream, pace::Pace, services::Services, timer::Timer};
 use crate::{
     access_log::{Entry, HeadParts, Served},
     answer::Reason,
+    buffer::{BUFFER_BYTES, Buffer},
     clock,
     config::InterimAnswers,
     exchange::{ClientFault, Connection, Exchange, Failure, Refused, UpstreamFault, Verdict},
@@ -227,7 +220,7 @@ impl Trip<'_> {
         )
         .await?;
         self.met_cell = true;
-        let mut out = BytesMut::new();
+        let mut out = Buffer::new();
         let (mut body, coding) = self.final_head(&mut cell, &mut out).await?;
         loop {
             let taken = self.take_piece(&mut cell, &mut body, coding, &mut out);
@@ -253,8 +246,6 @@ impl Trip<'_> {
             out.clear();
             taken.map_err(refused)?;
             if is_over {
-                cell.give_buffer();
-                buffers::give(out);
                 return Ok(());
             }
             if cell.has_ended {
@@ -270,15 +261,12 @@ impl Trip<'_> {
     async fn final_head(
         &mut self,
         cell: &mut CellSide,
-        out: &mut BytesMut,
+        out: &mut Buffer,
     ) -> Result<(AnswerBody, Coding), Failure> {
         let mut interim_answers = 0;
         loop {
             while cell.came() == 0 && !cell.has_ended {
                 self.event(cell).await?;
-            }
-            if out.capacity() == 0 {
-                *out = buffers::take();
             }
             // For what is added to a head, and how a chunk is framed.
             out.reserve(cell.came() + ADDED_BYTES);
@@ -335,7 +323,7 @@ impl Trip<'_> {
     }
 
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
-    fn read_head(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<AnswerHead, Failure> {
+    fn read_head(&mut self, bytes: &[u8], out: &mut Buffer) -> Result<AnswerHead, Failure> {
         let is_head_request = self.whole.plan.is_head_request;
         let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
         if head.switches_to().is_some() {
@@ -358,7 +346,7 @@ impl Trip<'_> {
         cell: &mut CellSide,
         body: &mut AnswerBody,
         coding: Coding,
-        out: &mut BytesMut,
+        out: &mut Buffer,
     ) -> Result<usize, AnswerRefusal> {
         let piece = cell.piece();
         if piece.is_empty() {
@@ -455,7 +443,6 @@ impl Trip<'_> {
     }
 
     fn finish(&mut self) -> Outcome {
-        buffers::give(std::mem::take(&mut self.whole.plan.head));
         // If the client has kept it waiting, the clock has to be asked again.
         let at = self.ended.filter(|_| self.writing.is_none());
         let at = at.unwrap_or_else(Instant::now);

@@ -15,7 +15,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Buf as _;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
@@ -160,10 +159,18 @@ impl LentStream {
         let (Some(client), Request::Body(tracker)) = (&mut self.client, &mut self.request) else {
             return Poll::Ready(Ok(()));
         };
+        let before = buf.filled().len();
         if client.ahead.is_empty() {
-            let wanted = buf.remaining().min(READ_AHEAD_BYTES_MAX);
-            client.ahead.reserve(READ_BUFFER_BYTES.max(wanted));
-            let Poll::Ready(count) = client.poll_ahead(cx)? else {
+            let read = match tracker.bytes_left() {
+                // None of what comes can be beyond the body.
+                Some(left) => client.poll_into(cx, buf, left),
+                None => {
+                    let wanted = buf.remaining().min(READ_AHEAD_BYTES_MAX);
+                    client.ahead.reserve(READ_BUFFER_BYTES.max(wanted));
+                    client.poll_ahead(cx)
+                }
+            };
+            let Poll::Ready(count) = read? else {
                 return self.poll_pace(cx);
             };
             if count == 0 {
@@ -175,16 +182,18 @@ impl LentStream {
             }
         }
         let window = client.ahead.len().min(buf.remaining());
-        match tracker.advance(&client.ahead[..window]) {
+        buf.put_slice(&client.ahead[..window]);
+        match tracker.advance(&buf.filled()[before..]) {
             Ok(progress) => {
-                buf.put_slice(&client.ahead[..progress.consumed]);
-                client.ahead.advance(progress.consumed);
+                buf.set_filled(before + progress.consumed);
+                client.ahead.advance(progress.consumed.min(window));
                 if progress.complete {
                     self.request = Request::Complete;
                 }
                 Poll::Ready(Ok(()))
             }
             Err(refusal) => {
+                buf.set_filled(before);
                 self.request = Request::Refused(refusal);
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)))
             }

@@ -51,12 +51,16 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
 }
 
 /// What serves the connections of a listener.
-#[async_trait]
 pub trait ServeConnection: Send + Sync + 'static {
-    async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch);
+    fn serve(
+        &self,
+        socket: TcpStream,
+        connection: Connection,
+        shutdown: &ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Called once the listeners are closed.
-    async fn listeners_closed(&self) {}
+    fn listeners_closed(&self) {}
 }
 
 /// A Pingora service that accepts on bound listeners.
@@ -107,7 +111,7 @@ impl<A: ServeConnection> Service for ListenService<A> {
         accepting.join_all().await;
         // Let those that were accepted last be counted before anybody looks whether connections are open.
         tokio::time::sleep(SETTLING).await;
-        self.app.listeners_closed().await;
+        self.app.listeners_closed();
     }
 
     fn name(&self) -> &str {

@@ -64,7 +64,13 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
         idle,
     };
     let (from_client, from_cell) = (AtomicU64::new(0), AtomicU64::new(0));
-    let upward = pump(client_read, ahead, cell_write, &activity, &from_client);
+    let upward = pump(
+        client_read,
+        (*ahead).into(),
+        cell_write,
+        &activity,
+        &from_client,
+    );
     let downward = pump(cell_read, cell.ahead, client_write, &activity, &from_cell);
     // Whatever ended it, it is over: both sides see their connection close.
     let _ = tokio::try_join!(upward, downward);

@@ -8,14 +8,15 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use bytes::BytesMut;
 use pingora::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
-use super::super::buffers::BUFFER_BYTES;
-use crate::upstream::{
-    AnswerRefusal,
-    answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
+use crate::{
+    buffer::{BUFFER_BYTES, Buffer},
+    upstream::{
+        AnswerRefusal,
+        answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
+    },
 };
 
 const USUAL_FIELDS: usize = 24;
@@ -56,7 +57,7 @@ pub fn rewrite_head(
     bytes: &[u8],
     is_head_request: bool,
     closes: bool,
-    out: &mut BytesMut,
+    out: &mut Buffer,
 ) -> Result<AnswerHead, AnswerRefusal> {
     let mut lines = Lines::default();
     let head = AnswerHead::read_lines(bytes, is_head_request, |line| lines.note(line))?;
@@ -75,7 +76,7 @@ pub fn copy_usual_head(
     bytes: &[u8],
     is_head_request: bool,
     closes: bool,
-    out: &mut BytesMut,
+    out: &mut Buffer,
 ) -> Option<(AnswerHead, usize)> {
     let mut run = 0;
     let (mut first, mut end) = (None, 0);
@@ -122,7 +123,7 @@ pub fn copy_usual_head(
 }
 
 /// What every final answer gets.
-fn write_end(out: &mut BytesMut, closes: bool, has_date: bool) {
+fn write_end(out: &mut Buffer, closes: bool, has_date: bool) {
     if !has_date {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(get_cached_date().as_bytes());
@@ -156,7 +157,7 @@ struct Rewriting<'r, 'a> {
 
 impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
-    fn write_head(&self, out: &mut BytesMut, closes: bool) {
+    fn write_head(&self, out: &mut Buffer, closes: bool) {
         self.write_status_line(out);
         self.write_fields(out);
         if self.head.is_interim() {
@@ -170,7 +171,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
-    fn write_status_line(&self, out: &mut BytesMut) {
+    fn write_status_line(&self, out: &mut Buffer) {
         let end = self
             .lines
             .all
@@ -189,7 +190,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// Lines that go on are copied in runs.
-    fn write_fields(&self, out: &mut BytesMut) {
+    fn write_fields(&self, out: &mut Buffer) {
         let Some(first) = self.lines.all.first() else {
             return;
         };
@@ -223,7 +224,7 @@ impl Rewriting<'_, '_> {
     }
 
     /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
-    fn push_unfolded(&self, out: &mut BytesMut, line: &AnswerLine<'_>) {
+    fn push_unfolded(&self, out: &mut Buffer, line: &AnswerLine<'_>) {
         out.extend_from_slice(line.name);
         out.extend_from_slice(b":");
         let whole = &self.bytes[line.place.clone()];
@@ -286,7 +287,7 @@ fn is_usual_connection(value: &[u8]) -> bool {
     matches!(value, b"keep-alive" | b"close")
 }
 
-fn push_length(out: &mut BytesMut, list: &[u8]) {
+fn push_length(out: &mut Buffer, list: &[u8]) {
     let first = list.split(|byte| *byte == b',').next().unwrap_or_default();
     out.extend_from_slice(b"Content-Length: ");
     out.extend_from_slice(first.trim_ascii());
@@ -311,7 +312,7 @@ impl Coding {
         self,
         body: &mut AnswerBody,
         bytes: &[u8],
-        out: &mut BytesMut,
+        out: &mut Buffer,
     ) -> Result<Encoded, AnswerRefusal> {
         if self == Self::Plain && bytes.len() > BUFFER_BYTES {
             let consumed = body.advance(bytes)?.consumed;
@@ -342,7 +343,7 @@ impl Coding {
     }
 
     /// What ends the body for the client.
-    pub fn end(self, out: &mut BytesMut) {
+    pub fn end(self, out: &mut Buffer) {
         if self == Self::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");
         }
@@ -360,7 +361,7 @@ pub struct Encoded {
     pub lent: usize,
 }
 
-fn push_chunk(out: &mut BytesMut, data: &[u8]) {
+fn push_chunk(out: &mut Buffer, data: &[u8]) {
     if data.is_empty() {
         return;
     }

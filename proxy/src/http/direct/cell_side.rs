@@ -2,23 +2,19 @@
 //! of the answer.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::AsyncReadExt as _;
-
-use super::super::{
-    buffers::{self, BUFFER_BYTES},
-    services::Services,
-};
+use super::super::services::Services;
 use crate::{
+    buffer::{BUFFER_BYTES, Buffer},
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     outgoing::Pieces,
+    socket::poll_receive,
     upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
 };
 
@@ -39,7 +35,7 @@ pub(super) struct CellSide {
     /// The rest of the request stays unsent.
     pub(super) is_cut: bool,
     /// Read from the cell and not taken yet.
-    buffer: BytesMut,
+    buffer: Buffer,
     scan: AnswerScan,
     /// The task is woken when the answer begins.
     was_awaited: bool,
@@ -103,7 +99,7 @@ impl CellSide {
             is_sent: false,
             was_blocked: false,
             is_cut: false,
-            buffer: BytesMut::new(),
+            buffer: Buffer::new(),
             scan: AnswerScan::default(),
             was_awaited: false,
             has_begun: false,
@@ -156,7 +152,7 @@ impl CellSide {
             let Some(connection) = &mut self.connection else {
                 return;
             };
-            let written = request.poll_write(&mut connection.socket, cx, self.sent);
+            let written = request.poll_write(&connection.socket, cx, self.sent);
             match written {
                 Poll::Ready(Ok(count @ 1..)) => self.sent += count,
                 Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,
@@ -177,7 +173,7 @@ impl CellSide {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Event::Ended);
         };
-        if self.buffer.capacity() == 0 {
+        if !self.buffer.has_memory() {
             // A buffer is held only once there is something to read.
             if !self.was_awaited {
                 self.was_awaited = true;
@@ -185,9 +181,9 @@ impl CellSide {
                     return Poll::Pending;
                 }
             }
-            self.buffer = buffers::take();
+            self.buffer.reserve(BUFFER_BYTES);
         }
-        let read = std::pin::pin!(connection.socket.read_buf(&mut self.buffer)).poll(cx);
+        let read = poll_receive(&connection.socket, cx, &mut self.buffer);
         read.map(|outcome| match outcome {
             Ok(0) => {
                 self.has_ended = true;
@@ -203,7 +199,7 @@ impl CellSide {
 
     /// As much came as there was room for: there may be more.
     pub(super) fn is_full(&self) -> bool {
-        self.buffer.len() == self.buffer.capacity()
+        self.buffer.room() == 0
     }
 
     /// Reads on without waiting, in place of what was taken. Whether anything came of it, be it the end.
@@ -214,11 +210,6 @@ impl CellSide {
             Poll::Ready(Event::Broke) => Err(self.broke()),
             Poll::Pending => Ok(false),
         }
-    }
-
-    /// Gives up the buffer, with whatever is in it.
-    pub(super) fn give_buffer(&mut self) {
-        buffers::give(std::mem::take(&mut self.buffer));
     }
 
     /// Where the head ends that the buffer begins with, once it is whole.

@@ -9,12 +9,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
 use memchr::memchr;
 use smallvec::SmallVec;
 
-use super::super::buffers;
 use crate::{
+    buffer::Buffer,
     exchange::{Connection, Destination},
     field_lines::{FieldLine, FieldLines, OWN_TENANT},
     forwarding::{Rewrite, Trust},
@@ -48,7 +47,7 @@ pub struct Plan {
     /// The client wants its connection closed.
     pub closes: bool,
     /// The head for the cell, up to the lines that depend on the table.
-    pub head: BytesMut,
+    pub head: Buffer,
 }
 
 /// What a head says, and the plan for it if it is one for the direct way.
@@ -159,8 +158,8 @@ fn rewritten(
     request_line: usize,
     lines: &Lines<'_>,
     rewrite: &Rewrite<'_>,
-) -> Option<(BytesMut, bool)> {
-    let mut out = buffers::take();
+) -> Option<(Buffer, bool)> {
+    let mut out = Buffer::new();
     out.reserve(head.len() + ADDED_BYTES);
     let (mut closes, mut has_connection) = (false, false);
     let mut reserved = rewrite.dropped.iter().peekable();

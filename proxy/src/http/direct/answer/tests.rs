@@ -6,10 +6,10 @@ use super::*;
 
 /// The head for the client. The quicker way, where it takes an answer, has to say the same as the other one.
 fn written(head: &str, is_head_request: bool, closes: bool) -> String {
-    let mut quick = BytesMut::new();
+    let mut quick = Buffer::new();
     let behind = format!("{head}HTTP/1.1 body\r\n\r\n");
     let taken = copy_usual_head(behind.as_bytes(), is_head_request, closes, &mut quick);
-    let (mut lines, mut slow) = (Lines::default(), BytesMut::new());
+    let (mut lines, mut slow) = (Lines::default(), Buffer::new());
     let read = AnswerHead::read_lines(head.as_bytes(), is_head_request, |line| lines.note(line));
     let read = read.unwrap();
     let rewriting = Rewriting {
@@ -19,9 +19,13 @@ fn written(head: &str, is_head_request: bool, closes: bool) -> String {
     };
     rewriting.write_head(&mut slow, closes);
     if let Some((taken, end)) = taken {
-        assert_eq!((taken, end, quick), (read, head.len(), slow), "{head:?}");
+        assert_eq!(
+            (taken, end, &*quick),
+            (read, head.len(), &*slow),
+            "{head:?}"
+        );
     }
-    let mut out = BytesMut::new();
+    let mut out = Buffer::new();
     rewrite_head(head.as_bytes(), is_head_request, closes, &mut out)
         .unwrap_or_else(|refusal| panic!("{refusal}: {head:?}"));
     String::from_utf8(out.to_vec()).expect("the cases are text")
@@ -211,7 +215,7 @@ fn a_missing_date_is_added() {
 fn bodies_are_framed_for_the_client() {
     let check = |framing, pieces: &[&str], expected: &str| {
         let (mut body, coding) = (AnswerBody::new(framing), Coding::of(framing));
-        let (mut out, mut content) = (BytesMut::new(), 0);
+        let (mut out, mut content) = (Buffer::new(), 0);
         for piece in pieces {
             content += coding
                 .encode(&mut body, piece.as_bytes(), &mut out)
@@ -251,18 +255,18 @@ fn bodies_are_framed_for_the_client() {
 #[test]
 fn nothing_of_a_malformed_piece_is_passed_on() {
     let mut body = AnswerBody::new(AnswerFraming::Chunked);
-    let mut out = BytesMut::from(&b"head"[..]);
+    let mut out = buffer_of(b"head");
     Coding::Chunks
         .encode(&mut body, b"3\r\nabc\r\nx", &mut out)
         .unwrap_err();
-    assert_eq!(out, b"head"[..]);
+    assert_eq!(*out, b"head"[..]);
 }
 
 #[test]
 fn many_bytes_are_lent_as_far_as_they_belong_to_the_answer() {
     let bytes = vec![b'x'; BUFFER_BYTES + 10];
     let encode = |framing, bytes: &[u8]| {
-        let mut out = BytesMut::from(&b"head"[..]);
+        let mut out = buffer_of(b"head");
         let mut body = AnswerBody::new(framing);
         let encoded = Coding::of(framing).encode(&mut body, bytes, &mut out);
         (encoded.unwrap(), out.len() - b"head".len())
@@ -291,4 +295,10 @@ fn many_bytes_are_lent_as_far_as_they_belong_to_the_answer() {
     check(AnswerFraming::Length(1 << 20), few, few.len(), 0, few.len());
     let framed = "100A\r\n\r\n0\r\n\r\n".len() - "0\r\n\r\n".len();
     check(AnswerFraming::UntilClose, &bytes, all, 0, all + framed);
+}
+
+fn buffer_of(bytes: &[u8]) -> Buffer {
+    let mut buffer = Buffer::new();
+    buffer.extend_from_slice(bytes);
+    buffer
 }
