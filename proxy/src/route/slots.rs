@@ -42,7 +42,6 @@ mod tests {
 
     #[test]
     fn each_slot_has_its_owner_wherever_pages_begin_and_ranges_end() {
-        let cell = |number: usize| CellIndex::new(number);
         for (slots, range) in [
             (1, 1),
             (97, 31),
@@ -51,7 +50,9 @@ mod tests {
             (4_096, 1),
             (2_000, 2_000),
         ] {
-            let owners: Vec<_> = (0..slots).map(|slot| cell(slot / range % 7)).collect();
+            let owners: Vec<_> = (0..slots)
+                .map(|slot| CellIndex::from_number(slot / range % 7))
+                .collect();
             let packed = Slots::new(&owners);
             for (slot, owner) in owners.iter().enumerate() {
                 let found = packed.owner_of(slot);
