@@ -50,9 +50,11 @@ impl Buffer {
         }
     }
 
-    #[cold]
+    /// Memory for so many bytes in all, or what is taken is overwritten if that makes enough room.
     fn make_room(&mut self, room: usize, bytes: usize) {
-        if self.bytes.capacity() - self.len() >= room && self.has_memory() {
+        if !self.has_memory() {
+            self.bytes = take(bytes);
+        } else if self.bytes.capacity() - self.len() >= room {
             self.bytes.drain(..self.start);
         } else {
             let mut larger = take(bytes);

@@ -56,12 +56,16 @@ fn poll_call(
     wanted: usize,
     mut call: impl FnMut() -> rustix::io::Result<usize>,
 ) -> Poll<io::Result<usize>> {
+    let mut was_asked = false;
     loop {
+        // A socket nearly always takes what is sent, so tokio is asked only if it did not. Reading asks each time, which
+        // is how a task whose sockets never rest learns that its turn is over.
         if interest.is_readable() {
             ready!(socket.poll_read_ready(cx))?;
-        } else {
+        } else if was_asked {
             ready!(socket.poll_write_ready(cx))?;
         }
+        was_asked = true;
         let mut moved = None;
         let outcome = socket.try_io(interest, || {
             let count = retry_on_intr(&mut call)?;

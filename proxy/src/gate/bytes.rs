@@ -99,7 +99,7 @@ pub(crate) fn token(bytes: &[u8]) -> (&[u8], usize) {
         let bits = (!usual & HIGH_BITS).trailing_zeros() / 8 * 8;
         let before = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
         end += bits as usize / 8;
-        letters += (alphabetic & before).count_ones() as usize;
+        letters += count_high_bits(alphabetic & before);
         if bits < u64::BITS {
             break;
         }
@@ -125,6 +125,12 @@ fn letters_and_hyphens(word: u64) -> (u64, u64) {
     let letters = from_a & !beyond_z & ascii;
     let other_than_hyphen = ((word ^ (ONES * u64::from(b'-'))) & !HIGH_BITS) + ONES * 0x7f;
     (letters | (!other_than_hyphen & ascii), letters)
+}
+
+/// How many bytes of a word have their high bit set; no other bit may be. Processors of the oldest kind, for which programs
+/// are compiled unless told otherwise, cannot count bits.
+fn count_high_bits(word: u64) -> usize {
+    ((word >> 7).wrapping_mul(ONES) >> 56) as usize
 }
 
 /// The classes that every one of the bytes is in.
@@ -156,11 +162,33 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH_BITS: u64 = ONES * 0x80;
 
-/// The index of the first control byte (below 0x20, or DEL), or the length when there is none.
-///
+/// The index of the first control byte (below 0x20, or DEL), or the length when there is none. Most values are short; what
+/// is longer is passed over in large steps.
+pub(crate) fn find_control(bytes: &[u8]) -> usize {
+    const NEAR_BYTES: usize = 16;
+    const STEP_BYTES: usize = 32;
+    let near = &bytes[..bytes.len().min(NEAR_BYTES)];
+    let mut at = find_control_in_words(near);
+    if at < near.len() {
+        return at;
+    }
+    while let Some(step) = bytes[at..].first_chunk::<STEP_BYTES>()
+        && !has_control(step)
+    {
+        at += STEP_BYTES;
+    }
+    at + find_control_in_words(&bytes[at..])
+}
+
+/// Written so that the compiler looks at all bytes at the same time.
+fn has_control<const N: usize>(bytes: &[u8; N]) -> bool {
+    let controls = bytes.iter().map(|byte| u8::from(byte.is_ascii_control()));
+    controls.fold(0, |any, control| any | control) != 0
+}
+
 /// Eight bytes at a time. Subtracting 0x20 from each byte borrows into the high bit of those below it; a borrow can
 /// only disturb bytes above a true hit, so the lowest hit is exact, and the lowest is all that is used.
-pub(crate) fn find_control(bytes: &[u8]) -> usize {
+fn find_control_in_words(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
