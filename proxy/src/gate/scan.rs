@@ -40,9 +40,25 @@ fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
         return None;
     }
     let window = &buffer[..buffer.len().min(limits.head_bytes_max)];
-    memchr_iter(LF, window)
+    let step = |from: usize| window.get(from..)?.first_chunk::<STEP_BYTES>();
+    let mut near = 0;
+    while let (Some(one), Some(other)) = (step(near), step(near + b"\r\n".len()))
+        && !have_line_feeds_together(one, other)
+    {
+        near += STEP_BYTES;
+    }
+    memchr_iter(LF, &window[near..])
+        .map(|at| near + at)
         .find(|&at| window[at..].starts_with(b"\n\r\n"))
         .map(|at| at + b"\n\r\n".len())
+}
+
+const STEP_BYTES: usize = 32;
+/// Whether both have a line feed in the same place. Written so that the compiler looks at all bytes at the same time.
+fn have_line_feeds_together(one: &[u8; STEP_BYTES], other: &[u8; STEP_BYTES]) -> bool {
+    let both = one.iter().zip(other);
+    let found = both.map(|(one, other)| u8::from(*one == LF) & u8::from(*other == LF));
+    found.fold(0, |any, found| any | found) != 0
 }
 
 impl HeadScanner {
