@@ -162,33 +162,11 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH_BITS: u64 = ONES * 0x80;
 
-/// The index of the first control byte (below 0x20, or DEL), or the length when there is none. Most values are short; what
-/// is longer is passed over in large steps.
-pub(crate) fn find_control(bytes: &[u8]) -> usize {
-    const NEAR_BYTES: usize = 16;
-    const STEP_BYTES: usize = 32;
-    let near = &bytes[..bytes.len().min(NEAR_BYTES)];
-    let mut at = find_control_in_words(near);
-    if at < near.len() {
-        return at;
-    }
-    while let Some(step) = bytes[at..].first_chunk::<STEP_BYTES>()
-        && !has_control(step)
-    {
-        at += STEP_BYTES;
-    }
-    at + find_control_in_words(&bytes[at..])
-}
-
-/// Written so that the compiler looks at all bytes at the same time.
-fn has_control<const N: usize>(bytes: &[u8; N]) -> bool {
-    let controls = bytes.iter().map(|byte| u8::from(byte.is_ascii_control()));
-    controls.fold(0, |any, control| any | control) != 0
-}
-
+/// The index of the first control byte (below 0x20, or DEL), or the length when there is none.
+///
 /// Eight bytes at a time. Subtracting 0x20 from each byte borrows into the high bit of those below it; a borrow can
 /// only disturb bytes above a true hit, so the lowest hit is exact, and the lowest is all that is used.
-fn find_control_in_words(bytes: &[u8]) -> usize {
+pub(crate) fn find_control(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
