@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, IoSlice},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,10 @@ use rustix::{
     io::retry_on_intr,
     net::{RecvFlags, SendFlags, recv, send},
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{
+    io::{AsyncRead as _, Interest, ReadBuf},
+    net::TcpStream,
+};
 
 use crate::buffer::Buffer;
 
@@ -45,6 +49,25 @@ pub fn poll_receive(
     poll_call(socket, cx, Interest::READABLE, room, || {
         recv(socket, spare_capacity(buffer.end()), RecvFlags::empty()).map(|(count, _)| count)
     })
+}
+
+/// Receives into somebody else's buffer, at most so many bytes. The answer is how many came; nothing is the end.
+pub fn poll_receive_into(
+    socket: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    bytes_max: usize,
+) -> Poll<io::Result<usize>> {
+    let before = buf.filled().len();
+    if bytes_max >= buf.remaining() {
+        ready!(Pin::new(socket).poll_read(cx, buf))?;
+    } else {
+        let mut window = ReadBuf::new(buf.initialize_unfilled_to(bytes_max));
+        ready!(Pin::new(socket).poll_read(cx, &mut window))?;
+        let count = window.filled().len();
+        buf.advance(count);
+    }
+    Poll::Ready(Ok(buf.filled().len() - before))
 }
 
 /// Calls once the socket is ready, which takes fewer bytes than wanted only if it then is not any more: tokio is told so,

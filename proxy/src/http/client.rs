@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
+    io::{AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
@@ -25,7 +25,7 @@ use crate::{
     buffer::{BUFFER_BYTES, Buffer},
     gate::{GateLimits, HeadScan, HeadScanner, Refusal},
     outgoing::{Outgoing, Pieces},
-    socket::poll_receive,
+    socket::{poll_receive, poll_receive_into},
 };
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
@@ -169,13 +169,8 @@ impl ClientStream {
         bytes_max: u64,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.ahead.is_empty(), "it would come first");
-        let size =
-            usize::try_from(bytes_max).map_or(buf.remaining(), |max| max.min(buf.remaining()));
-        let mut window = ReadBuf::new(buf.initialize_unfilled_to(size));
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut window))?;
-        let count = window.filled().len();
-        buf.advance(count);
-        Poll::Ready(Ok(count))
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        poll_receive_into(&mut self.socket, cx, buf, bytes_max)
     }
 
     /// Reads what the client sends ahead, as long as there is room behind the `held` bytes of its request. The answer is how

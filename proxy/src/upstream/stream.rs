@@ -30,7 +30,7 @@ use super::{
     answer::{AnswerBody, AnswerScan},
     connection::{is_wait, read_now},
 };
-use crate::{gate::BodyFraming, outgoing::Outgoing};
+use crate::{gate::BodyFraming, outgoing::Outgoing, socket::poll_receive_into};
 use request::RequestTracker;
 
 /// First size of the read buffer; most heads fit. What comes of a body later is read into the reader's own buffer.
@@ -161,12 +161,10 @@ impl CellStream {
             .expect("the socket is handed on only when this is dropped")
     }
 
-    fn socket_mut(&mut self) -> Pin<&mut TcpStream> {
-        let socket = self
-            .socket
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        self.socket
             .as_mut()
-            .expect("the socket is handed on only when this is dropped");
-        Pin::new(socket)
+            .expect("the socket is handed on only when this is dropped")
     }
 
     fn spoil(&self) {
@@ -283,20 +281,19 @@ impl CellStream {
         let left = body.bytes_left().map_or(usize::MAX, |left| {
             usize::try_from(left).unwrap_or(usize::MAX)
         });
-        let size = buf.remaining().min(left);
-        let mut window = ReadBuf::new(buf.initialize_unfilled_to(size));
-        ready!(self.socket_mut().poll_read(cx, &mut window))?;
-        let bytes = window.filled();
-        if bytes.is_empty() {
+        let before = buf.filled().len();
+        let count = ready!(poll_receive_into(self.socket_mut(), cx, buf, left))?;
+        if count == 0 {
             self.take_end();
             return Poll::Ready(Ok(()));
         }
         let Answer::Body(body) = &mut self.answer else {
             return Poll::Ready(Ok(()));
         };
-        let (outcome, count) = (body.advance(bytes), bytes.len());
+        let outcome = body.advance(&buf.filled()[before..]);
+        buf.set_filled(before);
         let progress = outcome.inspect_err(|refusal| self.refuse(*refusal))?;
-        buf.advance(progress.consumed);
+        buf.set_filled(before + progress.consumed);
         if progress.complete {
             self.end_answer();
         }
@@ -477,7 +474,7 @@ impl AsyncWrite for CellStream {
             return Poll::Ready(Ok(()));
         }
         self.spoil();
-        self.socket_mut().poll_shutdown(cx)
+        Pin::new(self.socket_mut()).poll_shutdown(cx)
     }
 }
 
