@@ -16,6 +16,7 @@ use crate::support::{
 both_ways!(
     a_cell_gets_these_fields_and_no_others,
     a_client_gets_these_fields_and_no_others,
+    a_client_learns_when_the_cell_made_the_answer,
     a_cell_is_asked_in_origin_form,
     interim_answers_pass,
     a_cell_may_refuse_a_body_unread,
@@ -104,6 +105,33 @@ fn a_client_gets_these_fields_and_no_others() {
     assert_eq!(answer.headers.len(), names.len(), "{answer:?}");
     assert_eq!(answer.header("connection"), Some("keep-alive"));
     assert_eq!(answer.text(), "ok");
+}
+
+/// RFC 9110, section 6.6.1. A cache reckons an answer's age from it.
+fn a_client_learns_when_the_cell_made_the_answer() {
+    const THEN: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
+    let large = "x".repeat(100_000);
+    for body in ["", "ok", &large] {
+        let length = body.len();
+        let answer = format!(
+            "{HINT}HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ndate: {THEN}\r\nx-date: a\r\n\r\n{body}"
+        );
+        let cell = Origin::answering(answer);
+        let proxy = Proxy::in_front_of(cell.address()).start();
+        let mut connection = Connection::open(proxy.address());
+        for _ in 0..2 {
+            connection.send(get().bytes()).unwrap();
+            assert_eq!(connection.interim().unwrap(), 103);
+            let answer = connection.answer("GET").unwrap();
+            assert_eq!(answer.header("date"), Some(THEN));
+            assert_eq!(answer.header("x-date"), Some("a"));
+            assert_eq!(answer.text(), body);
+        }
+    }
+    let cell = Origin::well_behaved();
+    let proxy = Proxy::in_front_of(cell.address()).start();
+    let answer = get().send(proxy.address());
+    assert!(answer.header("date").is_some_and(|date| date != THEN));
 }
 
 fn a_cell_is_asked_in_origin_form() {

@@ -120,6 +120,11 @@ impl ClientStream {
         self.poll_send(cx, bytes)
     }
 
+    /// Takes bytes for the client, however many, to be sent with what comes next.
+    pub(super) fn gather(&mut self, bytes: &[u8]) {
+        self.outgoing.push(bytes);
+    }
+
     /// Sends bytes to the client, behind what was gathered; the answer is how many of them.
     pub(super) fn poll_send(
         &mut self,

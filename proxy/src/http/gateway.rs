@@ -323,8 +323,14 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut Flow,
+        flow: &mut Flow,
     ) -> Result<()> {
+        if !response.status.is_informational() {
+            let dates = response.headers.get_all(header::DATE);
+            flow.arrived
+                .turn
+                .keep_dates(dates.iter().cloned().collect());
+        }
         if session.req_header().version == Version::HTTP_10 {
             // It does not know chunks (RFC 9112, section 6.1): the end of the connection is the end of the answer.
             if response.remove_header(&header::TRANSFER_ENCODING).is_some() {

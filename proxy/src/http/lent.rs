@@ -26,11 +26,15 @@ use tokio::{
 
 use super::{
     client::{ClientStream, READ_AHEAD_BYTES_MAX, READ_BUFFER_BYTES},
+    head::with_dates,
     pace::{Pace, READING_WINDOW},
     returned::{End, Returned},
     turn::Turn,
 };
 use crate::gate::{BodyTracker, Refusal};
+
+/// How Pingora begins an interim answer's head.
+const INTERIM: &[u8] = b"HTTP/1.1 1";
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -215,13 +219,18 @@ impl LentStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Learns from the answer on its way to the client what becomes of the connection. A head is written in one piece.
+    /// A head is written in one piece.
+    fn begins_final_answer(&self, written: &[u8]) -> bool {
+        !self.is_final && written.starts_with(b"HTTP/") && !written.starts_with(INTERIM)
+    }
+
+    /// Learns from the answer on its way to the client what becomes of the connection.
     fn note_answer(&mut self, cx: &mut Context<'_>, written: &[u8]) {
         self.is_answered = true;
         if self.is_final || !written.starts_with(b"HTTP/") {
             return;
         }
-        match written.strip_prefix(b"HTTP/1.1 1") {
+        match written.strip_prefix(INTERIM) {
             None => {
                 self.is_final = true;
                 if matches!(self.request, Request::AwaitingSwitch) {
@@ -357,6 +366,14 @@ impl AsyncWrite for LentStream {
             return Poll::Ready(Ok(buf.len()));
         }
         self.has_unflushed = true;
+        if self.begins_final_answer(buf) {
+            let dates = self.turn.take_dates();
+            if let (false, Some(client)) = (dates.is_empty(), &mut self.client) {
+                client.gather(&with_dates(buf, &dates));
+                self.note_answer(cx, buf);
+                return Poll::Ready(Ok(buf.len()));
+            }
+        }
         let written = ready!(self.poll_with_limit(
             cx,
             |count| *count,

@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use http::HeaderValue;
 use tokio::task_local;
 
 use super::{direct::HandedOver, returned::Returned, tunnel::Ticket};
@@ -60,6 +61,8 @@ pub(super) struct Arrival {
 pub(super) struct Turn {
     /// Set once nothing more of the answer will come for the client.
     answer_is_over: AtomicBool,
+    /// When the cell made its answer, if it says so: Pingora puts the present time there.
+    dates: Mutex<Vec<HeaderValue>>,
     /// The client's connection, when Pingora is done with it.
     returned: Mutex<Option<Returned>>,
     /// The tunnel that begins after this request, and the cell's side of it.
@@ -107,6 +110,14 @@ impl Turn {
 
     pub(super) fn answer_is_over(&self) -> bool {
         self.answer_is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn keep_dates(&self, dates: Vec<HeaderValue>) {
+        *lock(&self.dates) = dates;
+    }
+
+    pub(super) fn take_dates(&self) -> Vec<HeaderValue> {
+        std::mem::take(&mut *lock(&self.dates))
     }
 
     pub(super) fn begin_tunnel(&self, ticket: Ticket, report: Arc<Report>) {

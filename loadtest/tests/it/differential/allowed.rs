@@ -15,23 +15,13 @@ pub(super) struct Allowed {
 }
 
 /// All of them.
-pub(super) static ALLOWED: [Allowed; 5] = [
+pub(super) static ALLOWED: [Allowed; 4] = [
     Allowed {
         name: "white space around a value",
         reason: "it is no part of the value (RFC 9110, section 5.5)",
         is_this: |difference, _| {
             let is_field = matches!(difference.aspect, Aspect::ReplyField | Aspect::RequestField);
             is_field && trimmed(&difference.left) == trimmed(&difference.right)
-        },
-    },
-    Allowed {
-        name: "the cell's Date",
-        reason: "Pingora always writes the time of its own; a correct cell's Date says the same time (RFC 9110, 6.6.1)",
-        is_this: |difference, _| {
-            let is_date = |line: &str| line.to_ascii_lowercase().starts_with("date:");
-            difference.aspect == Aspect::ReplyField
-                && difference.left.split(" / ").all(is_date)
-                && difference.right == "Date: now"
         },
     },
     Allowed {
