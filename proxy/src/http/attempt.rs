@@ -31,11 +31,7 @@ impl Services {
             address,
             connect_timeout: self.timeouts.connect,
             may_reuse,
-            check: if request.method.is_idempotent() {
-                IdleCheck::Notified
-            } else {
-                IdleCheck::Probed
-            },
+            check: IdleCheck::before(request.method.is_idempotent()),
             terms: Terms {
                 is_head_request: request.method == Method::HEAD,
                 request_body: arrival.body,

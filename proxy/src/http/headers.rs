@@ -13,9 +13,10 @@ use pingora::{
 
 use crate::{
     exchange::Destination,
-    field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_PREFIX, OWN_TENANT},
+    field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_TENANT},
     forwarding::{Hop, Trust},
     tenant_key::{RequestView, host_name},
+    upstream::answer::Known,
 };
 
 const TENANT: HeaderName = HeaderName::from_static(OWN_TENANT);
@@ -133,10 +134,6 @@ pub(super) fn identify(
     request.insert_header(GENERATION, destination.generation_header())
 }
 
-/// Fields of an answer that speak of the connection to the cell and not of the one to the client (RFC 9110, section
-/// 7.6.1), but for those that Pingora writes anew. Trailers of an answer are not passed on, so none is announced.
-const OF_THE_CONNECTION: [&str; 4] = ["keep-alive", "proxy-connection", "te", "trailer"];
-
 /// A cell cannot speak in the proxy's name, nor of the connection to the client.
 pub(super) fn clean_response(response: &mut ResponseHeader) {
     let nominated = nominated(response);
@@ -144,20 +141,17 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
     let dropped: Vec<HeaderName> = response
         .headers
         .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with(OWN_PREFIX)
-                || OF_THE_CONNECTION.contains(&name)
-                || (!switches && (name == "upgrade" || nominated.iter().any(|other| other == name)))
+        .filter(|name| match Known::of(name.as_str().as_bytes()) {
+            // In a final answer Pingora writes it anew.
+            Some(Known::Connection) => response.status.is_informational() && !switches,
+            Some(Known::Upgrade) => !switches,
+            Some(known) if known.stays_behind() => true,
+            _ => !switches && nominated.iter().any(|other| *name == other.as_str()),
         })
         .cloned()
         .collect();
     for name in dropped {
         response.remove_header(&name);
-    }
-    if response.status.is_informational() && !switches {
-        // In a final answer Pingora writes it anew.
-        response.remove_header(&header::CONNECTION);
     }
     unify_length(response);
     if response.version == Version::HTTP_10 {

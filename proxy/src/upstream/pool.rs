@@ -63,10 +63,21 @@ pub struct PoolLimits {
 /// How it is found out whether a kept connection is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleCheck {
-    /// As far as the event loop has heard, which costs nothing. For a request that may be repeated.
+    /// As far as the event loop has heard, which costs nothing.
     Notified,
-    /// By asking the system, for a request that may not.
+    /// By asking the system.
     Probed,
+}
+
+impl IdleCheck {
+    /// For a request that may be repeated, or may not.
+    pub fn before(is_idempotent: bool) -> Self {
+        if is_idempotent {
+            Self::Notified
+        } else {
+            Self::Probed
+        }
+    }
 }
 
 /// See the module's documentation.

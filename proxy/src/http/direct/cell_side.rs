@@ -72,11 +72,7 @@ impl CellSide {
     ) -> Result<Self, Failure> {
         let destination = exchange.destination().ok_or(Failure::Internal)?;
         let endpoint = destination.endpoint().ok_or(Failure::Internal)?;
-        let check = if is_idempotent {
-            IdleCheck::Notified
-        } else {
-            IdleCheck::Probed
-        };
+        let check = IdleCheck::before(is_idempotent);
         let kept = may_reuse.then(|| {
             let tenant = services.only_of(exchange);
             services.pool.take(&endpoint.transport, tenant, check, now)

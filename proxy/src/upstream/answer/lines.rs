@@ -25,7 +25,8 @@ pub enum Known {
 }
 
 impl Known {
-    pub(super) fn of(name: &[u8]) -> Option<Self> {
+    /// A field's name, in any case.
+    pub fn of(name: &[u8]) -> Option<Self> {
         let is = |known: &str, field| is_name(name, known).then_some(field);
         let found = match name.len() {
             2 => is("te", Self::Te),
