@@ -1,8 +1,8 @@
 //! Bytes that were received, or are about to be sent, and where their memory comes from.
 //!
-//! A buffer has no memory while nothing is in it, so thousands of idle connections hold none. The first memory it gets is of
-//! one size, which fits most heads and small bodies, and its thread keeps such pieces for the next buffer: the allocator
-//! would have to lock where many of one size are out at the same time.
+//! A buffer has no memory until something is put in, and none after [`Buffer::release`], so thousands of idle connections
+//! hold none. The first memory it gets is of one size, which fits most heads and small bodies, and its thread keeps such
+//! pieces for the next buffer: the allocator would have to lock where many of one size are out at the same time.
 
 use std::{cell::RefCell, fmt, ops::Deref};
 
@@ -10,6 +10,8 @@ use std::{cell::RefCell, fmt, ops::Deref};
 pub const BUFFER_BYTES: usize = 4 * 1024;
 /// Pieces of this size that a thread keeps: 1 MiB of them.
 const KEPT_MAX: usize = 256;
+/// With less room than this, a buffer gets more before it is read into.
+const READ_ROOM_BYTES_MIN: usize = 512;
 
 thread_local! {
     static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -50,7 +52,15 @@ impl Buffer {
         }
     }
 
-    /// Memory for so many bytes in all, or what is taken is overwritten if that makes enough room.
+    /// Makes room to read into, if there is little. So a message that comes in small pieces is not moved for each of them.
+    #[inline]
+    pub fn reserve_for_reading(&mut self) {
+        if self.room() < READ_ROOM_BYTES_MIN {
+            self.reserve(BUFFER_BYTES);
+        }
+    }
+
+    /// Memory for so many bytes in all, or what was taken is overwritten if that makes enough room.
     fn make_room(&mut self, room: usize, bytes: usize) {
         if !self.has_memory() {
             self.bytes = take(bytes);
@@ -67,15 +77,15 @@ impl Buffer {
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         if self.room() < bytes.len() {
-            // What grows little by little would else be moved each time.
+            // What grows little by little would otherwise be moved each time.
             let enough = self.len() + bytes.len().max(self.len());
             self.make_room(bytes.len(), enough);
         }
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What is added to this comes behind the bytes.
-    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+    /// The memory, for whoever adds to its end. What was taken is still at its front.
+    pub(crate) fn memory(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 

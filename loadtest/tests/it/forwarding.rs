@@ -3,7 +3,10 @@
 
 mod connections;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, mpsc},
+};
 
 use crate::support::{
     gauges::wait_until_idle,
@@ -17,6 +20,8 @@ both_ways!(
     a_cell_gets_these_fields_and_no_others,
     a_client_gets_these_fields_and_no_others,
     a_client_learns_when_the_cell_made_the_answer,
+    an_answer_passes_wherever_its_first_piece_ends,
+    what_came_before_a_reset_passes,
     a_cell_is_asked_in_origin_form,
     interim_answers_pass,
     a_cell_may_refuse_a_body_unread,
@@ -107,31 +112,120 @@ fn a_client_gets_these_fields_and_no_others() {
     assert_eq!(answer.text(), "ok");
 }
 
-/// RFC 9110, section 6.6.1. A cache reckons an answer's age from it.
+/// RFC 9110, section 6.6.1. A cache computes an answer's age from it.
 fn a_client_learns_when_the_cell_made_the_answer() {
     const THEN: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
     let large = "x".repeat(100_000);
-    for body in ["", "ok", &large] {
-        let length = body.len();
-        let answer = format!(
-            "{HINT}HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ndate: {THEN}\r\nx-date: a\r\n\r\n{body}"
-        );
-        let cell = Origin::answering(answer);
+    let head = |status: &str, length: usize| {
+        format!(
+            "{HINT}HTTP/1.1 {status}\r\ncontent-length: {length}\r\ndate: {THEN}\r\nx-date: a\r\n\r\n"
+        )
+    };
+    for (method, status, body) in [
+        ("GET", "200 OK", ""),
+        ("GET", "200 OK", "ok"),
+        ("GET", "200 OK", &large),
+        ("GET", "304 Not Modified", ""),
+        ("HEAD", "200 OK", ""),
+    ] {
+        let length = if method == "HEAD" { 7 } else { body.len() };
+        let cell = Origin::answering(head(status, length) + body);
         let proxy = Proxy::in_front_of(cell.address()).start();
         let mut connection = Connection::open(proxy.address());
         for _ in 0..2 {
-            connection.send(get().bytes()).unwrap();
+            let request = Request::new(method, "/x").header(TENANT, "a");
+            connection.send(request.bytes()).unwrap();
             assert_eq!(connection.interim().unwrap(), 103);
-            let answer = connection.answer("GET").unwrap();
-            assert_eq!(answer.header("date"), Some(THEN));
+            let answer = connection.answer(method).unwrap();
+            assert_eq!(answer.header("date"), Some(THEN), "{method} {status}");
             assert_eq!(answer.header("x-date"), Some("a"));
             assert_eq!(answer.text(), body);
         }
     }
+    // It cannot be less wrong than the cell is.
+    let twice =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: {THEN}\r\nDate: never\r\n\r\n");
+    let cell = Origin::answering(twice);
+    let proxy = Proxy::in_front_of(cell.address()).start();
+    let answer = get().send(proxy.address());
+    let dates = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("date"));
+    let dates: Vec<&[u8]> = dates.map(|(_, date)| &**date).collect();
+    assert_eq!(dates, [THEN.as_bytes(), b"never"]);
+
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
     let answer = get().send(proxy.address());
     assert!(answer.header("date").is_some_and(|date| date != THEN));
+}
+
+/// The first read takes 4,096 bytes. What came with the head is not kept back for what has not come.
+fn an_answer_passes_wherever_its_first_piece_ends() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n";
+    let answer = HEAD.to_owned() + &"#".repeat(10_000);
+    for first in [
+        HEAD.len(),
+        HEAD.len() + 1,
+        4_000,
+        4_095,
+        4_096,
+        4_097,
+        8_192,
+        9_000,
+    ] {
+        let (goes_on, may_go_on) = mpsc::channel();
+        let may_go_on = Mutex::new(may_go_on);
+        let sent = answer.clone();
+        let cell = Origin::start(move |visit| {
+            visit.head();
+            visit.send(&sent[..first]);
+            let may_go_on = may_go_on.lock().expect("nobody panics with it");
+            if may_go_on.recv() == Ok(true) {
+                visit.send(&sent[first..]);
+            }
+        });
+        let proxy = Proxy::in_front_of(cell.address()).start();
+        for is_whole in [true, false] {
+            let mut connection = Connection::open(proxy.address());
+            connection.send(get().bytes()).unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.extend(connection.take(1).unwrap());
+            }
+            let content = |bytes: usize| "#".repeat(bytes).into_bytes();
+            let came = first - HEAD.len();
+            assert_eq!(connection.take(came).unwrap(), content(came), "{first}");
+            goes_on.send(is_whole).unwrap();
+            if is_whole {
+                let left = 10_000 - came;
+                assert_eq!(connection.take(left).unwrap(), content(left), "{first}");
+            } else {
+                assert_eq!(connection.until_broken(), b"", "{first}");
+            }
+        }
+    }
+}
+
+/// Exactly as much as the first read takes, and the end of the connection right behind it.
+fn what_came_before_a_reset_passes() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n";
+    let came = 4_096 - HEAD.len();
+    let first = HEAD.to_owned() + &"#".repeat(came);
+    let cell = Origin::start(move |visit| {
+        visit.head();
+        visit.end_by_reset();
+        visit.send(&first);
+    });
+    let proxy = Proxy::in_front_of(cell.address()).start();
+    for _ in 0..20 {
+        let mut connection = Connection::open(proxy.address());
+        connection.send(get().bytes()).unwrap();
+        let seen = connection.until_broken().escape_ascii().to_string();
+        assert!(seen.starts_with("HTTP/1.1 200 OK"), "{seen}");
+        assert!(seen.ends_with(&"#".repeat(came)), "{seen}");
+    }
 }
 
 fn a_cell_is_asked_in_origin_form() {

@@ -127,8 +127,8 @@ fn letters_and_hyphens(word: u64) -> (u64, u64) {
     (letters | (!other_than_hyphen & ascii), letters)
 }
 
-/// How many bytes of a word have their high bit set; no other bit may be. Processors of the oldest kind, for which programs
-/// are compiled unless told otherwise, cannot count bits.
+/// How many bytes of a word have their high bit set; no other bit may be. Programs are compiled for the oldest processors
+/// by default, and these have no instruction that counts bits.
 fn count_high_bits(word: u64) -> usize {
     ((word >> 7).wrapping_mul(ONES) >> 56) as usize
 }

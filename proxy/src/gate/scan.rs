@@ -33,6 +33,9 @@ pub struct HeadScanner {
     past_request_line: bool,
 }
 
+/// How far the search for a blank line goes in one step.
+const STEP_BYTES: usize = 32;
+
 /// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: that is left to
 /// [`super::inspect_head`], which follows anyway.
 fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
@@ -41,23 +44,23 @@ fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
     }
     let window = &buffer[..buffer.len().min(limits.head_bytes_max)];
     let step = |from: usize| window.get(from..)?.first_chunk::<STEP_BYTES>();
-    let mut near = 0;
-    while let (Some(one), Some(other)) = (step(near), step(near + b"\r\n".len()))
-        && !have_line_feeds_together(one, other)
+    let mut start = 0;
+    // The line feeds of a blank line are two bytes apart.
+    while let (Some(bytes), Some(two_later)) = (step(start), step(start + 2))
+        && !have_line_feeds_together(bytes, two_later)
     {
-        near += STEP_BYTES;
+        start += STEP_BYTES;
     }
-    memchr_iter(LF, &window[near..])
-        .map(|at| near + at)
+    memchr_iter(LF, &window[start..])
+        .map(|at| start + at)
         .find(|&at| window[at..].starts_with(b"\n\r\n"))
         .map(|at| at + b"\n\r\n".len())
 }
 
-const STEP_BYTES: usize = 32;
 /// Whether both have a line feed in the same place. Written so that the compiler looks at all bytes at the same time.
-fn have_line_feeds_together(one: &[u8; STEP_BYTES], other: &[u8; STEP_BYTES]) -> bool {
-    let both = one.iter().zip(other);
-    let found = both.map(|(one, other)| u8::from(*one == LF) & u8::from(*other == LF));
+fn have_line_feeds_together(bytes: &[u8; STEP_BYTES], others: &[u8; STEP_BYTES]) -> bool {
+    let pairs = bytes.iter().zip(others);
+    let found = pairs.map(|(byte, other)| u8::from(*byte == LF) & u8::from(*other == LF));
     found.fold(0, |any, found| any | found) != 0
 }
 

@@ -32,8 +32,6 @@ use crate::{
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// Room for what is read next.
 pub(super) const READ_BUFFER_BYTES: usize = BUFFER_BYTES;
-/// With less room than this in the read buffer, it gets more before it is read into.
-const READ_ROOM_BYTES_MIN: usize = 512;
 /// Answers are written in pieces of up to this size.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// How long, and how many bytes, a client may go on sending after its answer before the connection is cut. Closing at
@@ -166,7 +164,7 @@ impl ClientStream {
         poll_receive(&self.socket, cx, &mut self.ahead)
     }
 
-    /// Reads into somebody else's buffer, past what is ahead; nothing is the end.
+    /// Reads at most so many bytes into the caller's buffer, while nothing is ahead; nothing is the end.
     pub(super) fn poll_into(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,8 +172,7 @@ impl ClientStream {
         bytes_max: u64,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.ahead.is_empty(), "it would come first");
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        poll_receive_into(&mut self.socket, cx, buf, bytes_max)
+        poll_receive_into(&mut self.socket, cx, buf, Some(bytes_max))
     }
 
     /// Reads what the client sends ahead, as long as there is room behind the `held` bytes of its request. The answer is how
@@ -189,9 +186,7 @@ impl ClientStream {
         if ahead.len() >= held + READ_AHEAD_BYTES_MAX {
             return Poll::Pending;
         }
-        if ahead.room() < READ_ROOM_BYTES_MIN {
-            ahead.reserve(READ_BUFFER_BYTES);
-        }
+        ahead.reserve_for_reading();
         self.poll_ahead(cx)
     }
 
@@ -204,7 +199,7 @@ impl ClientStream {
     /// Whether there is more of the client than its request. It may have come since it was last read.
     pub(super) fn has_sent_more_than(&mut self, cx: &mut Context<'_>, held: usize) -> bool {
         if self.ahead.len() <= held {
-            self.ahead.reserve(READ_BUFFER_BYTES);
+            self.ahead.reserve_for_reading();
             // An end or an error is met by whoever reads next.
             let _ = self.poll_ahead(cx);
         }
@@ -270,7 +265,7 @@ impl ClientStream {
         if !was_woken {
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        self.ahead.reserve(READ_BUFFER_BYTES);
+        self.ahead.reserve_for_reading();
         let read = self.poll_ahead(cx);
         if self.ahead.is_empty() {
             self.ahead.release();

@@ -256,7 +256,9 @@ impl Edge {
             return After::Closed;
         };
         match (end, turn.take_tunnel()) {
-            (End::RequestComplete, None) if is_kept => return After::Next(client),
+            (End::RequestComplete, None) if is_kept && client.unsent() == 0 => {
+                return After::Next(client);
+            }
             (End::RequestComplete, None) if client.ahead.is_empty() => {}
             (End::RequestComplete | End::StillSending, None) => client.linger().await,
             (End::Switched, Some((ticket, Some(cell)))) => {

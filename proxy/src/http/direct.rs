@@ -234,9 +234,15 @@ impl Trip<'_> {
                 self.ended = Some(now);
             }
             let room = body.bytes_left().unwrap_or(u64::MAX).min(PIECE_BYTES_MAX) as usize;
-            let may_have_more = !is_over && out.len() <= BUFFER_BYTES && cell.is_full();
-            if may_have_more && taken == Ok(0) && cell.more(room).await? {
-                continue;
+            let is_little = out.len() <= BUFFER_BYTES + ADDED_BYTES;
+            let mut broke = None;
+            if taken == Ok(0) && !is_over && is_little && cell.is_full() {
+                match cell.more(room).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // The client still gets what came before.
+                    Err(failure) => broke = Some(failure),
+                }
             }
             let pieces = Pieces {
                 first: &out,
@@ -245,6 +251,9 @@ impl Trip<'_> {
             self.send(pieces).await?;
             out.clear();
             taken.map_err(refused)?;
+            if let Some(failure) = broke {
+                return Err(failure);
+            }
             if is_over {
                 return Ok(());
             }

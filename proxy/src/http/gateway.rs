@@ -359,6 +359,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         flow: &mut Flow,
     ) -> FailToProxy {
+        // If an answer goes out now, it is not the cell's.
+        flow.arrived.turn.take_dates();
         if flow.verdict.is_none() {
             // It failed outside of an attempt.
             self.judge(flow, failure_of(error, None), false);

@@ -219,7 +219,7 @@ impl LentStream {
         Poll::Ready(Ok(()))
     }
 
-    /// A head is written in one piece.
+    /// Whether these bytes are the final answer's head. Pingora writes a head in one piece.
     fn begins_final_answer(&self, written: &[u8]) -> bool {
         !self.is_final && written.starts_with(b"HTTP/") && !written.starts_with(INTERIM)
     }
@@ -227,30 +227,29 @@ impl LentStream {
     /// Learns from the answer on its way to the client what becomes of the connection.
     fn note_answer(&mut self, cx: &mut Context<'_>, written: &[u8]) {
         self.is_answered = true;
-        if self.is_final || !written.starts_with(b"HTTP/") {
+        if self.begins_final_answer(written) {
+            self.is_final = true;
+            if matches!(self.request, Request::AwaitingSwitch) {
+                // An answer like any other: the request is over, and what follows is the next one.
+                self.request = Request::Complete;
+            }
+            self.is_out_of_step = self.had_interim
+                && self.terms.guards_interim
+                && matches!(self.request, Request::Complete)
+                && self
+                    .client
+                    .as_mut()
+                    .is_some_and(|client| client.has_sent_more_than(cx, 0));
             return;
         }
         match written.strip_prefix(INTERIM) {
-            None => {
-                self.is_final = true;
-                if matches!(self.request, Request::AwaitingSwitch) {
-                    // An answer like any other: the request is over, and what follows is the next one.
-                    self.request = Request::Complete;
-                }
-                self.is_out_of_step = self.had_interim
-                    && self.terms.guards_interim
-                    && matches!(self.request, Request::Complete)
-                    && self
-                        .client
-                        .as_mut()
-                        .is_some_and(|client| client.has_sent_more_than(cx, 0));
-            }
-            Some(rest) if rest.starts_with(b"01") => {
+            Some(rest) if !self.is_final && rest.starts_with(b"01") => {
                 self.is_final = true;
                 self.request = Request::Switched;
             }
             Some(rest) if rest.starts_with(b"00") && self.terms.expects_continue => {}
-            Some(_) => self.had_interim = true,
+            Some(_) if !self.is_final => self.had_interim = true,
+            Some(_) | None => {}
         }
     }
 

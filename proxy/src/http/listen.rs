@@ -150,7 +150,6 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                save_an_acknowledgement(&socket);
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 let listener = Arc::clone(&listener_name);
                 let connection = Connection::new(peer.ip(), listener, Scheme::Http);
@@ -165,13 +164,6 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
             }
         }
     }
-}
-
-/// The first request is acknowledged by its answer, unless that takes long, and not by a packet of its own.
-fn save_an_acknowledgement(socket: &TcpStream) {
-    // It costs nothing but that packet if it cannot be had.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::net::sockopt::set_tcp_quickack(socket, false);
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
@@ -189,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepted_sockets_send_at_once() {
+    fn accepted_sockets_have_nodelay() {
         let bound = bind("edge", "127.0.0.1:0".parse().unwrap()).unwrap();
         bound.listener.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(bound.address).unwrap();

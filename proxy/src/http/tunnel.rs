@@ -64,13 +64,10 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
         idle,
     };
     let (from_client, from_cell) = (AtomicU64::new(0), AtomicU64::new(0));
-    let upward = pump(
-        client_read,
-        (*ahead).into(),
-        cell_write,
-        &activity,
-        &from_client,
-    );
+    let unread = BytesMut::from(&*ahead);
+    // A tunnel may be open for days.
+    drop(ahead);
+    let upward = pump(client_read, unread, cell_write, &activity, &from_client);
     let downward = pump(cell_read, cell.ahead, client_write, &activity, &from_cell);
     // Whatever ended it, it is over: both sides see their connection close.
     let _ = tokio::try_join!(upward, downward);

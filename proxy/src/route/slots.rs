@@ -1,8 +1,8 @@
 //! Which cell has each slot, so that a look-up seldom leaves the nearest cache.
 //!
 //! Slots are mostly given out in ranges. A page of slots that all belong to one cell is answered from the list of pages,
-//! which is small; only a page with several owners sends the look-up on to its slot. 65,536 slots take 128 KiB, and what
-//! of these the last request left in the cache, the kernel's work on the packets in between has driven out.
+//! which is small; only a page with several owners sends the look-up on to its slot. 65,536 slots take 128 KiB, which do not
+//! stay in the cache from one request to the next.
 
 use cellgate_table::{CellIndex, Slot};
 

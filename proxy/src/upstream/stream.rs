@@ -278,9 +278,7 @@ impl CellStream {
         let Answer::Body(body) = &self.answer else {
             return Poll::Ready(Ok(()));
         };
-        let left = body.bytes_left().map_or(usize::MAX, |left| {
-            usize::try_from(left).unwrap_or(usize::MAX)
-        });
+        let left = body.bytes_left();
         let before = buf.filled().len();
         let count = ready!(poll_receive_into(self.socket_mut(), cx, buf, left))?;
         if count == 0 {

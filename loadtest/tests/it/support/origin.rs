@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use super::PATIENCE;
@@ -244,6 +245,12 @@ impl Visit {
     pub(crate) fn close(&mut self) {
         // Over already is as good.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// The connection will end by a reset, with this visit.
+    pub(crate) fn end_by_reset(&mut self) {
+        let linger = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+        linger.expect("the socket is there");
     }
 
     fn receive(&mut self) -> io::Result<()> {

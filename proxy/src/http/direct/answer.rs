@@ -20,12 +20,13 @@ use crate::{
 };
 
 const USUAL_FIELDS: usize = 24;
+/// Fewer bytes are copied behind the head or the piece before: that costs less than sending two pieces.
+const LENT_BYTES_MIN: usize = BUFFER_BYTES + 1;
 
 /// An answer's lines, in place.
 #[derive(Debug, Default)]
 struct Lines<'a> {
     all: SmallVec<[AnswerLine<'a>; USUAL_FIELDS]>,
-    has_date: bool,
     is_coded: bool,
     /// A `Connection` line names other fields.
     nominates: bool,
@@ -139,7 +140,6 @@ fn write_end(out: &mut Buffer, closes: bool, has_date: bool) {
 impl<'a> Lines<'a> {
     fn note(&mut self, line: AnswerLine<'a>) {
         match line.known {
-            Some(Known::Date) => self.has_date = true,
             Some(Known::Connection) => self.nominates |= !is_usual_connection(line.value),
             Some(Known::TransferEncoding) => self.is_coded = true,
             _ => {}
@@ -167,7 +167,12 @@ impl Rewriting<'_, '_> {
         if self.head.framing == AnswerFraming::UntilClose {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        write_end(out, closes, self.lines.has_date);
+        let has_date = self
+            .lines
+            .all
+            .iter()
+            .any(|line| line.known == Some(Known::Date) && self.fate_of(line) == Fate::Kept);
+        write_end(out, closes, has_date);
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
@@ -314,7 +319,7 @@ impl Coding {
         bytes: &[u8],
         out: &mut Buffer,
     ) -> Result<Encoded, AnswerRefusal> {
-        if self == Self::Plain && bytes.len() > BUFFER_BYTES {
+        if self == Self::Plain && bytes.len() >= LENT_BYTES_MIN {
             let consumed = body.advance(bytes)?.consumed;
             return Ok(Encoded {
                 consumed,

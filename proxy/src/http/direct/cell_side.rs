@@ -10,7 +10,7 @@ use std::{
 
 use super::super::services::Services;
 use crate::{
-    buffer::{BUFFER_BYTES, Buffer},
+    buffer::Buffer,
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     outgoing::Pieces,
@@ -177,7 +177,7 @@ impl CellSide {
                     return Poll::Pending;
                 }
             }
-            self.buffer.reserve(BUFFER_BYTES);
+            self.buffer.reserve_for_reading();
         }
         let read = poll_receive(&connection.socket, cx, &mut self.buffer);
         read.map(|outcome| match outcome {
@@ -198,7 +198,7 @@ impl CellSide {
         self.buffer.room() == 0
     }
 
-    /// Reads on without waiting, in place of what was taken. Whether anything came of it, be it the end.
+    /// Reads on without waiting, in place of what was taken. Whether anything came, or the end.
     pub(super) async fn more(&mut self, room: usize) -> Result<bool, Failure> {
         self.make_room(room);
         match poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
@@ -215,7 +215,7 @@ impl CellSide {
         }
         let end = self.scan.scan(&self.buffer)?;
         if end.is_none() {
-            self.buffer.reserve(BUFFER_BYTES);
+            self.buffer.reserve_for_reading();
         }
         Ok(end)
     }
@@ -233,7 +233,7 @@ impl CellSide {
     pub(super) fn next_head(&mut self, end: usize) {
         self.take_head(end);
         self.scan = AnswerScan::default();
-        self.buffer.reserve(BUFFER_BYTES);
+        self.buffer.reserve_for_reading();
     }
 
     pub(super) fn take_head(&mut self, end: usize) {

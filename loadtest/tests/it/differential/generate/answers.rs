@@ -61,7 +61,7 @@ const ODD_LINES: [&str; 22] = [
     "HTTP/1.1 200 O\rK",
 ];
 
-const FIELDS: [&str; 44] = [
+const FIELDS: [&str; 45] = [
     "Server: cell",
     "Date: Thu, 01 Jan 1970 00:00:00 GMT",
     "Set-Cookie: a=1; Path=/",
@@ -86,6 +86,7 @@ const FIELDS: [&str; 44] = [
     "Connection: content-length",
     "Connection: transfer-encoding",
     "Connection: upgrade",
+    "Connection: date",
     "Connection:",
     "X-Hop: 1",
     "Keep-Alive: timeout=1, max=2",

@@ -60,6 +60,19 @@ fn fields_go_on_as_they_came() {
     check(OK, &many, &many);
 }
 
+/// The answer then has none, and the proxy says when it passed.
+#[test]
+fn a_date_that_stays_behind_is_no_date() {
+    let head = "HTTP/1.1 200 OK\r\nConnection: date\r\nDate: d\r\nContent-Length: 0\r\n\r\n";
+    let out = written(head, false, false);
+    let today = format!(
+        "Date: {}\r\n",
+        String::from_utf8_lossy(get_cached_date().as_bytes())
+    );
+    assert_eq!(out.matches("Date: ").count(), 1, "{out}");
+    assert!(out.contains(&today), "{out}");
+}
+
 #[test]
 fn what_speaks_of_the_cells_connection_stays_behind() {
     for dropped in [
