@@ -159,7 +159,7 @@ impl Rewriting<'_, '_> {
     /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
     fn write_head(&self, out: &mut Buffer, closes: bool) {
         self.write_status_line(out);
-        self.write_fields(out);
+        let has_date = self.write_fields(out);
         if self.head.is_interim() {
             out.extend_from_slice(b"\r\n");
             return;
@@ -167,11 +167,6 @@ impl Rewriting<'_, '_> {
         if self.head.framing == AnswerFraming::UntilClose {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        let has_date = self
-            .lines
-            .all
-            .iter()
-            .any(|line| line.known == Some(Known::Date) && self.fate_of(line) == Fate::Kept);
         write_end(out, closes, has_date);
     }
 
@@ -194,15 +189,16 @@ impl Rewriting<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Lines that go on are copied in runs.
-    fn write_fields(&self, out: &mut Buffer) {
+    /// Lines that go on are copied in runs. Whether one of them is a date.
+    fn write_fields(&self, out: &mut Buffer) -> bool {
         let Some(first) = self.lines.all.first() else {
-            return;
+            return false;
         };
         let mut run = first.place.start;
-        let mut has_length = false;
+        let (mut has_length, mut has_date) = (false, false);
         for line in &self.lines.all {
             let mut fate = self.fate_of(line);
+            has_date |= fate == Fate::Kept && line.known == Some(Known::Date);
             if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
                 if has_length {
@@ -226,6 +222,7 @@ impl Rewriting<'_, '_> {
         }
         let end = self.lines.all.last().map_or(run, |line| line.place.end);
         out.extend_from_slice(&self.bytes[run..end]);
+        has_date
     }
 
     /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
