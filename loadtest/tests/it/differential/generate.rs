@@ -137,7 +137,7 @@ impl Maker<'_> {
 
     /// Where bytes are cut into segments: mostly nowhere.
     fn cuts(&mut self, length: usize) -> Vec<usize> {
-        if !self.one_in(5) {
+        if !self.one_in(5) || length == 0 {
             return Vec::new();
         }
         let count = 1 + self.rng.usize(..4);

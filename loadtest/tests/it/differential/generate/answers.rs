@@ -207,7 +207,7 @@ impl Maker<'_> {
             answer.text.body.clear();
         }
         let length = answer.bytes().len();
-        if self.one_in(25) {
+        if self.one_in(25) && length > 0 {
             answer.kept = Some(self.rng.usize(..length));
             answer.then = Then::Close;
         } else if answer.then == Then::Next && self.one_in(12) {
