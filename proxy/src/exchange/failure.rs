@@ -181,9 +181,9 @@ enum Counted {
 impl UpstreamFault {
     fn reason(self) -> Reason {
         match self {
-            Self::Refused(
-                AnswerRefusal::HeadTooLarge { .. } | AnswerRefusal::TooManyFields { .. },
-            ) => Reason::UpstreamHeadTooLarge,
+            Self::Refused(AnswerRefusal::HeadTooLarge | AnswerRefusal::TooManyFields { .. }) => {
+                Reason::UpstreamHeadTooLarge
+            }
             Self::Broken | Self::Refused(_) => Reason::UpstreamError,
             Self::TimedOut => Reason::UpstreamTimeout,
         }

@@ -277,9 +277,7 @@ fn failures_are_judged() {
     check(bad, true, 1, Some(Reason::UpstreamError), true, true);
     check(slow, true, 1, Some(Reason::UpstreamTimeout), true, true);
     check(
-        Upstream(UpstreamFault::Refused(AnswerRefusal::HeadTooLarge {
-            bytes: 70_000,
-        })),
+        Upstream(UpstreamFault::Refused(AnswerRefusal::HeadTooLarge)),
         true,
         1,
         Some(Reason::UpstreamHeadTooLarge),

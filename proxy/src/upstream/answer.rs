@@ -137,8 +137,7 @@ impl AnswerScan {
                 (Some(&CR), None) | (None, _) => {
                     self.searched = at;
                     return if buffer.len() > ANSWER_HEAD_BYTES_MAX {
-                        let bytes = buffer.len();
-                        Err(AnswerRefusal::HeadTooLarge { bytes })
+                        Err(AnswerRefusal::HeadTooLarge)
                     } else {
                         Ok(None)
                     };

@@ -312,10 +312,7 @@ fn a_head_has_a_limit_of_bytes_and_of_fields() {
     };
     assert!(read(&with_bytes(ANSWER_HEAD_BYTES_MAX)).is_ok());
     for bytes in [ANSWER_HEAD_BYTES_MAX + 1, 65 * 1024] {
-        assert_eq!(
-            read(&with_bytes(bytes)),
-            Err(AnswerRefusal::HeadTooLarge { bytes })
-        );
+        assert_eq!(read(&with_bytes(bytes)), Err(AnswerRefusal::HeadTooLarge));
     }
 }
 
