@@ -2,7 +2,6 @@
 
 use std::{error::Error, fmt, io};
 
-use super::ANSWER_HEAD_BYTES_MAX;
 use crate::gate::Refusal;
 
 /// One line for each reason: its code and its sentence.
@@ -53,7 +52,7 @@ impl AnswerRefusal {
 
     const fn facts(self) -> (&'static str, &'static str) {
         facts! { self;
-            Self::HeadTooLarge = "head_too_large", "the answer's head is larger than this proxy accepts";
+            Self::HeadTooLarge = "head_too_large", "the answer's head is larger than this proxy accepts (65536 bytes)";
             Self::TooManyFields { .. } = "too_many_fields", "the answer has more header fields than this proxy accepts";
             Self::BareCr = "bare_cr", "a carriage return in the answer's head is not followed by a line feed";
             Self::ControlByte = "control_byte", "the answer's head contains a control byte";
@@ -82,7 +81,6 @@ impl fmt::Display for AnswerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.facts().1)?;
         match self {
-            Self::HeadTooLarge => write!(f, " ({ANSWER_HEAD_BYTES_MAX} bytes)"),
             Self::TooManyFields { count } => write!(f, " ({count})"),
             Self::Body(refusal) => write!(f, ": {refusal}"),
             _ => Ok(()),
