@@ -314,6 +314,8 @@ fn a_head_has_a_limit_of_bytes_and_of_fields() {
     for bytes in [ANSWER_HEAD_BYTES_MAX + 1, 65 * 1024] {
         assert_eq!(read(&with_bytes(bytes)), Err(AnswerRefusal::HeadTooLarge));
     }
+    let limit = format!("({ANSWER_HEAD_BYTES_MAX} bytes)");
+    assert!(AnswerRefusal::HeadTooLarge.to_string().ends_with(&limit));
 }
 
 #[test]
