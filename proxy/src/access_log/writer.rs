@@ -107,7 +107,7 @@ impl Writer {
         }
     }
 
-    /// Told once; lines are dropped and counted until the file can be written again.
+    /// Reported once; lines are dropped and counted until the file can be written again.
     fn give_up(&mut self, error: &io::Error) {
         let retry_at = Instant::now() + RETRY_AFTER;
         let before = std::mem::replace(&mut self.output, Output::Broken { retry_at });
