@@ -6,7 +6,6 @@
 
 pub mod file;
 mod folder;
-pub mod lock;
 mod status;
 
 use std::{
@@ -15,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cellgate_process::lock::Lock;
 use cellgate_table::{
     self as table, Generation, Table,
     accept::{self, MoveLimits},
@@ -22,10 +22,7 @@ use cellgate_table::{
 use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 
-use self::{
-    file::{FoundTable, Stamp, WriteError},
-    lock::Lock,
-};
+use self::file::{FoundTable, Stamp, WriteError};
 use crate::{
     clock,
     model::table::{NoTable, Parts, Rendered, render},

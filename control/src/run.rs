@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use cellgate_process::lock::{Lock, LockError};
 use cellgate_table::yaml::settings::LogFormat;
 use tokio::{
     net::TcpListener,
@@ -26,10 +27,7 @@ use crate::{
     api, clock,
     config::Config,
     daemon::{Daemon, database_path, set_first_hash},
-    publish::{
-        Publisher,
-        lock::{Lock, LockError},
-    },
+    publish::Publisher,
     store::Store,
     tasks,
 };

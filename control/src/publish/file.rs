@@ -9,13 +9,11 @@ use std::{
     path::Path,
 };
 
+use cellgate_process::{folder_of, lock::Lock};
 use cellgate_table::limits::FILE_BYTES_MAX;
 use tracing::warn;
 
-use super::{
-    folder::{folder_of, rename},
-    lock::Lock,
-};
+use super::folder::rename;
 
 /// Opening a pipe that nobody writes to must not wait.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

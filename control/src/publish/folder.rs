@@ -1,17 +1,6 @@
-//! The folder that the table and its lock lie in, and how one file in it takes the place of another.
+//! How the new table takes the place of the old one.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-/// The folder that a file lies in.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
+use std::{fs, io, path::Path};
 
 #[expect(
     clippy::disallowed_methods,

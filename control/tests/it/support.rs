@@ -10,10 +10,11 @@ use cellgate_control::{
         tenants::{self, NewTenant},
     },
     model::{Cell, CellState, SlotMap, Tenant, cell::EndpointSpec},
-    publish::{Outcome, Publisher, TableRules, lock::Lock},
+    publish::{Outcome, Publisher, TableRules},
     refusal::Refusal,
     store::{Done, Request, Store, TenantFilter, Write},
 };
+use cellgate_process::lock::Lock;
 use cellgate_table::{CellId, HashSpec, Table, TenantKey, accept::MoveLimits};
 use serde::Serialize;
 use tempfile::TempDir;

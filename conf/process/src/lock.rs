@@ -4,11 +4,13 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use super::folder::{folder_of, rename};
+use rustix::fs::OFlags;
+
+use crate::folder_of;
 
 /// Bytes read of the holder's note.
 const NOTE_BYTES_MAX: u64 = 512;
@@ -56,13 +58,7 @@ impl Lock {
             error,
         };
         loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(failed)?;
+            let mut file = options().truncate(false).open(path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -101,17 +97,11 @@ impl Lock {
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let fresh = folder_of(path).join(format!("{name}.new-{}", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&fresh)
-            .map_err(failed)?;
+        let file = options().truncate(true).open(&fresh).map_err(failed)?;
         if let Err(error) = file.try_lock() {
             return Err(failed(error.into()));
         }
-        rename(&fresh, path).map_err(failed)?;
+        replace(&fresh, path).map_err(failed)?;
         let lock = Self {
             path: path.to_owned(),
             file,
@@ -136,6 +126,27 @@ impl Lock {
     }
 }
 
+/// Only the owner may read what a lock file says, and a link in its place is never followed: whoever can write to the
+/// folder could have another file of ours overwritten with it.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock file is no data: who holds it after a crash is decided anew"
+)]
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +160,22 @@ mod tests {
         assert!(told.ends_with("is held by process 1"), "{told}");
         drop(first);
         assert!(Lock::take(&path, "process 2").unwrap().is_held());
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_only_the_owner_reads_the_note() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, precious) = (folder.path().join("lock"), folder.path().join("precious"));
+        std::fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let refused = Lock::take(&path, "process 1").unwrap_err().to_string();
+        assert!(refused.contains("cannot be locked"), "{refused}");
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+        std::fs::remove_file(&path).unwrap();
+        let _lock = Lock::take(&path, "process 1").unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
