@@ -1,9 +1,10 @@
 //! What a line of the access log costs the thread of its request: rendered, and handed in to a log that is written to
 //! nowhere.
 
-use std::{hint::black_box, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{hint::black_box, net::IpAddr, time::Duration};
 
 use cellgate_benches::usual_entry;
+use cellgate_process::lines::Sink;
 use cellgate_proxy::{
     access_log::AccessLog,
     clock::DateWriter,
@@ -30,17 +31,17 @@ fn access_log(criterion: &mut Criterion) {
     });
 
     let config = AccessLogConfig {
-        path: PathBuf::from("/dev/null"),
+        sink: Sink::File("/dev/null".into()),
         queue_lines_max: 65_536,
     };
-    let metrics = Arc::new(Metrics::new());
-    let (log, writer) = AccessLog::open(Some(&config), &metrics).expect("it can be written");
+    let metrics = Metrics::new();
+    let (log, writer) = AccessLog::start(Some(&config), &metrics);
     group.bench_function("make and hand in", |bencher| {
         bencher.iter(|| log.write(|| usual_entry(black_box(&connection))));
     });
     group.finish();
     if let Some(writer) = writer {
-        writer.finish();
+        writer.finish(Duration::from_secs(5));
     }
     println!("dropped: {}", metrics.access_log_dropped.get());
 }

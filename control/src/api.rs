@@ -157,6 +157,13 @@ async fn ready(State(app): State<App>) -> Response {
         let text = "not ready: the last change could not be stored; look at the log and the disk\n";
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
+    if let Some(panicked) = app.panics.recent() {
+        let text = format!(
+            "not ready: the task `{}` panicked and was started again: {}\n",
+            panicked.task, panicked.message
+        );
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
     let status = app.publisher.status();
     match status.blocked {
         None | Some(crate::publish::Blocked::NoTable) => "ok\n".into_response(),

@@ -20,6 +20,7 @@ use crate::{
     events::Events,
     metrics::Metrics,
     observe::Observed,
+    panics::Panics,
     provider::Provider,
     publish::Publisher,
     refusal::{Refusal, StorageError},
@@ -45,6 +46,7 @@ pub struct Daemon {
     pub events: Events,
     pub metrics: Metrics,
     pub wake: Wake,
+    pub panics: Panics,
     pub started_ms: i64,
     /// The last change could not be stored.
     pub is_storage_failing: AtomicBool,
@@ -77,6 +79,7 @@ impl Daemon {
             providers,
         };
         let told = store.read(|read| read.newest_audit_id())?;
+        let metrics = Metrics::new();
         Ok(Self {
             providers: config
                 .providers
@@ -88,7 +91,8 @@ impl Daemon {
             publisher,
             observed: Observed::default(),
             events: Events::default(),
-            metrics: Metrics::new(),
+            panics: Panics::new(metrics.task_panics.clone()),
+            metrics,
             wake: Wake::default(),
             started_ms: clock::now_ms(),
             is_storage_failing: AtomicBool::new(false),

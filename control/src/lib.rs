@@ -20,6 +20,7 @@ pub mod events;
 pub mod metrics;
 pub mod model;
 pub mod observe;
+pub mod panics;
 pub mod plan;
 pub mod provider;
 pub mod publish;

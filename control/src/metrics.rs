@@ -1,8 +1,13 @@
-//! Every metric's name, in one place. Labels are `cell`, `proxy` and `state`, never a tenant: their number is bounded.
+//! Every metric's name, in one place. Labels are `cell`, `proxy`, `state` and `task`, never a tenant: their number is bounded.
 
+use cellgate_process::{figures, log::LogCounts};
 use prometheus::{
-    Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
+
+/// What every name begins with, but for the figures that all processes have.
+pub const NAMESPACE: &str = "cellgate_control";
 
 /// All metrics of the daemon.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ pub struct Metrics {
     pub cell_suspect: IntGaugeVec,
     pub proxy_up: IntGaugeVec,
     pub proxy_generation: IntGaugeVec,
+    pub task_panics: IntCounterVec,
 }
 
 impl Metrics {
@@ -70,8 +76,24 @@ impl Metrics {
                 "Generation of the table that a proxy has; 0 if it is not known.",
                 "proxy",
             ),
+            task_panics: register(
+                r,
+                IntCounterVec::new(
+                    options(
+                        "task_panics_total",
+                        "Panics of the daemon's tasks. A task that panics is started again.",
+                    ),
+                    &["task"],
+                ),
+            ),
             registry,
         }
+    }
+
+    /// Adds what is known of the process, and of its log.
+    pub fn add_process(&self, log: &LogCounts) {
+        log.register(&self.registry);
+        figures::register(&self.registry, NAMESPACE, env!("CARGO_PKG_VERSION"));
     }
 
     /// All metrics in Prometheus' text format.
@@ -96,7 +118,7 @@ pub fn as_gauge(number: u64) -> i64 {
 }
 
 fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("cellgate_control")
+    Opts::new(name, help).namespace(NAMESPACE)
 }
 
 fn register<C: Collector + Clone + 'static>(

@@ -3,15 +3,16 @@
 use std::{
     fmt::Display,
     fs,
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
-use cellgate_process::lock::{Lock, LockError};
-use cellgate_table::yaml::settings::LogFormat;
+use cellgate_process::{
+    lock::{Lock, LockError},
+    log::LogCounts,
+};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -21,7 +22,6 @@ use tokio::{
     time::timeout,
 };
 use tracing::{error, info, warn};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     api, clock,
@@ -37,8 +37,7 @@ use crate::{
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config, is_taking_over: bool) -> ExitCode {
-    start_log(config.log_format);
+pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode {
     let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -46,7 +45,7 @@ pub fn serve(config: Config, is_taking_over: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(config, is_taking_over)) {
+    match runtime.block_on(run(config, is_taking_over, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -55,19 +54,7 @@ pub fn serve(config: Config, is_taking_over: bool) -> ExitCode {
     }
 }
 
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .with_target(false);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
-}
-
-async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
+async fn run(config: Config, is_taking_over: bool, log: &LogCounts) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
     // Held until the process ends.
@@ -94,6 +81,7 @@ async fn run(config: Config, is_taking_over: bool) -> Result<(), String> {
         ),
     };
     let daemon = Arc::new(Daemon::new(config, store, publisher).map_err(text)?);
+    daemon.metrics.add_process(log);
     let (stopping, stop) = watch::channel(false);
     let mut serving = JoinSet::new();
     let router = api::router(&daemon, &token);

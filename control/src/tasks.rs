@@ -6,10 +6,12 @@ mod operate;
 mod wait;
 
 use std::{
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use cellgate_process::restart;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, error};
 
@@ -37,7 +39,7 @@ const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
 const SPREAD_PERIOD: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
 
-/// Starts every task. They end once `stop` is true.
+/// Starts every task. They end once `stop` is true; one that panics is started again.
 pub fn start(daemon: &Arc<Daemon>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let client = reqwest::Client::builder()
@@ -45,29 +47,48 @@ pub fn start(daemon: &Arc<Daemon>, stop: &watch::Receiver<bool>) -> JoinSet<()> 
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("a client without TLS needs nothing of the system");
-    tasks.spawn(publishing(Arc::clone(daemon), stop.clone()));
-    tasks.spawn(operate::operating(Arc::clone(daemon), stop.clone()));
-    tasks.spawn(spreading(Arc::clone(daemon), stop.clone()));
-    tasks.spawn(housekeeping(Arc::clone(daemon), stop.clone()));
-    tasks.spawn(observe::observing_proxies(
-        Arc::clone(daemon),
-        client.clone(),
-        stop.clone(),
-    ));
-    tasks.spawn(observe::observing_cells(
-        Arc::clone(daemon),
-        client,
-        stop.clone(),
-    ));
+    let mut spawn = |name, work: fn(Turn) -> Work| {
+        let (daemon, client, stop) = (Arc::clone(daemon), client.clone(), stop.clone());
+        tasks.spawn(async move {
+            let panicked = |message: &str| daemon.panics.record(name, message);
+            let turn = || Turn {
+                daemon: Arc::clone(&daemon),
+                client: client.clone(),
+                stop: stop.clone(),
+            };
+            restart::until_done(name, panicked, || work(turn())).await;
+        });
+    };
+    spawn("publish", |it| Box::pin(publishing(it.daemon, it.stop)));
+    spawn("operate", |it| {
+        Box::pin(operate::operating(it.daemon, it.stop))
+    });
+    spawn("spread", |it| Box::pin(spreading(it.daemon, it.stop)));
+    spawn("forget", |it| Box::pin(housekeeping(it.daemon, it.stop)));
+    spawn("observe_proxies", |it| {
+        Box::pin(observe::observing_proxies(it.daemon, it.client, it.stop))
+    });
+    spawn("observe_cells", |it| {
+        Box::pin(observe::observing_cells(it.daemon, it.client, it.stop))
+    });
     tasks
 }
+
+/// What a task gets each time it is started.
+struct Turn {
+    daemon: Arc<Daemon>,
+    client: reqwest::Client,
+    stop: watch::Receiver<bool>,
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Keeps the table file what is intended.
 async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     let mut retry = PUBLISH_RETRY;
     loop {
         let begun = Instant::now();
-        let outcome = blocking(&daemon, publish_once).await;
+        let outcome = blocking(&daemon, "publish", publish_once).await;
         // A table that takes long is not made again at once: changes come faster than it can be written.
         let gather = PUBLISH_GATHER.max(begun.elapsed());
         let period = match outcome {
@@ -189,7 +210,7 @@ fn catch_up(daemon: &Daemon, sightings: &[Sighting]) {
 /// Gives the slots their first owners once the cells have settled.
 async fn spreading(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     loop {
-        match blocking(&daemon, spread_when_settled).await {
+        match blocking(&daemon, "spread", spread_when_settled).await {
             Some(Ok(true)) => return,
             Some(Ok(false)) | None => {}
             Some(Err(error)) => error!(%error, "the slots cannot be spread"),
@@ -234,7 +255,7 @@ fn spread_when_settled(daemon: &Daemon) -> Result<bool, Refusal> {
 /// Forgets what is no longer needed.
 async fn housekeeping(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     loop {
-        let forgotten = blocking(&daemon, |daemon| {
+        let forgotten = blocking(&daemon, "forget", |daemon| {
             daemon.store.forget_old_answers(clock::now_ms())
         })
         .await;

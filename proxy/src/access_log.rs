@@ -5,20 +5,19 @@
 
 mod entry;
 mod json;
-mod queue;
-mod writer;
 
-use std::{cell::RefCell, io, sync::Arc, thread};
+use std::{cell::RefCell, time::Duration};
 
-use tracing::error;
+use cellgate_process::lines::{self, Lines, LinesWriter};
 
 pub use entry::{Entry, HeadParts, Served};
 
-use self::{queue::Queue, writer::Writer};
 use crate::{clock::DateWriter, config::AccessLogConfig, metrics::Metrics};
 
 /// A thread keeps the memory of a line up to this size for the next one.
 const KEPT_LINE_BYTES: usize = 4 * 1024;
+/// A line waits this long in memory before it is written, at most.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -34,85 +33,44 @@ struct Scratch {
 /// Where entries are handed in. Without a configured log it does nothing and costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog {
-    sink: Option<Sink>,
-}
-
-#[derive(Clone, Debug)]
-struct Sink {
-    queue: Arc<Queue>,
-    metrics: Arc<Metrics>,
-}
-
-/// The thread that writes.
-#[derive(Debug)]
-pub struct AccessLogWriter {
-    queue: Arc<Queue>,
-    thread: thread::JoinHandle<()>,
+    lines: Option<Lines>,
 }
 
 impl AccessLog {
-    /// Opens the file and starts the writer; `None` in the place of the writer when no log is configured.
-    pub fn open(
+    /// Starts the writer; `None` in the place of the writer when no log is configured.
+    pub fn start(
         config: Option<&AccessLogConfig>,
-        metrics: &Arc<Metrics>,
-    ) -> io::Result<(Self, Option<AccessLogWriter>)> {
+        metrics: &Metrics,
+    ) -> (Self, Option<LinesWriter>) {
         let Some(config) = config else {
-            return Ok((Self::default(), None));
+            return (Self::default(), None);
         };
-        let sink = Sink {
-            queue: Arc::new(Queue::new(config.queue_lines_max)),
-            metrics: Arc::clone(metrics),
+        let settings = lines::Settings {
+            lines_max: config.queue_lines_max,
+            flush_after: FLUSH_AFTER,
+            dropped: metrics.access_log_dropped.clone(),
         };
-        let queue = Arc::clone(&sink.queue);
-        let writer = Writer::open(&config.path, Arc::clone(&queue), Arc::clone(metrics))?;
-        let thread = thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(|| writer.run())?;
-        queue.set_writer(thread.thread().clone());
-        Ok((
-            Self { sink: Some(sink) },
-            Some(AccessLogWriter { queue, thread }),
-        ))
+        let (lines, writer) = lines::start("access-log", config.sink.clone(), settings, None);
+        (Self { lines: Some(lines) }, Some(writer))
     }
 
     /// Hands an entry in. `entry` is made only if there is a log with a place for its line.
     pub fn write<'a>(&self, entry: impl FnOnce() -> Entry<'a>) {
-        let Some(sink) = &self.sink else { return };
-        if !sink.take(entry) {
-            sink.metrics.access_log_dropped.inc();
-        }
-    }
-
-    /// Opens the file anew, for whoever moved it away.
-    pub fn reopen(&self) {
-        if let Some(sink) = &self.sink {
-            sink.queue.ask_to_reopen();
-        }
-    }
-}
-
-impl Sink {
-    fn take<'a>(&self, entry: impl FnOnce() -> Entry<'a>) -> bool {
-        let Some(place) = self.queue.place() else {
-            return false;
-        };
+        let Some(lines) = &self.lines else { return };
+        let Some(place) = lines.place() else { return };
         let entry = entry();
         SCRATCH.with_borrow_mut(|Scratch { line, dates }| {
             line.clear();
             entry.render(dates, line);
-            let is_queued = place.fill(entry.shard, line);
+            lines.fill(place, entry.shard, line);
             line.shrink_to(KEPT_LINE_BYTES);
-            is_queued
-        })
+        });
     }
-}
 
-impl AccessLogWriter {
-    /// Writes out what is queued and ends the thread.
-    pub fn finish(self) {
-        self.queue.ask_to_finish();
-        if self.thread.join().is_err() {
-            error!("the access log's writer failed");
+    /// Opens the file anew, for whoever moved it away.
+    pub fn reopen(&self) {
+        if let Some(lines) = &self.lines {
+            lines.reopen();
         }
     }
 }

@@ -7,6 +7,7 @@ mod read;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
+use cellgate_process::lines::Sink;
 use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
@@ -134,7 +135,7 @@ pub struct Ejection {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLogConfig {
-    pub path: PathBuf,
+    pub sink: Sink,
     /// Lines that may wait to be written; more are dropped and counted.
     pub queue_lines_max: usize,
 }

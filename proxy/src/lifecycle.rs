@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -39,6 +39,8 @@ pub struct Lifecycle {
     /// Guards nothing but the wait for a change.
     waiting: Mutex<()>,
     changed: Condvar,
+    /// When the drain began.
+    drain_began: OnceLock<Instant>,
 }
 
 /// An open client connection. Dropping it ends the count.
@@ -58,6 +60,7 @@ impl Lifecycle {
             requests: AtomicUsize::new(0),
             waiting: Mutex::new(()),
             changed: Condvar::new(),
+            drain_began: OnceLock::new(),
         }
     }
 
@@ -82,8 +85,18 @@ impl Lifecycle {
         self.connections.load(Ordering::Acquire)
     }
 
+    /// What is left of the time for the drain; nothing if it has not begun.
+    pub fn left_to_drain(&self, limit: Duration) -> Duration {
+        self.drain_began.get().map_or(Duration::ZERO, |began| {
+            limit.saturating_sub(began.elapsed())
+        })
+    }
+
     /// Goes on to a later phase; going back is not possible.
     pub fn enter(&self, phase: Phase) {
+        if phase >= Phase::Draining {
+            self.drain_began.get_or_init(Instant::now);
+        }
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.note_change();
     }
@@ -104,12 +117,10 @@ impl Lifecycle {
     pub fn wait_until_drained(&self, limit: Duration, stopped: impl Fn() -> bool) -> usize {
         /// The condition is looked at this often even if nobody notifies.
         const LOOK: Duration = Duration::from_millis(50);
-        let mut began = None;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.has_reached(Phase::Draining) {
-                let began = *began.get_or_insert_with(Instant::now);
-                if began.elapsed() >= limit || self.has_reached(Phase::GivenUp) {
+                if self.left_to_drain(limit).is_zero() || self.has_reached(Phase::GivenUp) {
                     return self.requests();
                 }
                 if self.has_reached(Phase::ListenersClosed) && self.connections() == 0 {

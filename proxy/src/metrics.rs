@@ -1,6 +1,7 @@
 //! Every metric's name, in one place. Labels are `cell`, `reason` and `code` (and the class of a status), never a
 //! tenant: their number is bounded by the table and by this program.
 
+use cellgate_process::{figures, log::LogCounts};
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
@@ -8,6 +9,8 @@ use prometheus::{
 
 use crate::{answer::Reason, gate::Refusal};
 
+/// What every name begins with, but for the figures that all processes have.
+pub const NAMESPACE: &str = "cellgate_proxy";
 /// Seconds; from a tenth of a millisecond to a minute.
 const DURATION_BUCKETS: [f64; 17] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -296,6 +299,12 @@ impl Metrics {
         self.gate_refusals.inc(refusal);
     }
 
+    /// Adds what is known of the process, and of its log.
+    pub fn add_process(&self, log: &LogCounts) {
+        log.register(&self.registry);
+        figures::register(&self.registry, NAMESPACE, env!("CARGO_PKG_VERSION"));
+    }
+
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -332,7 +341,7 @@ impl CellMetrics {
 }
 
 fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("cellgate_proxy")
+    Opts::new(name, help).namespace(NAMESPACE)
 }
 
 fn register<C: Collector + Clone + 'static>(
@@ -365,7 +374,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 fn durations(registry: &Registry) -> HistogramVec {
     let help = "Time from a request's head to the end of its answer, in seconds.";
     let options = HistogramOpts::new("request_duration_seconds", help)
-        .namespace("cellgate_proxy")
+        .namespace(NAMESPACE)
         .buckets(DURATION_BUCKETS.to_vec());
     register(registry, HistogramVec::new(options, &["cell"]))
 }

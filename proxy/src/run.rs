@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cellgate_process::log::LogCounts;
 use pingora::{
     proxy::HttpProxy,
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
@@ -21,7 +22,7 @@ use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::{
-    access_log::{AccessLog, AccessLogWriter},
+    access_log::AccessLog,
     admin::Admin,
     config::{Config, Upstream},
     exchange::Policy,
@@ -40,6 +41,8 @@ use crate::{
 
 /// How often idle connections to cells are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// What is queued for the access log at the end has at least this long to be written.
+const LOG_FINISH_MIN: Duration = Duration::from_millis(500);
 /// Threads of the admin listener.
 const ADMIN_THREADS: usize = 1;
 
@@ -53,7 +56,7 @@ struct Parts {
 }
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config) -> ExitCode {
+pub fn serve(config: Config, log: &LogCounts) -> ExitCode {
     // First of all: without handlers, a signal for the housekeeping would end the process.
     let Ok(signals) =
         Signals::listen().inspect_err(|error| error!(%error, "signals cannot be handled"))
@@ -68,9 +71,8 @@ pub fn serve(config: Config) -> ExitCode {
         }
     };
     let metrics = Arc::new(Metrics::new());
-    let Ok((access_log, log_writer)) = open_access_log(&config, &metrics) else {
-        return ExitCode::FAILURE;
-    };
+    metrics.add_process(log);
+    let (access_log, log_writer) = AccessLog::start(config.access_log.as_ref(), &metrics);
     let parts = assemble(&config, metrics, access_log);
     parts.loader.start();
     let channel = watch::channel();
@@ -112,7 +114,7 @@ pub fn serve(config: Config) -> ExitCode {
     }
     loader.survive(Duration::ZERO);
     if let Some(writer) = log_writer {
-        writer.finish();
+        writer.finish(lifecycle.left_to_drain(shutdown_limit).max(LOG_FINISH_MIN));
     }
     info!("stopped");
     // Pingora would sit out the whole grace period; its threads end with the process.
@@ -153,17 +155,6 @@ fn reason(error: &io::Error) -> String {
         _ => "",
     };
     format!("{error}{hint}")
-}
-
-fn open_access_log(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> io::Result<(AccessLog, Option<AccessLogWriter>)> {
-    let config = config.access_log.as_ref();
-    AccessLog::open(config, metrics).inspect_err(|error| {
-        let path = config.map(|log| log.path.display().to_string());
-        error!(path, %error, "the access log cannot be opened");
-    })
 }
 
 fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Parts {

@@ -1,7 +1,11 @@
 //! How cellgate's programs stand in the system they run in. Both planes use it, so it knows neither of them, nor the
 //! table.
 
+pub mod figures;
 mod folder;
+pub mod lines;
 pub mod lock;
+pub mod log;
+pub mod restart;
 
 pub use folder::folder_of;

@@ -1,14 +1,13 @@
 //! The life of the daemon: read the command line, read the configuration, serve until told to stop.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use cellgate_control::{
     cli::{self, Cli},
-    config, run,
+    config, metrics, run,
 };
+use cellgate_process::log;
+use cellgate_table::yaml::settings::LogFormat;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 fn main() -> ExitCode {
@@ -22,12 +21,17 @@ fn main() -> ExitCode {
             .error(ErrorKind::MissingRequiredArgument, message)
             .exit();
     };
-    match config::load(&path) {
-        Ok(config) => run::serve(config, cli.take_over),
+    let config = match config::load(&path) {
+        Ok(config) => config,
         Err(problems) => {
-            // With standard error closed there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{problems}");
-            ExitCode::FAILURE
+            log::last_words(problems.to_string());
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    let format = match config.log_format {
+        LogFormat::Json => log::Format::Json,
+        LogFormat::Text => log::Format::Text,
+    };
+    let log = log::start(metrics::NAMESPACE, format, "info");
+    run::serve(config, cli.take_over, log.counts())
 }

@@ -129,11 +129,17 @@ pub(super) async fn observing_cells(
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
-        let cells = blocking(&daemon, |daemon| daemon.store.read(|read| read.cells())).await;
+        let cells = blocking(&daemon, "observe_cells", |daemon| {
+            daemon.store.read(|read| read.cells())
+        })
+        .await;
         if let Some(Ok(cells)) = cells {
             look_at(&daemon, &client, &cells).await;
             let known = cells.clone();
-            blocking(&daemon, move |daemon| end_warming(daemon, &known)).await;
+            blocking(&daemon, "observe_cells", move |daemon| {
+                end_warming(daemon, &known);
+            })
+            .await;
             tell_cells(&daemon, &cells);
         }
         if pause(daemon.config.observe.interval, None, &mut stop).await {

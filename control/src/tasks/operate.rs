@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use cellgate_table::CellId;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
-use super::wait::{blocking, pause};
+use super::wait::{blocking, pause, record};
 use crate::{
     change::cells,
     clock,
@@ -47,7 +47,7 @@ pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<boo
     let desk = Arc::new(Desk::default());
     let (mut operations, mut looks) = (JoinSet::new(), JoinSet::new());
     loop {
-        let work = blocking(&daemon, find_work).await;
+        let work = blocking(&daemon, "operate", find_work).await;
         if let Some(Ok(work)) = work {
             for operation in work.operations {
                 begin(&daemon, &desk, &mut operations, operation, &work.cells);
@@ -60,8 +60,11 @@ pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<boo
             }
         }
         // Those that have ended are cleared away.
-        while operations.try_join_next().is_some() {}
-        while looks.try_join_next().is_some() {}
+        for at_work in [&mut operations, &mut looks] {
+            while let Some(ended) = at_work.try_join_next() {
+                ended.unwrap_or_else(|error| record(&daemon, "operate", error));
+            }
+        }
         if pause(OPERATE_PERIOD, Some(&daemon.wake.operate), &mut stop).await {
             return;
         }
@@ -87,13 +90,16 @@ fn begin(
     let Some(cell) = cells.iter().find(|cell| cell.id == operation.cell) else {
         return;
     };
-    if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation) || !desk.take(&cell.id) {
+    if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation) {
         return;
     }
-    let (daemon, desk, cell) = (Arc::clone(daemon), Arc::clone(desk), cell.clone());
+    let Some(taken) = Taken::of(desk, &cell.id) else {
+        return;
+    };
+    let (daemon, cell) = (Arc::clone(daemon), cell.clone());
     at_work.spawn(async move {
         carry_out(&daemon, &operation, &cell).await;
-        desk.put_back(&cell.id);
+        drop(taken);
         daemon.wake.operate.notify_one();
     });
 }
@@ -130,7 +136,7 @@ fn has_to_wait(daemon: &Daemon, operation: &Operation) -> bool {
 
 async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
     let id = operation.id.clone();
-    let begun = blocking(daemon, move |daemon| {
+    let begun = blocking(daemon, "operate", move |daemon| {
         daemon.store.begin_operation(&id, clock::now_ms())
     })
     .await;
@@ -162,7 +168,7 @@ async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
         warn!(cell = %cell.id, error = failed.error, "a provider failed");
     }
     let (id, verb) = (operation.id.clone(), operation.verb.clone());
-    let noted = blocking(daemon, move |daemon| {
+    let noted = blocking(daemon, "operate", move |daemon| {
         daemon.change(&Request::of_daemon("operate"), |write| match outcome {
             Err(failed) => cells::provider_failed(write, &id, &failed.output, &failed.error),
             Ok(described) if verb == "provision" => {
@@ -198,12 +204,13 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
         }
         *last = Instant::now();
     }
-    if !desk.take(&cell.id) {
+    let Some(taken) = Taken::of(desk, &cell.id) else {
         return;
-    }
+    };
     desk.note_turn(&cell.id);
-    let (daemon, desk) = (Arc::clone(daemon), Arc::clone(desk));
+    let daemon = Arc::clone(daemon);
     at_work.spawn(async move {
+        let _taken = taken;
         if still_runs(&daemon, &cell.id).await {
             match describe(&daemon, &cell).await {
                 Ok(described) => note_description(&daemon, &cell, described).await,
@@ -212,14 +219,13 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
                 }
             }
         }
-        desk.put_back(&cell.id);
     });
 }
 
 /// Between the look at the list and its turn, the cell may have been taken down.
 async fn still_runs(daemon: &Arc<Daemon>, id: &CellId) -> bool {
     let wanted = id.clone();
-    let cell = blocking(daemon, move |daemon| {
+    let cell = blocking(daemon, "operate", move |daemon| {
         daemon.store.read(|read| read.cell(&wanted))
     })
     .await;
@@ -246,7 +252,7 @@ async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Describe
         return;
     }
     let id = cell.id.clone();
-    let noted = blocking(daemon, move |daemon| -> Result<(), Refusal> {
+    let noted = blocking(daemon, "operate", move |daemon| -> Result<(), Refusal> {
         if let Some(usage) = usage {
             let usage = Amounts::new(usage).map_err(|objection| {
                 Refusal::bad_input("usage", objection, "the provider has to say it otherwise")
@@ -288,14 +294,50 @@ impl Desk {
         *last = Some(cell.clone());
     }
 
-    /// False when somebody is at work on the cell already.
-    fn take(&self, cell: &CellId) -> bool {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(cell.clone())
+    fn busy(&self) -> MutexGuard<'_, BTreeSet<CellId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn put_back(&self, cell: &CellId) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.remove(cell);
+/// A cell that somebody is at work on. Dropping it lets others have the cell.
+#[derive(Debug)]
+struct Taken {
+    desk: Arc<Desk>,
+    cell: CellId,
+}
+
+impl Taken {
+    /// `None` when somebody is at work on the cell already.
+    fn of(desk: &Arc<Desk>, cell: &CellId) -> Option<Self> {
+        let is_free = desk.busy().insert(cell.clone());
+        is_free.then(|| Self {
+            desk: Arc::clone(desk),
+            cell: cell.clone(),
+        })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.desk.busy().remove(&self.cell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cell_comes_back_from_work_that_panicked() {
+        let desk = Arc::new(Desk::default());
+        let cell = CellId::new("eu-1").unwrap();
+        let taken = Taken::of(&desk, &cell).unwrap();
+        assert!(Taken::of(&desk, &cell).is_none());
+        let work = tokio::spawn(async move {
+            let _taken = taken;
+            panic!("a provider's fault");
+        });
+        assert!(work.await.unwrap_err().is_panic());
+        assert!(Taken::of(&desk, &cell).is_some());
     }
 }

@@ -211,7 +211,7 @@ fn sigusr1_opens_it_anew() {
     };
     assert_eq!(targets(&rotated), ["/first", "/second"]);
     assert_eq!(targets(&log), ["/third"]);
-    assert_eq!(proxy.count_in_log("access log opened anew"), 1);
+    assert_eq!(proxy.count_in_log("log opened anew"), 1);
 }
 
 fn what_is_queued_is_written_before_the_end() {
@@ -239,7 +239,7 @@ fn a_full_disk_costs_lines_and_nothing_else() {
         .start();
 
     assert_eq!(proxy.get("acme", "/").status, 200);
-    proxy.wait_for_log(&["ERROR", "the access log cannot be written"]);
+    proxy.wait_for_log(&["ERROR", "the log cannot be written"]);
     for _ in 0..10 {
         assert_eq!(proxy.get("acme", "/").status, 200);
     }
@@ -250,10 +250,38 @@ fn a_full_disk_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_is_told_at_start() {
-    let plan = Proxy::plan().set("access_log", "{ path: missing/access.log }");
-    let (status, said) = plan.run_to_end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("the access log cannot be opened"), "{said}");
-    assert!(said.contains("missing/access.log"), "{said}");
+fn a_log_that_cannot_be_opened_costs_its_lines_only() {
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::plan()
+        .set("access_log", "{ path: missing/access.log }")
+        .table(fleet.table())
+        .start();
+    proxy.wait_for_log(&["ERROR", "the log cannot be written", "missing/access.log"]);
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    wait_until("its line is counted", PATIENCE, || {
+        proxy.metric("access_log_dropped_total", &[]) == Some(1.0)
+    });
+    // It is opened once somebody has made the folder.
+    fs::create_dir(proxy.directory().join("missing")).expect("the scratch directory is ours");
+    wait_until("lines are written", PATIENCE, || {
+        proxy.get("acme", "/");
+        proxy.directory().join("missing/access.log").exists()
+    });
+    proxy.stop();
+}
+
+#[test]
+fn it_can_go_to_standard_output() {
+    let fleet = Fleet::start(2);
+    let mut proxy = Proxy::plan()
+        .set("access_log", "{ path: stdout }")
+        .table(fleet.table())
+        .start();
+    assert_eq!(proxy.get("acme", "/somewhere").status, 200);
+    let line = proxy.wait_for_log(&["\"target\":\"/somewhere\""]);
+    let line: Value = serde_json::from_str(&line).expect("a line of its own");
+    assert_says(&line, &json!({ "status": 200, "tenant": "acme" }));
+    proxy.signal(Signal::USR1);
+    proxy.stop();
+    assert!(!proxy.directory().join("stdout").exists());
 }

@@ -40,6 +40,7 @@ mod retries;
 mod shutdown;
 mod slow_bodies;
 mod support;
+mod surroundings;
 mod table;
 mod tenant_key;
 mod websockets;

@@ -219,7 +219,7 @@ fn signals_that_come_too_early_are_heard() {
     proxy.signal(Signal::QUIT);
     proxy.wait_ready();
     proxy.wait_for_log(&["SIGHUP"]);
-    proxy.wait_for_log(&["access log opened anew"]);
+    proxy.wait_for_log(&["log opened anew"]);
     proxy.wait_for_log(&["SIGQUIT"]);
 
     // However early the end: it leaves nothing behind that would blame the table.

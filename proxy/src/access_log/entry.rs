@@ -6,10 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{
-    json::{push_endpoint, push_ip, push_ms, push_number, push_text},
-    queue::Shard,
-};
+use cellgate_process::lines::Shard;
+
+use super::json::{push_endpoint, push_ip, push_ms, push_number, push_text};
 use crate::{
     answer::Reason,
     clock::DateWriter,

@@ -253,7 +253,7 @@ struct EjectionSection {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct AccessLogSection {
-    /// The file that lines are added to; SIGUSR1 opens it anew.
+    /// The file that lines are added to, and that SIGUSR1 opens anew; or `stdout`, or `stderr`.
     path: String,
     /// Lines that may wait to be written; more are dropped and counted. Default 65,536.
     #[schemars(range(min = 1, max = 10_000_000))]

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use cellgate_process::lines::Sink;
 use cellgate_table::{
     Problems, Share,
     yaml::{
@@ -546,9 +547,10 @@ fn read_access_log(
     findings: &mut Findings,
 ) -> Option<AccessLogConfig> {
     let fields = value.fields(&["path", "queue_lines_max"], findings)?;
-    let path = fields
+    let sink = fields
         .required("path", findings)
-        .and_then(|v| settings::path(&v, folder, findings));
+        .and_then(|value| settings::path(&value, Path::new(""), findings))
+        .map(|path| Sink::of(&path, folder));
     let queue = number(
         Some(&fields),
         "queue_lines_max",
@@ -557,7 +559,7 @@ fn read_access_log(
         findings,
     );
     Some(AccessLogConfig {
-        path: path?,
+        sink: sink?,
         queue_lines_max: queue? as usize,
     })
 }

@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     lines: Vec<String>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Plan {
@@ -56,6 +57,12 @@ impl Plan {
     /// A further argument of the program.
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn environment(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
         self
     }
 
@@ -145,7 +152,8 @@ impl Plan {
             .arg("--config")
             .arg(self.directory.join("control.yaml"))
             .args(&self.arguments)
-            .env_remove("RUST_LOG");
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().copied());
         command
     }
 }
@@ -160,6 +168,7 @@ impl Control {
             lines: Vec::new(),
             arguments: Vec::new(),
             wrapper: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -275,6 +284,22 @@ impl Control {
     #[track_caller]
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait(limit)
+    }
+
+    /// Waits for it to end by itself, whether or not somebody reads its output.
+    #[track_caller]
+    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
+        self.process.wait_for_exit(limit)
+    }
+
+    /// See [`Process::stop_reading`].
+    pub(crate) fn stop_reading_outputs(&self) {
+        self.process.stop_reading();
+    }
+
+    /// See [`Process::close_outputs`].
+    pub(crate) fn close_outputs(&self) {
+        self.process.close_outputs();
     }
 
     /// What it has logged since it was last started.

@@ -31,6 +31,18 @@ pub(crate) struct Process {
 struct Output {
     lines: VecDeque<String>,
     open_streams: usize,
+    reader: Reader,
+}
+
+/// What becomes of a program's output from now on.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reader {
+    #[default]
+    Reads,
+    /// It is there and takes nothing.
+    Sleeps,
+    /// It has closed the pipe.
+    Gone,
 }
 
 impl Process {
@@ -147,6 +159,23 @@ impl Process {
         status
     }
 
+    /// Waits for it to end by itself, whether or not somebody reads its output.
+    #[track_caller]
+    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        wait_for(&what, limit, || self.try_wait())
+    }
+
+    /// Nobody reads its output any more: soon it is full.
+    pub(crate) fn stop_reading(&self) {
+        lock(&self.output).reader = Reader::Sleeps;
+    }
+
+    /// Its output is closed at the other end, once it has written one more line there.
+    pub(crate) fn close_outputs(&self) {
+        lock(&self.output).reader = Reader::Gone;
+    }
+
     fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child
             .try_wait()
@@ -163,11 +192,20 @@ impl Drop for Process {
     }
 }
 
-fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Output>>) {
+fn collect(stream: impl Read + Send + 'static, shared: Arc<Mutex<Output>>) {
     thread::spawn(move || {
         // To the end, whatever it is: a program whose output nobody reads would be stopped by it.
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            let mut output = lock(&output);
+            let mut output = lock(&shared);
+            while output.reader == Reader::Sleeps {
+                drop(output);
+                // For as long as the test lasts.
+                thread::park();
+                output = lock(&shared);
+            }
+            if output.reader == Reader::Gone {
+                break;
+            }
             if output.lines.len() == LINES_MAX {
                 output.lines.pop_front();
             }
@@ -175,7 +213,7 @@ fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<Output>>) {
                 .lines
                 .push_back(String::from_utf8_lossy(&line).into_owned());
         }
-        lock(&output).open_streams -= 1;
+        lock(&shared).open_streams -= 1;
     });
 }
 

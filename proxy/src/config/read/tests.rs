@@ -177,7 +177,7 @@ fn every_key() {
     );
     assert_eq!(numbers, (4, ms(5), ms(6), 7));
     let access_log = AccessLogConfig {
-        path: PathBuf::from("/etc/cellgate/a.log"),
+        sink: Sink::File("/etc/cellgate/a.log".into()),
         queue_lines_max: 8,
     };
     assert_eq!(config.access_log, Some(access_log));

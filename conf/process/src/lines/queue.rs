@@ -13,11 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::exchange::Connection;
-
-/// A line waits this long in memory before the writer turns to it, at most.
-pub(super) const FLUSH_AFTER: Duration = Duration::from_millis(100);
-/// Lists of lines, so that the request threads seldom meet at one.
+/// Lists of lines, so that the threads that hand lines in seldom meet at one.
 pub(super) const SHARDS: usize = 16;
 /// Lines are written in batches of about this size.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
@@ -28,14 +24,14 @@ const LINE_BYTES: usize = 1024;
 /// A queue of few lines takes long ones too.
 const QUEUE_BYTES_MIN: usize = 4 * SHARDS * WAKE_BYTES;
 
-/// Which of the lists a line goes to. All lines of a connection go to the same one, and so they keep their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shard(usize);
+/// Which of the lists a line goes to. Lines of one list keep their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shard(usize);
 
 impl Shard {
-    /// A connection is known by its place in memory, which it has for as long as it lives.
-    pub(super) fn of(connection: &Connection) -> Self {
-        let address = std::ptr::from_ref(connection).addr() as u64;
+    /// The list for whatever lives at this place in memory, for as long as it lives there.
+    pub fn of<T>(owner: &T) -> Self {
+        let address = std::ptr::from_ref(owner).addr() as u64;
         // The lowest bits are the same for all. The highest of this product depend on every other (Knuth, TAOCP 6.4).
         let [highest, ..] = address.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
         Self(usize::from(highest) % SHARDS)
@@ -44,6 +40,8 @@ impl Shard {
 
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// A line waits this long in memory before the writer turns to it, at most.
+    flush_after: Duration,
     shards: [Mutex<Waiting>; SHARDS],
     room: Room,
     /// The writer waits for a first line, for as long as it takes.
@@ -81,7 +79,7 @@ struct Room {
 
 /// A place for one line. It is given up if it is dropped without one.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub struct Place<'a> {
     queue: &'a Queue,
     /// The queue has come to be half full by this line.
     is_half: bool,
@@ -95,8 +93,9 @@ pub(super) struct Orders {
 }
 
 impl Queue {
-    pub(super) fn new(lines_max: usize) -> Self {
+    pub(super) fn new(lines_max: usize, flush_after: Duration) -> Self {
         Self {
+            flush_after,
             shards: Default::default(),
             room: Room {
                 lines: AtomicUsize::new(0),
@@ -173,24 +172,33 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something to do, for the writer. `has_written` says whether there was the time before.
-    pub(super) fn wait(&self, has_written: bool) {
+    /// How many lines wait, with those that are just being written.
+    pub(super) fn waiting(&self) -> usize {
+        self.room.lines.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is something to do, for the writer, or `at_most` so long. `has_written` says whether there was
+    /// the time before.
+    pub(super) fn wait(&self, has_written: bool, at_most: Option<Duration>) {
         if !has_written {
-            self.wait_for_a_line();
+            self.wait_for_a_line(at_most);
         }
-        if self.is_asked() || self.room.is_half_full() {
+        if self.is_asked() || self.room.is_half_full() || self.flush_after.is_zero() {
             return;
         }
         // More lines join the first one. A batch that is half full, or an order, ends the wait.
-        thread::park_timeout(FLUSH_AFTER);
+        thread::park_timeout(self.flush_after);
     }
 
     /// Waits while there is no line, and no order. It may end sooner.
-    fn wait_for_a_line(&self) {
+    fn wait_for_a_line(&self, at_most: Option<Duration>) {
         self.is_idle.store(true, Ordering::Relaxed);
-        // Whoever fills a shard after it was looked at here sees `is_idle`: its lock was taken later.
+        // Whoever fills a shard after it was checked here sees `is_idle`: its lock was taken later.
         if self.shards.iter().all(|shard| lock(shard).is_empty()) {
-            thread::park();
+            match at_most {
+                Some(limit) => thread::park_timeout(limit),
+                None => thread::park(),
+            }
         }
         self.is_idle.store(false, Ordering::Relaxed);
     }
@@ -201,8 +209,8 @@ impl Queue {
 }
 
 impl Place<'_> {
-    /// Puts a line there. False if the bytes are too many, or nobody takes lines any more.
-    pub(super) fn fill(self, shard: Shard, line: &[u8]) -> bool {
+    /// Puts a line there, with the line feed at its end. False if the bytes are too many, or nobody takes lines any more.
+    pub fn fill(self, shard: Shard, line: &[u8]) -> bool {
         let queue = self.queue;
         if !queue.room.claim_bytes(line.len()) {
             return false;

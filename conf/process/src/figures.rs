@@ -1,0 +1,21 @@
+//! Figures of the process for Prometheus, under the names that every exporter gives them.
+
+use prometheus::{IntGauge, Opts, Registry, process_collector::ProcessCollector};
+
+/// Adds `process_open_fds`, `process_max_fds` and the other figures of the process, and `{namespace}_build_info`.
+///
+/// # Panics
+/// When the registry has them already.
+pub fn register(registry: &Registry, namespace: &str, version: &str) {
+    let build = Opts::new("build_info", "1; the label names the version that runs.")
+        .namespace(namespace)
+        .const_label("version", version);
+    let build = IntGauge::with_opts(build).expect("its name and label are constants");
+    build.set(1);
+    registry
+        .register(Box::new(build))
+        .expect("it is registered once");
+    registry
+        .register(Box::new(ProcessCollector::for_self()))
+        .expect("it is registered once");
+}
