@@ -10,6 +10,7 @@ use std::{
 };
 
 use cellgate_process::{
+    descriptors,
     lock::{Lock, LockError},
     log::LogCounts,
 };
@@ -38,6 +39,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
 pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode {
+    descriptors::raise_limit();
     let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::{
     cell::EndpointState,
     clock,
+    descriptors::Budget,
     exchange::Connection,
     explain::{Explanation, explain},
     http::ServeConnection,
@@ -33,6 +34,7 @@ pub struct Admin {
     pub loader: Arc<Loader>,
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
+    pub budget: Budget,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +52,8 @@ struct Status {
     last_reload: Option<LastReload>,
     state_dir_error: Option<String>,
     client_connections: usize,
+    /// As configured, or what the limit of open files leaves of it.
+    client_connections_max: usize,
     requests_in_flight: usize,
     cells: BTreeMap<String, CellStatus>,
     /// Tenants whose requests wait. This version holds none.
@@ -168,6 +172,7 @@ impl Admin {
             last_reload: table.last_reload,
             state_dir_error: table.state_dir_error,
             client_connections: self.lifecycle.connections(),
+            client_connections_max: self.budget.connections_max,
             requests_in_flight: self.lifecycle.requests(),
             cells: snapshot
                 .map(Snapshot::cells)

@@ -16,6 +16,7 @@ pub mod cell;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod digest;
 pub mod exchange;
 pub mod explain;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cellgate_process::log::LogCounts;
+use cellgate_process::{descriptors, log::LogCounts, restart};
 use pingora::{
     proxy::HttpProxy,
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
@@ -25,6 +25,7 @@ use crate::{
     access_log::AccessLog,
     admin::Admin,
     config::{Config, Upstream},
+    descriptors::{ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX, Wanted},
     exchange::Policy,
     health::HealthChecks,
     http::{
@@ -53,6 +54,7 @@ struct Parts {
     lifecycle: Arc<Lifecycle>,
     loader: Arc<Loader>,
     access_log: AccessLog,
+    budget: Budget,
 }
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
@@ -63,6 +65,7 @@ pub fn serve(config: Config, log: &LogCounts) -> ExitCode {
     else {
         return ExitCode::FAILURE;
     };
+    let budget = share_descriptors(&config);
     let (edge, admin) = match bind_all(&config) {
         Ok(bound) => bound,
         Err(message) => {
@@ -73,7 +76,7 @@ pub fn serve(config: Config, log: &LogCounts) -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     metrics.add_process(log);
     let (access_log, log_writer) = AccessLog::start(config.access_log.as_ref(), &metrics);
-    let parts = assemble(&config, metrics, access_log);
+    let parts = assemble(&config, metrics, access_log, budget);
     parts.loader.start();
     let channel = watch::channel();
     let waker = channel.0.clone();
@@ -122,6 +125,28 @@ pub fn serve(config: Config, log: &LogCounts) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Takes all descriptors that there are to be had, and lowers what clients may use to what is left by the rest.
+fn share_descriptors(config: &Config) -> Budget {
+    let limit = descriptors::raise_limit();
+    let wanted = Wanted {
+        connections_max: config.limits.connections_max,
+        idle_connections_max: config.upstream.idle_connections_max,
+        listeners: config.listeners.len() + 1,
+        threads: config.threads.get(),
+    };
+    let budget = Budget::of(limit, &wanted);
+    if budget.connections_max < wanted.connections_max {
+        warn!(
+            connections_max = budget.connections_max,
+            configured = wanted.connections_max,
+            open_files_max = limit,
+            "limits.connections_max is lowered: each client connection may need two open files; raise the hard limit \
+             of open files (LimitNOFILE= of systemd, --ulimit nofile= of Docker), or lower the setting"
+        );
+    }
+    budget
+}
+
 fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), String> {
     let mut edge = Vec::new();
     for listener in &config.listeners {
@@ -157,7 +182,12 @@ fn reason(error: &io::Error) -> String {
     format!("{error}{hint}")
 }
 
-fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Parts {
+fn assemble(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    access_log: AccessLog,
+    budget: Budget,
+) -> Parts {
     let current = Arc::new(Current::default());
     let loader = Loader::new(
         config.table.clone(),
@@ -171,6 +201,7 @@ fn assemble(config: &Config, metrics: Arc<Metrics>, access_log: AccessLog) -> Pa
         current,
         metrics,
         access_log,
+        budget,
     }
 }
 
@@ -182,13 +213,34 @@ fn build_server(
     admin: BoundListener,
     housekeeping: Housekeeping,
 ) -> Server {
-    let conf = server_conf(&config);
-    let mut server = Server::new_with_opt_and_conf(None, conf);
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
     server.bootstrap();
-    let threads = config.threads.get();
-    let limits = config.limits;
-    let pool = Arc::new(Pool::new(pool_limits(&config.upstream)));
-    let services = Arc::new(Services {
+    let services = Arc::new(services(&config, &parts));
+    let (budget, threads) = (parts.budget, config.threads.get());
+    let idle_connections = IdleConnections {
+        pool: Arc::clone(&services.pool),
+        current: Arc::clone(&parts.current),
+        metrics: Arc::clone(&parts.metrics),
+    };
+    let edge_app = edge_app(config, &parts, services, &server.configuration);
+    let edge_places = budget.connections_max + REFUSED_CLIENTS_MAX;
+    let edge = ListenService::new("edge", edge, edge_app, threads, edge_places);
+    server.add_service(edge);
+    let health = HealthChecks {
+        current: Arc::clone(&parts.current),
+    };
+    let (admin_app, places) = (Arc::new(admin_app(parts)), ADMIN_CONNECTIONS_MAX);
+    let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);
+    server.add_service(admin.accepting_while_draining());
+    server.add_service(background_service("health", health));
+    server.add_service(background_service("idle connections", idle_connections));
+    server.add_service(background_service("housekeeping", housekeeping));
+    server
+}
+
+/// What both ways of a request need of the process.
+fn services(config: &Config, parts: &Parts) -> Services {
+    Services {
         current: Arc::clone(&parts.current),
         policy: Policy {
             unknown_tenants: config.unknown_tenants,
@@ -196,13 +248,22 @@ fn build_server(
             ejection: config.upstream.ejection,
             metrics: Arc::clone(&parts.metrics),
         },
-        pool: Arc::clone(&pool),
+        pool: Arc::new(Pool::new(pool_limits(&config.upstream))),
         timeouts: config.timeouts,
         upstream: config.upstream,
-        body_bytes_per_second_min: limits.body_bytes_per_second_min,
+        body_bytes_per_second_min: config.limits.body_bytes_per_second_min,
         lifecycle: Arc::clone(&parts.lifecycle),
         access_log: parts.access_log.clone(),
-    });
+    }
+}
+
+fn edge_app(
+    config: Config,
+    parts: &Parts,
+    services: Arc<Services>,
+    server_conf: &Arc<ServerConf>,
+) -> Edge {
+    let limits = config.limits;
     let rules = Arc::new(PlanRules {
         key_rules: config.key_rules,
         trust: config.trust,
@@ -212,9 +273,9 @@ fn build_server(
         rules: Arc::clone(&rules),
         upgrades: Arc::clone(&limits.upgrades),
     };
-    let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
+    let mut proxy = HttpProxy::new(gateway, Arc::clone(server_conf));
     proxy.handle_init_modules();
-    let edge_app = Edge {
+    Edge {
         proxy: Arc::new(proxy),
         services,
         rules,
@@ -222,34 +283,18 @@ fn build_server(
         body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         limits,
         metrics: Arc::clone(&parts.metrics),
-    };
-    let admin_app = Arc::new(Admin {
-        current: Arc::clone(&parts.current),
-        loader: Arc::clone(&parts.loader),
+        budget: parts.budget,
+    }
+}
+
+fn admin_app(parts: Parts) -> Admin {
+    Admin {
+        current: parts.current,
+        loader: parts.loader,
         lifecycle: parts.lifecycle,
-        metrics: Arc::clone(&parts.metrics),
-    });
-    server.add_service(ListenService::new("edge", edge, edge_app, threads));
-    server.add_service(
-        ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS)
-            .accepting_while_draining(),
-    );
-    server.add_service(background_service(
-        "health",
-        HealthChecks {
-            current: Arc::clone(&parts.current),
-        },
-    ));
-    server.add_service(background_service(
-        "idle connections",
-        IdleConnections {
-            pool,
-            current: parts.current,
-            metrics: Arc::clone(&parts.metrics),
-        },
-    ));
-    server.add_service(background_service("housekeeping", housekeeping));
-    server
+        metrics: parts.metrics,
+        budget: parts.budget,
+    }
 }
 
 /// Closes connections to cells that have waited for too long, that their cell has closed, or whose cell is gone, and
@@ -276,7 +321,14 @@ impl IdleConnections {
 
 #[async_trait]
 impl BackgroundService for IdleConnections {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let sweep = || self.sweep(shutdown.clone());
+        restart::until_done("idle connections", |_| {}, sweep).await;
+    }
+}
+
+impl IdleConnections {
+    async fn sweep(&self, mut shutdown: ShutdownWatch) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_INTERVAL) => {}
@@ -339,7 +391,14 @@ struct Housekeeping {
 
 #[async_trait]
 impl BackgroundService for Housekeeping {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let keep_house = || self.act_on_signals(shutdown.clone());
+        restart::until_done("housekeeping", |_| {}, keep_house).await;
+    }
+}
+
+impl Housekeeping {
+    async fn act_on_signals(&self, mut shutdown: ShutdownWatch) {
         let mut signals = self.signals.lock().await;
         let HousekeepingSignals { hangup, user1 } = &mut *signals;
         loop {

@@ -10,6 +10,7 @@ mod loader;
 mod wake;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc,
@@ -18,6 +19,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use tracing::error;
 
 use events::DirectoryWatch;
 use file::Stamp;
@@ -33,6 +36,9 @@ const FULL_READ_INTERVAL: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(40);
 /// … or after this long if it never is.
 const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// After a panic the watch begins again so much later.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
 /// Watches the table file until told to stop.
 #[derive(Debug)]
 pub struct Watcher {
@@ -59,10 +65,16 @@ impl Watcher {
     pub fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new()
             .name("table-watch".to_owned())
-            .spawn(move || self.run())
+            .spawn(move || {
+                // The loader gets over its own panics; without the watch, no change would ever be seen again.
+                while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+                    error!("the watch of the table panicked and is started again");
+                    thread::sleep(RESTART_PAUSE);
+                }
+            })
     }
 
-    fn run(self) {
+    fn run(&self) {
         let path = self.loader.table_path().to_owned();
         let mut directory = DirectoryWatch::new(&path, self.waker.clone());
         // What stands there may be newer than what was looked at before this thread began: the first look is a must.

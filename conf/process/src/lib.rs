@@ -1,6 +1,7 @@
 //! How cellgate's programs stand in the system they run in. Both planes use it, so it knows neither of them, nor the
 //! table.
 
+pub mod descriptors;
 pub mod figures;
 mod folder;
 pub mod lines;

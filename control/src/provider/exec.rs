@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
+use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail};
 use crate::{config::ExecConfig, model::cell::EndpointSpec};
 
 /// Bytes of an answer.
@@ -95,6 +95,7 @@ impl ExecProvider {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
+            .inspect(restore_limits)
             .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
         let mut group = Group(child.id());
         let question = json!({

@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use cellgate_process::descriptors;
 use cellgate_table::CellId;
 use serde_json::Value;
+use tokio::process::Child;
 
 use crate::model::{Cell, cell::EndpointSpec};
 
 /// Bytes of a provider's words that are kept: the last ones.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// A program of somebody else's gets the limits that the daemon was started with, not those that it gave itself.
+pub(super) fn restore_limits(child: &Child) {
+    if let Some(id) = child.id() {
+        descriptors::restore_limit_of(id);
+    }
+}
 
 /// What a provider needs to know of a cell.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::sleep};
 use tracing::{info, warn};
 
-use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, tail};
+use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail};
 use crate::{config::ProcessConfig, model::cell::EndpointSpec};
 
 /// How long a process may take to end after SIGTERM.
@@ -166,6 +166,7 @@ impl ProcessProvider {
             .stderr(log)
             .process_group(0)
             .spawn()
+            .inspect(restore_limits)
             .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
         let pid = child
             .id()

@@ -31,6 +31,7 @@ use crate::{
     access_log::Entry,
     answer::{Reason, closing_response},
     config::{InterimAnswers, Limits},
+    descriptors::Budget,
     exchange::Connection,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal},
     lifecycle::Phase,
@@ -51,6 +52,7 @@ pub struct Edge {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub body_buffers: Arc<BodyBuffers>,
+    pub budget: Budget,
 }
 
 impl std::fmt::Debug for Edge {
@@ -64,10 +66,10 @@ impl std::fmt::Debug for Edge {
 impl ServeConnection for Edge {
     async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
         let client = ClientStream::new(socket);
-        let Some(_open) = self
+        let Some(open) = self
             .services
             .lifecycle
-            .connection(self.limits.connections_max)
+            .connection(self.budget.connections_max)
         else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
@@ -75,12 +77,27 @@ impl ServeConnection for Edge {
                 .cut_with(&closing_response(Reason::Overloaded, None))
                 .await;
         };
+        self.share_descriptors();
         self.serve_requests(client, Arc::new(connection), shutdown)
             .await;
+        drop(open);
+        self.share_descriptors();
     }
 
     fn listeners_closed(&self) {
         self.services.lifecycle.enter(Phase::ListenersClosed);
+    }
+}
+
+impl Edge {
+    /// Idle connections to cells have the descriptors that clients do not need.
+    fn share_descriptors(&self) {
+        if let Some(together) = self.budget.connections_and_idle_max {
+            let open = self.services.lifecycle.connections();
+            self.services
+                .pool
+                .keep_at_most(together.saturating_sub(open));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use pingora::{
     services::Service,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::{debug, error};
 
 use crate::exchange::{Connection, Scheme};
@@ -70,16 +70,26 @@ pub struct ListenService<A> {
     listeners: Vec<BoundListener>,
     app: Arc<A>,
     threads: usize,
+    /// A place for each connection at once, of all listeners.
+    places: Arc<Semaphore>,
     accepts_while_draining: bool,
 }
 
 impl<A> ListenService<A> {
-    pub fn new(name: &str, listeners: Vec<BoundListener>, app: A, threads: usize) -> Self {
+    /// Beyond `connections_max` open connections, further ones wait in the kernel's queue.
+    pub fn new(
+        name: &str,
+        listeners: Vec<BoundListener>,
+        app: A,
+        threads: usize,
+        connections_max: usize,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             listeners,
             app: Arc::new(app),
             threads,
+            places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             accepts_while_draining: false,
         }
     }
@@ -98,7 +108,7 @@ impl<A: ServeConnection> Service for ListenService<A> {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
-            let accepting_on = accept(listener, app, shutdown.clone());
+            let accepting_on = accept(listener, app, Arc::clone(&self.places), shutdown.clone());
             let mut shutdown = shutdown.clone();
             let ends = !self.accepts_while_draining;
             accepting.spawn(async move {
@@ -133,7 +143,12 @@ impl<A: ServeConnection> Service for ListenService<A> {
 }
 
 /// Accepts for ever. Dropping the future closes the socket.
-async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdown: ShutdownWatch) {
+async fn accept<A: ServeConnection>(
+    listener: BoundListener,
+    app: Arc<A>,
+    places: Arc<Semaphore>,
+    shutdown: ShutdownWatch,
+) {
     let BoundListener {
         name,
         address,
@@ -148,12 +163,17 @@ async fn accept<A: ServeConnection>(listener: BoundListener, app: Arc<A>, shutdo
     };
     let listener_name: Arc<str> = name.as_str().into();
     loop {
+        // First the place, then the connection: one that cannot be served is not taken from the kernel.
+        let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 let listener = Arc::clone(&listener_name);
                 let connection = Connection::new(peer.ip(), listener, Scheme::Http);
-                tokio::spawn(async move { app.serve(socket, connection, &shutdown).await });
+                tokio::spawn(async move {
+                    let _place = place;
+                    app.serve(socket, connection, &shutdown).await;
+                });
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(listener = name, %error, "a connection ended before it was accepted");

@@ -85,6 +85,8 @@ pub struct Pool<C = Connection> {
     limits: PoolLimits,
     shards: Box<[Mutex<Shard<C>>]>,
     idle: AtomicUsize,
+    /// How many may be kept at the moment: what the limits say, or less.
+    idle_max: AtomicUsize,
     /// How many of each cell's connections are in all shards together.
     idle_by_cell: Mutex<HashMap<CellId, Arc<AtomicUsize>>>,
     reused: AtomicU64,
@@ -122,6 +124,7 @@ impl<C: Idle> Pool<C> {
             limits,
             shards: (0..threads).map(|_| shard()).collect(),
             idle: AtomicUsize::new(0),
+            idle_max: AtomicUsize::new(limits.idle_total_max),
             idle_by_cell: Mutex::new(HashMap::new()),
             reused: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -199,14 +202,40 @@ impl<C: Idle> Pool<C> {
 
         let evicted = if of_this_cell > self.limits.idle_per_cell_max {
             of_cell.waiting.pop_front().inspect(|_| self.left(of_cell))
-        } else if in_all > self.limits.idle_total_max {
-            let largest = shard.cells.iter_mut().max_by_key(|cell| cell.waiting.len());
-            largest.and_then(|cell| cell.waiting.pop_front().inspect(|_| self.left(cell)))
+        } else if in_all > self.idle_max.load(Ordering::Relaxed) {
+            self.take_oldest_of_largest(&mut shard)
         } else {
             None
         };
         drop(shard);
         drop(evicted);
+    }
+
+    /// Keeps no more than so many from now on, whatever the limits say, and closes the oldest of those that are too many.
+    pub fn keep_at_most(&self, max: usize) {
+        let max = max.min(self.limits.idle_total_max);
+        self.idle_max.store(max, Ordering::Relaxed);
+        let own = self.own_shard();
+        for step in 0..self.shards.len() {
+            let shard = &self.shards[(own + step) % self.shards.len()];
+            while self.idle() > max {
+                let evicted = self.take_oldest_of_largest(&mut lock(shard));
+                if evicted.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The oldest connection of the cell that has most in a shard.
+    fn take_oldest_of_largest(&self, shard: &mut Shard<C>) -> Option<Waiting<C>> {
+        let largest = shard
+            .cells
+            .iter_mut()
+            .max_by_key(|cell| cell.waiting.len())?;
+        let oldest = largest.waiting.pop_front()?;
+        self.left(largest);
+        Some(oldest)
     }
 
     /// Closes what has waited for too long at `now`, and what the cell has closed or spoken on.

@@ -182,7 +182,9 @@ mod tests {
         let suppressed = IntCounter::new("suppressed", "suppressed").unwrap();
         let repeats = std::sync::Arc::new(Repeats::new(suppressed.clone()));
         let lines = tempfile::NamedTempFile::new().unwrap();
-        let writer = fmt::layer().with_writer(std::sync::Arc::new(lines.reopen().unwrap()));
+        let writer = fmt::layer()
+            .with_ansi(false)
+            .with_writer(std::sync::Arc::new(lines.reopen().unwrap()));
         let log = tracing_subscriber::registry()
             .with(RateLimit(std::sync::Arc::clone(&repeats)))
             .with(writer);
