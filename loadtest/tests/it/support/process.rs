@@ -65,10 +65,10 @@ impl Process {
             child.stdout.take().expect("stdout is piped"),
             Arc::clone(&output),
         );
-        collect(
-            child.stderr.take().expect("stderr is piped"),
-            Arc::clone(&output),
-        );
+        let stderr = child.stderr.take().expect("stderr is piped");
+        // Small, so that it is full soon once nobody reads it. Where it cannot be set, it takes more lines.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stderr, 4_096);
+        collect(stderr, Arc::clone(&output));
         Self {
             name,
             child,

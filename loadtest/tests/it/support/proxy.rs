@@ -42,8 +42,7 @@ pub(crate) struct Proxy {
     // Before the directory, so that it ends before that is gone.
     process: Process,
     directory: TempDir,
-    user: Option<u32>,
-    environment: Option<Variable>,
+    start: Start,
     address: SocketAddr,
     admin: SocketAddr,
 }
@@ -53,8 +52,16 @@ pub(crate) struct Plan {
     directory: TempDir,
     /// The top-level keys of `proxy.yaml`, with their values in YAML.
     config: BTreeMap<String, String>,
+    start: Start,
+}
+
+/// As whom and with what the program is started.
+#[derive(Clone, Copy, Default)]
+struct Start {
     user: Option<u32>,
     environment: Option<Variable>,
+    /// The soft and the hard limit of open files.
+    open_files: Option<(u32, u32)>,
 }
 
 /// Of the environment: a name and its value.
@@ -86,14 +93,20 @@ impl Plan {
     /// Runs it as the user `nobody` if the test runs as root, whom no permission stops.
     pub(crate) fn without_privileges(mut self) -> Self {
         if rustix::process::geteuid().is_root() {
-            self.user = Some(NOBODY);
+            self.start.user = Some(NOBODY);
         }
         self
     }
 
     /// Sets a variable of its environment.
     pub(crate) fn environment(mut self, variable: Variable) -> Self {
-        self.environment = Some(variable);
+        self.start.environment = Some(variable);
+        self
+    }
+
+    /// Starts it with these limits of open files.
+    pub(crate) fn open_files(mut self, soft: u32, hard: u32) -> Self {
+        self.start.open_files = Some((soft, hard));
         self
     }
 
@@ -110,21 +123,17 @@ impl Plan {
     pub(crate) fn start_unready(self) -> Proxy {
         self.write_config();
         let Self {
-            directory,
-            user,
-            environment,
-            ..
+            directory, start, ..
         } = self;
-        if let Some(user) = user {
+        if let Some(user) = start.user {
             give_to(user, directory.path());
         }
-        let process = Process::start("the proxy", &mut serve(directory.path(), user, environment));
+        let process = Process::start("the proxy", &mut serve(directory.path(), start));
         let (address, admin) = ports(&process);
         Proxy {
             process,
             directory,
-            user,
-            environment,
+            start,
             address,
             admin,
         }
@@ -134,10 +143,7 @@ impl Plan {
     #[track_caller]
     pub(crate) fn run_to_end(self) -> (ExitStatus, String) {
         self.write_config();
-        let mut process = Process::start(
-            "the proxy",
-            &mut serve(self.directory(), self.user, self.environment),
-        );
+        let mut process = Process::start("the proxy", &mut serve(self.directory(), self.start));
         let status = process.wait(PATIENCE);
         (status, process.output())
     }
@@ -172,8 +178,7 @@ impl Proxy {
         let plan = Plan {
             directory,
             config: config.map(|(key, value)| (key.into(), value.into())).into(),
-            user: None,
-            environment: None,
+            start: Start::default(),
         };
         match way() {
             Some(way) => plan.set("direct", way.switch()),
@@ -256,6 +261,17 @@ impl Proxy {
     /// The value of a metric with exactly these labels; `name` is without `cellgate_proxy_`.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        self.full_metric(&format!("cellgate_proxy_{name}"), labels)
+    }
+
+    /// The value of a metric that all processes have.
+    #[track_caller]
+    pub(crate) fn process_metric(&self, name: &str) -> Option<f64> {
+        self.full_metric(name, &[])
+    }
+
+    #[track_caller]
+    fn full_metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let answer = self.admin_get("/metrics");
         let mut wanted: Vec<String> = labels
             .iter()
@@ -263,8 +279,8 @@ impl Proxy {
             .collect();
         wanted.sort_unstable();
         let series = match wanted.len() {
-            0 => format!("cellgate_proxy_{name} "),
-            _ => format!("cellgate_proxy_{name}{{{}}} ", wanted.join(",")),
+            0 => format!("{name} "),
+            _ => format!("{name}{{{}}} ", wanted.join(",")),
         };
         let value = answer
             .text()
@@ -385,7 +401,7 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn restart_unready(&mut self) {
         self.kill();
-        let mut command = serve(self.directory.path(), self.user, self.environment);
+        let mut command = serve(self.directory.path(), self.start);
         self.process = Process::start("the proxy", &mut command);
         (self.address, self.admin) = ports(&self.process);
     }
@@ -434,8 +450,22 @@ pub(crate) fn rename_over(from: &Path, to: &Path) {
     });
 }
 
-fn serve(directory: &Path, user: Option<u32>, environment: Option<Variable>) -> Command {
-    let mut command = command();
+fn serve(directory: &Path, start: Start) -> Command {
+    let Start {
+        user,
+        environment,
+        open_files,
+    } = start;
+    let mut command = match open_files {
+        None => command(),
+        Some((soft, hard)) => {
+            let mut limited = Command::new("prlimit");
+            limited
+                .arg(format!("--nofile={soft}:{hard}"))
+                .arg(program());
+            limited
+        }
+    };
     command
         .arg("--config")
         .arg(directory.join("proxy.yaml"))
