@@ -37,6 +37,9 @@ use crate::{
 /// life.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long work that blocks may go on after that.
+const BLOCKED_LIMIT: Duration = Duration::from_secs(1);
+
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
 pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode {
     descriptors::raise_limit();
@@ -47,7 +50,10 @@ pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode 
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(config, is_taking_over, log)) {
+    let ended = runtime.block_on(run(config, is_taking_over, log));
+    // Work that blocks, such as on a disk that hangs, must not keep the process alive.
+    runtime.shutdown_timeout(BLOCKED_LIMIT);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

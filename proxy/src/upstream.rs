@@ -14,7 +14,7 @@ mod report;
 mod stream;
 
 pub use answer::AnswerRefusal;
-pub use connect::{Connector, connect, is_ours};
+pub use connect::{Connector, connect};
 pub use connection::{Connection, Idle};
 pub use pool::{IdleCheck, Pool, PoolLimits, Transport};
 pub use report::{Report, Switched};

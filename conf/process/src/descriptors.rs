@@ -1,8 +1,11 @@
-//! How many files a process may have open: sockets count.
+//! How many files a process may have open, sockets included, and what it looks like when there are no more.
 
-use std::{io, sync::OnceLock};
+use std::{error::Error, io, sync::OnceLock};
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit},
+};
 use tracing::{debug, warn};
 
 /// The limits as the process was started with them.
@@ -53,6 +56,33 @@ pub fn restore_limit_of(child: u32) {
     }
 }
 
+/// Whether something failed because this machine, or this process, ran out of files, ports or memory. Of a connection
+/// that says nothing about the other end.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    const EXHAUSTION: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::ADDRNOTAVAIL,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+    ];
+    EXHAUSTION
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// The same for an error that may have such a one as its cause.
+pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_exhaustion) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }
@@ -62,6 +92,25 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn what_ran_out_here_is_known_by_its_cause() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOMEM,
+        ] {
+            let error = io::Error::from(errno);
+            assert!(is_exhaustion(&error));
+            let wrapped = io::Error::other(error);
+            assert!(!is_exhaustion(&wrapped));
+            assert!(is_caused_by_exhaustion(&wrapped));
+        }
+        assert!(!is_caused_by_exhaustion(&io::Error::from(
+            Errno::CONNREFUSED
+        )));
+    }
 
     #[test]
     fn the_limit_is_raised_for_us_and_not_for_our_children() {

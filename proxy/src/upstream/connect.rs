@@ -13,6 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cellgate_process::descriptors::is_exhaustion;
 use pingora::{
     Error, ErrorType, Result,
     connectors::L4Connect,
@@ -73,16 +74,8 @@ pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStre
     Ok(socket)
 }
 
-/// Whether a connection failed for what ran out here: that says nothing about the endpoint.
-pub fn is_ours(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOMEM | libc::ENOBUFS)
-    )
-}
-
 fn error_type(error: &io::Error) -> ErrorType {
-    if is_ours(error) {
+    if is_exhaustion(error) {
         return ErrorType::InternalError;
     }
     match error.kind() {

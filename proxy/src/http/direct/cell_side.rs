@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use cellgate_process::descriptors::is_exhaustion;
+
 use super::super::services::Services;
 use crate::{
     buffer::Buffer,
@@ -15,7 +17,7 @@ use crate::{
     exchange::{Exchange, Failure, UpstreamFault},
     outgoing::Pieces,
     socket::poll_receive,
-    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_ours},
+    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect},
 };
 
 /// See the module's documentation.
@@ -83,7 +85,7 @@ impl CellSide {
         let address = endpoint.state.address;
         match connect(address, services.timeouts.connect).await {
             Ok(socket) => Ok(Self::new(Connection::new(socket), Instant::now())),
-            Err(error) if is_ours(&error) => Err(Failure::OutOfResources),
+            Err(error) if is_exhaustion(&error) => Err(Failure::OutOfResources),
             Err(_) => Err(Failure::Unreachable),
         }
     }
