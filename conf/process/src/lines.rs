@@ -21,6 +21,7 @@ use self::{queue::Queue, writer::Writer};
 pub use self::{
     queue::{Place, Shard},
     sink::Sink,
+    writer::Chore,
 };
 
 /// At the end, a writer that has got no line out for so long is given up.
@@ -53,9 +54,6 @@ pub struct LinesWriter {
     queue: Arc<Queue>,
     thread: Option<thread::JoinHandle<()>>,
 }
-
-/// Something that the writer's thread does now and then, between lines. It must not wait.
-pub type Chore = Box<dyn FnMut() + Send>;
 
 /// Starts the writer of a sink under the thread name `name`. The sink is opened there, so nothing of it can stop the
 /// caller; even without a thread there are `Lines`, which then drops all. `chore` is done about once a second.

@@ -10,7 +10,6 @@ use prometheus::IntCounter;
 use tracing::{error, info};
 
 use super::{
-    Chore,
     queue::{BATCH_BYTES, Batch, Queue, SHARDS},
     sink::{Output, Sink},
 };
@@ -19,6 +18,9 @@ use super::{
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How often the chore is done.
 const CHORE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Something that the writer's thread does now and then, between lines. It must not wait.
+pub type Chore = Box<dyn FnMut() + Send>;
 
 pub(super) struct Writer {
     sink: Sink,
