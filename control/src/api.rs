@@ -203,15 +203,20 @@ where
 
 /// Listens on a Unix socket that only its owner can use. A socket that an earlier life left behind is taken away.
 pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    use std::os::unix::fs::FileTypeExt as _;
+
+    use rustix::{fs::Mode, process::umask};
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // Nobody else's from its first moment on. Changing its mode afterwards would leave a gap, and would follow a link that
+    // somebody put into its place meanwhile.
+    let usual = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listener = UnixListener::bind(path);
+    umask(usual);
+    listener
 }
 
 #[cfg(test)]

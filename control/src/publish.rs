@@ -6,6 +6,7 @@
 
 pub mod file;
 mod folder;
+pub mod place;
 mod status;
 
 use std::{
@@ -14,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cellgate_process::lock::Lock;
 use cellgate_table::{
     self as table, Generation, Table,
     accept::{self, MoveLimits},
@@ -22,7 +22,10 @@ use cellgate_table::{
 use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 
-use self::file::{FoundTable, Stamp, WriteError};
+use self::{
+    file::{FoundTable, Stamp, WriteError},
+    place::Place,
+};
 use crate::{
     clock,
     model::table::{NoTable, Parts, Rendered, render},
@@ -51,7 +54,7 @@ pub struct TableRules {
 pub struct Publisher {
     rules: TableRules,
     store: Arc<Store>,
-    lock: Lock,
+    place: Place,
     inner: Mutex<Inner>,
     status: Mutex<PublishStatus>,
 }
@@ -110,11 +113,11 @@ pub fn digest_of(bytes: &[u8]) -> String {
 }
 
 impl Publisher {
-    pub fn new(rules: TableRules, store: Arc<Store>, lock: Lock) -> Self {
+    pub fn new(rules: TableRules, store: Arc<Store>, place: Place) -> Self {
         Self {
             rules,
             store,
-            lock,
+            place,
             inner: Mutex::default(),
             status: Mutex::default(),
         }
@@ -127,7 +130,7 @@ impl Publisher {
 
     /// True once another daemon has taken the table over; this one must not publish any more.
     pub fn is_overtaken(&self) -> bool {
-        !self.lock.is_held()
+        !self.place.is_held()
     }
 
     /// The digest of what stands in the table's file, and the generation that it names: 0 if it names none.
@@ -341,12 +344,33 @@ impl Publisher {
         })
     }
 
+    /// The table in the bytes that were recorded for this generation before, if an earlier run came as far and meant the
+    /// same: a proxy may have them already, and a generation has one content, whatever this version would write.
+    fn as_recorded(&self, generation: u64, rendered: Rendered) -> Result<Rendered, Blocked> {
+        let kept = self.store.read(|read| read.tables())?;
+        let recorded = kept.iter().find(|table| table.generation == generation);
+        let Some(Ok(recorded)) = recorded.map(|table| self.load(table)) else {
+            return Ok(rendered);
+        };
+        let is_same = recorded.table.same_content(&rendered.table)
+            && recorded.table.allow_move() == rendered.table.allow_move();
+        Ok(if is_same {
+            Rendered {
+                bytes: recorded.bytes.to_vec(),
+                ..rendered
+            }
+        } else {
+            rendered
+        })
+    }
+
     /// Record, write, record.
     fn put(&self, inner: &mut Inner, generation: u64, rendered: Rendered) -> Result<(), Blocked> {
+        let rendered = self.as_recorded(generation, rendered)?;
         let digest = digest_of(&rendered.bytes);
         self.store
             .begin_table(generation, &digest, &rendered.bytes, clock::now_ms())?;
-        file::replace(&self.rules.path, &rendered.bytes, &self.lock)?;
+        file::replace(&self.place, &rendered.bytes)?;
         self.store.end_table(generation, self.rules.kept_max)?;
         info!(
             generation,
@@ -368,7 +392,7 @@ impl Publisher {
     /// Finds out, at the start, what the last life published. Whether it came further than it could record is for the
     /// file to say.
     fn reconcile(&self, inner: &mut Inner) -> Result<(), Blocked> {
-        file::remove_leftovers(&self.rules.path);
+        file::remove_leftovers(self.place.target());
         let kept = self.store.read(|read| read.tables())?;
         let is_published = |table: &&KeptTable| table.state == TableState::Published;
         if let Some(newest) = kept.iter().find(is_published) {
@@ -445,7 +469,7 @@ impl Publisher {
     fn adopt(&self, inner: &mut Inner, standing: &KeptTable) -> Result<(), Blocked> {
         let adopted = self.load(standing)?;
         // Once more, whole: the rename may not last.
-        file::replace(&self.rules.path, &adopted.bytes, &self.lock)?;
+        file::replace(&self.place, &adopted.bytes)?;
         let generation = standing.generation;
         self.store.end_table(generation, self.rules.kept_max)?;
         info!(generation, "table adopted that was in its place already");
@@ -459,7 +483,7 @@ impl Publisher {
             return Ok(());
         };
         warn!(generation = published.generation, why, "table put back");
-        file::replace(&self.rules.path, &published.bytes, &self.lock)?;
+        file::replace(&self.place, &published.bytes)?;
         Ok(())
     }
 
@@ -508,6 +532,7 @@ impl From<WriteError> for Blocked {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Overtaken => Self::Overtaken,
+            WriteError::Place(error) => Self::TablePath(error.to_string()),
             WriteError::Step { .. } => Self::Write(error.to_string()),
         }
     }

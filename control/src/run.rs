@@ -28,7 +28,10 @@ use crate::{
     api, clock,
     config::Config,
     daemon::{Daemon, database_path, set_first_hash},
-    publish::Publisher,
+    publish::{
+        Publisher,
+        place::{self, Place},
+    },
     store::Store,
     tasks,
 };
@@ -72,10 +75,8 @@ async fn run(config: Config, is_taking_over: bool, log: &LogCounts) -> Result<()
         Store::open(&database).map_err(|error| format!("{}: {error}", database.display()))?;
     let store = Arc::new(store);
     set_first_hash(&store, config.hash).map_err(text)?;
-    let table_lock = lock_table(&config.table.path, is_taking_over).map_err(|error| {
-        format!("{error}; stop that daemon, or take the table over with --take-over")
-    })?;
-    let publisher = Publisher::new(config.table.clone(), Arc::clone(&store), table_lock);
+    let place = table_place(&config.table.path, is_taking_over)?;
+    let publisher = Publisher::new(config.table.clone(), Arc::clone(&store), place);
     let token = api::load_or_make_token(&config.api.token_file).map_err(text)?;
     let address = config.api.address;
     let tcp = TcpListener::bind(address)
@@ -131,6 +132,19 @@ pub fn lock_state_dir(state_dir: &Path) -> Result<Lock, LockError> {
         error,
     })?;
     Lock::take(&state_dir.join("lock"), &note())
+}
+
+/// Where the table is to be written, locked. Two paths that lead to one file have one lock.
+fn table_place(path: &Path, is_taking_over: bool) -> Result<Place, String> {
+    let target = place::target_of(path).map_err(text)?;
+    let lock = lock_table(&target, is_taking_over).map_err(|error| {
+        let way_out = match &error {
+            LockError::Held { .. } => "stop that daemon, or take the table over with --take-over",
+            LockError::Io { .. } => "check the folder and its permissions",
+        };
+        format!("{error}; {way_out}")
+    })?;
+    Ok(Place::new(path, target, lock))
 }
 
 /// One daemon per table.

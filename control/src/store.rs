@@ -238,7 +238,11 @@ fn make_private(path: &Path) -> Result<(), StorageError> {
         .open(path);
     match made {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match path.metadata() {
+            Ok(_) => Ok(()),
+            // SQLite would make the file that a link dangles to, for everybody to read.
+            Err(error) => Err(StorageError::File(error)),
+        },
         Err(error) => Err(StorageError::File(error)),
     }
 }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use crate::limits;
+use crate::{limits, yaml::to_text};
 
 /// The table of cellgate, format 1: which cell each tenant lives in.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -183,9 +183,10 @@ pub fn schema() -> Schema {
     schemars::schema_for!(TableFile)
 }
 
-/// The text of a table file, for whoever publishes tables. It is not checked: [`parse`](crate::parse) does that.
+/// The text of a table file, for whoever publishes tables: the same to every reader of YAML, whichever version it
+/// follows. It is not checked: [`parse`](crate::parse) does that.
 pub fn write(file: &TableFile) -> String {
-    serde_yaml::to_string(file).expect("a table file is plain data, which always serializes")
+    to_text(file)
 }
 
 #[expect(

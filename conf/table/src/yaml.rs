@@ -16,9 +16,11 @@ pub mod settings;
 mod syntax;
 mod text;
 mod value;
+mod write;
 
 pub use findings::Findings;
 pub use node::{Node, parse_tree};
 pub use place::{At, Focus};
 pub(crate) use value::nearest;
 pub use value::{Fields, Value};
+pub(crate) use write::to_text;

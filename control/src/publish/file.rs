@@ -3,17 +3,22 @@
 use std::{
     ffi::OsString,
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    },
     path::Path,
 };
 
-use cellgate_process::{folder_of, lock::Lock};
+use cellgate_process::folder_of;
 use cellgate_table::limits::FILE_BYTES_MAX;
 use tracing::warn;
 
-use super::folder::rename;
+use super::{
+    folder::rename,
+    place::{Place, PlaceError},
+};
 
 /// Opening a pipe that nobody writes to must not wait.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -32,6 +37,8 @@ pub enum FoundTable {
 pub enum WriteError {
     /// The lock is another daemon's now.
     Overtaken,
+    /// The table's path leads to no place where it may be written.
+    Place(PlaceError),
     Step {
         step: &'static str,
         error: io::Error,
@@ -42,6 +49,7 @@ impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Overtaken => f.write_str("another daemon holds the table's lock"),
+            Self::Place(error) => error.fmt(f),
             Self::Step { step, error } => write!(f, "the table could not be {step}: {error}"),
         }
     }
@@ -95,13 +103,15 @@ pub fn find(path: &Path) -> FoundTable {
     }
 }
 
-/// Puts new bytes into the table's place, in one step for every reader, and lasting when this returns.
+/// Puts new bytes into the table's place, in one step for every reader, and lasting when this returns. Who may read the
+/// old table may read the new one: it keeps mode and group, and its owner where this process may give files away.
 ///
 /// # Errors
 /// A step failed. A file whose sync failed is thrown away: a second sync of the same file could succeed without the bytes
 /// being on disk (fsyncgate, 2018).
-pub fn replace(path: &Path, bytes: &[u8], lock: &Lock) -> Result<(), WriteError> {
-    put(path, bytes, 0o644, || lock.is_held())
+pub fn replace(place: &Place, bytes: &[u8]) -> Result<(), WriteError> {
+    let target = place.checked_target().map_err(WriteError::Place)?;
+    put(target, bytes, Readers::OfTheOldFile, || place.is_held())
 }
 
 /// The same for a file that is nobody else's business and has no lock.
@@ -109,23 +119,39 @@ pub fn replace(path: &Path, bytes: &[u8], lock: &Lock) -> Result<(), WriteError>
 /// # Errors
 /// A step failed.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(path, bytes, 0o600, || true).map_err(|error| match error {
+    put(path, bytes, Readers::Nobody, || true).map_err(|error| match error {
         WriteError::Step { error, .. } => error,
-        WriteError::Overtaken => io::Error::other(error.to_string()),
+        WriteError::Overtaken | WriteError::Place(_) => io::Error::other(error.to_string()),
     })
+}
+
+/// Who but its owner may read a new file.
+#[derive(Clone, Copy, Debug)]
+enum Readers {
+    Nobody,
+    /// Those of the file that it replaces; everybody if there is none, as far as the umask lets them.
+    OfTheOldFile,
 }
 
 fn put(
     path: &Path,
     bytes: &[u8],
-    mode: u32,
+    readers: Readers,
     may_rename: impl FnOnce() -> bool,
 ) -> Result<(), WriteError> {
     let folder = folder_of(path);
     let temporary = folder.join(temporary_name(path, std::process::id()));
     // A leftover of a life that had the same process number.
     let _ = fs::remove_file(&temporary);
-    let renamed = write_new(&temporary, bytes, mode).and_then(|()| {
+    let old = match readers {
+        Readers::Nobody => None,
+        Readers::OfTheOldFile => fs::symlink_metadata(path).ok().filter(Metadata::is_file),
+    };
+    let mode = match (readers, &old) {
+        (Readers::OfTheOldFile, None) => 0o644,
+        _ => 0o600,
+    };
+    let renamed = write_new(&temporary, bytes, mode, old.as_ref()).and_then(|()| {
         if may_rename() {
             rename(&temporary, path).map_err(at("renamed"))
         } else {
@@ -141,7 +167,13 @@ fn put(
         .map_err(at("made to last (its folder)"))
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+fn write_new(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    old: Option<&Metadata>,
+) -> Result<(), WriteError> {
+    // A link that somebody put there is never followed.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -149,7 +181,33 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
         .open(path)
         .map_err(at("created"))?;
     file.write_all(bytes).map_err(at("written"))?;
+    if let Some(old) = old {
+        keep_readers(&file, old)?;
+    }
     file.sync_all().map_err(at("made to last"))
+}
+
+/// Gives a new file the group, the mode and, if this process may, the owner of the old one. The owner comes last: who has
+/// given a file away may not change it any more.
+fn keep_readers(file: &File, old: &Metadata) -> Result<(), WriteError> {
+    let mode = old.permissions().mode() & 0o777;
+    let new = file.metadata().map_err(at("looked at"))?;
+    if new.gid() != old.gid()
+        && let Err(error) = fchown(file, None, Some(old.gid()))
+    {
+        // The group matters only where it may do other things than everybody.
+        let is_missed = (mode >> 3) & 0o7 != mode & 0o7;
+        if is_missed {
+            return Err(at("given the group of the one before")(error));
+        }
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(at("given the mode of the one before"))?;
+    if new.uid() != old.uid() {
+        // Only root may; the daemon's own file is as good, to all that the mode lets read it.
+        let _ = fchown(file, Some(old.uid()), None);
+    }
+    Ok(())
 }
 
 fn at(step: &'static str) -> impl Fn(io::Error) -> WriteError {

@@ -52,6 +52,8 @@ pub enum Blocked {
     MovesTooMuch(String),
     /// The proxies would refuse the table: a mistake of the daemon.
     Refused(String),
+    /// The path of the table leads to no place where it may be written.
+    TablePath(String),
     /// The file could not be written, or not be made to last.
     Write(String),
     Storage(String),
@@ -80,6 +82,9 @@ impl Blocked {
                 "look for the change in `cellctl audit`; if it is meant, say `cellctl table publish --allow-move`"
             }
             Self::Refused(_) => "please report this",
+            Self::TablePath(_) => {
+                "repair the links or the folder that `table.path` leads over; it is tried again"
+            }
             Self::Write(_) => {
                 "look at the disk and the permissions of the table's folder; it is tried again"
             }
@@ -113,7 +118,9 @@ impl fmt::Display for Blocked {
             Self::Unreadable(error) => write!(f, "the table file cannot be read: {error}"),
             Self::MovesTooMuch(what) => f.write_str(what),
             Self::Refused(why) => f.write_str(why),
-            Self::Write(error) | Self::Storage(error) => f.write_str(error),
+            Self::TablePath(error) | Self::Write(error) | Self::Storage(error) => {
+                f.write_str(error)
+            }
             Self::NoGeneration => f.write_str("there is no generation left"),
         }
     }

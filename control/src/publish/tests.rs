@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
 
+use cellgate_process::lock::Lock;
 use cellgate_table::{CellId, HashSpec, TenantKey};
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ use crate::{
 };
 
 mod crash;
+mod files;
 
 /// Tenants that may move in one table without a word.
 const TENANTS_MAX: usize = 3;
@@ -58,15 +60,20 @@ impl Home {
         self.folder.path().join("table.yaml")
     }
 
-    fn publisher(&self) -> Publisher {
+    fn place_at(&self, path: &Path) -> Place {
         let lock = Lock::take(&self.folder.path().join("table.lock"), "a test").unwrap();
+        Place::new(path, place::target_of(path).unwrap(), lock)
+    }
+
+    fn publisher(&self) -> Publisher {
         let rules = TableRules {
             path: self.table(),
             move_limits: rules().move_limits,
             kept_max: 5,
             names_all_tenants: false,
         };
-        Publisher::new(rules, Arc::clone(&self.store), lock)
+        let place = self.place_at(&rules.path);
+        Publisher::new(rules, Arc::clone(&self.store), place)
     }
 
     fn change(&self, work: impl FnOnce(&mut Write<'_>) -> Result<(), Refusal>) -> u64 {
@@ -484,7 +491,7 @@ fn who_is_overtaken_writes_nothing() {
     assert_eq!(publisher.status().blocked, Some(Blocked::Overtaken));
     assert_eq!(home.bytes(), before);
     // Nor when it finds out only right before the rename.
-    let replaced = file::replace(&home.table(), b"late", &publisher.lock);
+    let replaced = file::replace(&publisher.place, b"late");
     assert!(matches!(replaced, Err(WriteError::Overtaken)));
     assert_eq!(home.bytes(), before);
     assert_eq!(names_in(home.folder.path()), ["table.lock", "table.yaml"]);

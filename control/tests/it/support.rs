@@ -10,7 +10,10 @@ use cellgate_control::{
         tenants::{self, NewTenant},
     },
     model::{Cell, CellState, SlotMap, Tenant, cell::EndpointSpec},
-    publish::{Outcome, Publisher, TableRules},
+    publish::{
+        Outcome, Publisher, TableRules,
+        place::{self, Place},
+    },
     refusal::Refusal,
     store::{Done, Request, Store, TenantFilter, Write},
 };
@@ -143,7 +146,9 @@ impl World {
             kept_max: 4,
             names_all_tenants: self.rules.names_all_tenants,
         };
-        Publisher::new(rules, Arc::clone(&self.store), lock)
+        let target = place::target_of(&rules.path).unwrap();
+        let place = Place::new(&rules.path, target, lock);
+        Publisher::new(rules, Arc::clone(&self.store), place)
     }
 
     /// Publishes, which has to work, and reads the file.

@@ -12,4 +12,5 @@ mod scale;
 mod signs;
 mod stability;
 mod story;
+mod table_file;
 mod world;

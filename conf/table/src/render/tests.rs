@@ -111,7 +111,7 @@ hash:
 cells:
   eu-1:
     endpoints:
-    - address: 127.0.0.1:9001
+    - address: '127.0.0.1:9001'
       weight: 2
     max_in_flight: 1024
     health_check:
@@ -128,11 +128,11 @@ cells:
     max_in_flight: 1024
 slots:
   eu-1:
-  - 0-1
+  - '0-1'
   - '3'
   eu-2:
   - '2'
-  - 4-7
+  - '4-7'
 overrides:
   '007': eu-1
   acme: eu-1
