@@ -1,19 +1,18 @@
 //! Active health checks: one task per endpoint of a cell that asks for it, following the table in force.
 //!
-//! The probes are Pingora's. What they find goes into the endpoint's state, where requests read it.
+//! What they find goes into the endpoint's state, where requests read it.
+
+mod probe;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cellgate_table::{HealthCheck, Probe};
+use cellgate_table::HealthCheck;
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
-use pingora_load_balancing::{
-    Backend,
-    health_check::{HealthCheck as PingoraCheck, HttpHealthCheck, TcpHealthCheck},
-};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
+use self::probe::Probe;
 use crate::{
     cell::{Change, EndpointState},
     clock,
@@ -101,10 +100,8 @@ fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, Running
 async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: HealthCheck) {
     let interval = Duration::from_millis(check.interval_ms.into());
     let time_limit = Duration::from_millis(check.timeout_ms.into());
-    let made = probe(&check.probe, endpoint.address, time_limit)
-        .and_then(|probe| Ok((probe, Backend::new(&endpoint.address.to_string())?)));
-    let (probe, backend) = match made {
-        Ok(made) => made,
+    let probe = match Probe::new(&check.probe, endpoint.address, time_limit) {
+        Ok(probe) => probe,
         Err(error) => {
             error!(cell, endpoint = %endpoint.address, %error, "an endpoint cannot be checked");
             // Ended, this task would only be started anew.
@@ -122,7 +119,7 @@ async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: Healt
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let result = tokio::time::timeout(time_limit, probe.check(&backend)).await;
+        let result = tokio::time::timeout(time_limit, probe.check()).await;
         let failure = match result {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string().trim().to_owned()),
@@ -145,36 +142,6 @@ async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: Healt
             }
         }
     }
-}
-
-fn probe(
-    probe: &Probe,
-    address: SocketAddr,
-    time_limit: Duration,
-) -> pingora::Result<Box<dyn PingoraCheck + Send + Sync>> {
-    Ok(match probe {
-        Probe::Tcp => {
-            let mut check = TcpHealthCheck::default();
-            check.peer_template.options.connection_timeout = Some(time_limit);
-            Box::new(check)
-        }
-        Probe::Http { path } => {
-            let mut check = HttpHealthCheck::new(&address.to_string(), false);
-            check.peer_template.options.connection_timeout = Some(time_limit);
-            check.peer_template.options.read_timeout = Some(time_limit);
-            check.req.set_raw_path(path.as_bytes())?;
-            check.validator = Some(Box::new(|response| {
-                if response.status.is_success() {
-                    return Ok(());
-                }
-                pingora::Error::e_explain(
-                    pingora::ErrorType::HTTPStatus(response.status.as_u16()),
-                    "health check answered",
-                )
-            }));
-            Box::new(check)
-        }
-    })
 }
 
 /// Sets each cell's gauge, and says aloud when a cell has no endpoint left that may be chosen.

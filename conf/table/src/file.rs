@@ -119,6 +119,10 @@ pub struct HealthCheckFile {
     /// The path to ask for; with `http` only. Default `/healthz`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// What the request says in `Host`: a name or an IP address, with or without a port; with `http` only. Default: the
+    /// endpoint's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Time from one check to the next, 100 to 600,000. Default 2,000.
     #[schemars(range(min = 100, max = limits::HEALTH_MS_MAX), default = "interval_default")]
     pub interval_ms: u32,
@@ -216,6 +220,9 @@ pub(crate) fn tunnels_default() -> u32 {
 pub(crate) fn weight_default() -> u16 {
     1
 }
+
+/// What a health check over HTTP asks for.
+pub(crate) const HEALTH_PATH_DEFAULT: &str = "/healthz";
 
 pub(crate) fn interval_default() -> u32 {
     2_000

@@ -25,6 +25,7 @@
 //! ```
 
 pub mod accept;
+pub mod address;
 pub mod diff;
 pub mod file;
 pub mod hash;
@@ -45,5 +46,5 @@ pub use crate::{
     problem::{Problem, Problems},
     read::parse,
     render::render,
-    table::{Cell, Endpoint, HealthCheck, Home, Owner, Probe, Share, Table},
+    table::{Cell, Endpoint, HEALTH_USER_AGENT, HealthCheck, Home, Owner, Probe, Share, Table},
 };

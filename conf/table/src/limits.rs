@@ -55,6 +55,9 @@ pub const TENANT_KEY_BYTES_MAX: usize = 256;
 /// Length of a health check's path, in bytes.
 pub const HEALTH_PATH_BYTES_MAX: usize = 1_024;
 
+/// Length of the host that a health check names, in bytes: that of a name in DNS, and a port.
+pub const HEALTH_HOST_BYTES_MAX: usize = 259;
+
 /// Interval and time limit of a health check, in milliseconds.
 pub const HEALTH_MS_MAX: u32 = 600_000;
 

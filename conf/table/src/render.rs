@@ -81,13 +81,17 @@ fn share_file(share: Share) -> ShareFile {
 }
 
 fn health_check_file(check: &HealthCheck) -> HealthCheckFile {
-    let (kind, path) = match &check.probe {
-        Probe::Tcp => (HealthCheckKind::Tcp, None),
-        Probe::Http { path } => (HealthCheckKind::Http, Some(path.to_string())),
+    let (kind, path, host) = match &check.probe {
+        Probe::Tcp => (HealthCheckKind::Tcp, None, None),
+        Probe::Http { path, host } => {
+            let host = host.as_ref().map(ToString::to_string);
+            (HealthCheckKind::Http, Some(path.to_string()), host)
+        }
     };
     HealthCheckFile {
         kind,
         path,
+        host,
         interval_ms: check.interval_ms,
         timeout_ms: check.timeout_ms,
         unhealthy_after: check.unhealthy_after,

@@ -73,9 +73,18 @@ pub struct HealthCheck {
 pub enum Probe {
     /// A connection is taken.
     Tcp,
-    /// `GET path` is answered with a status from 200 to 299. The path begins with `/` and is printable ASCII.
-    Http { path: Box<str> },
+    /// `GET path` is answered with a status from 200 to 299.
+    Http {
+        /// Begins with `/` and is printable ASCII.
+        path: Box<str>,
+        /// What the request says in `Host`, a name or an address, with or without a port; `None` is the endpoint's own
+        /// address.
+        host: Option<Box<str>>,
+    },
 }
+
+/// What a health check over HTTP says of itself in `User-Agent`.
+pub const HEALTH_USER_AGENT: &str = concat!("cellgate-health/", env!("CARGO_PKG_VERSION"));
 
 /// Where a key leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::{
 use proptest::{prelude::*, sample::Index, strategy::Union};
 
 use crate::{
+    address::Use,
     hash::HashSpec,
     id::{CellId, CellIndex, Generation, TenantKey, has_outer_white_space},
     limits,
@@ -183,17 +184,27 @@ fn any_cell() -> impl Strategy<Value = Cell> {
         )
 }
 
-/// A flow label has no place in an address's text, and port 0 is refused.
+/// A flow label has no place in an address's text, and where nobody can be reached is refused.
 fn is_plain(address: &SocketAddr) -> bool {
     let has_label = matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
-    address.port() != 0 && !has_label
+    !has_label && crate::address::parse(&address.to_string(), Use::Connect).is_ok()
 }
 
 fn any_health_check() -> impl Strategy<Value = HealthCheck> {
     let probe = prop_oneof![
         Just(Probe::Tcp),
-        "/([A-Za-z0-9/?:@._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){0,12}"
-            .prop_map(|path| Probe::Http { path: path.into() }),
+        (
+            "/([A-Za-z0-9/?:@._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){0,12}",
+            proptest::option::of(prop_oneof![
+                Just("no".to_owned()),
+                "[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,3})?(:[1-9][0-9]{0,3})?",
+                "\\[::[1-9]\\](:80)?",
+            ]),
+        )
+            .prop_map(|(path, host)| Probe::Http {
+                path: path.into(),
+                host: host.map(Into::into),
+            }),
     ];
     let streak = 1..=limits::HEALTH_STREAK_MAX;
     (

@@ -48,6 +48,7 @@ pub struct HealthCheck {
     #[serde(rename = "type")]
     pub kind: String,
     pub path: Option<String>,
+    pub host: Option<String>,
     pub interval_ms: u32,
     pub timeout_ms: u32,
     pub unhealthy_after: u32,

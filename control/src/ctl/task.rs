@@ -179,6 +179,9 @@ fn health_check(args: &HealthArgs) -> Option<Value> {
         (None, true) => json!({ "type": "tcp" }),
         (None, false) => return None,
     };
+    if let Some(host) = &args.health_host {
+        check["host"] = json!(host);
+    }
     let numbers = [
         ("interval_ms", args.health_interval_ms),
         ("timeout_ms", args.health_timeout_ms),

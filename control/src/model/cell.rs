@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use cellgate_table::{
     self as table, CellId, Endpoint, HealthCheck, Problems, Share,
+    address::{self, Use},
     file::{
         CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
         SlotRangeFile, TableFile,
@@ -175,6 +176,11 @@ pub struct HealthCheckSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 1_024)]
     pub path: Option<String>,
+    /// What the request says in `Host`: a name or an IP address, with or without a port; with `http` only. By default the
+    /// endpoint's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 259, example = "shop.example.com")]
+    pub host: Option<String>,
     #[serde(default = "interval_default")]
     #[schema(minimum = 100, maximum = 600_000, default = 2_000)]
     pub interval_ms: u32,
@@ -275,17 +281,17 @@ impl SettingsSpec {
         let mut problems = Problems::default();
         let mut endpoints = Vec::with_capacity(self.endpoints.len());
         for (at, endpoint) in self.endpoints.iter().enumerate() {
-            match endpoint.address.parse() {
+            match address::parse(&endpoint.address, Use::Connect) {
                 Ok(address) => endpoints.push(EndpointFile {
                     address,
                     weight: endpoint.weight,
                 }),
-                Err(_) => problems.push(table::Problem {
+                Err(objection) => problems.push(table::Problem {
                     line: None,
                     column: None,
                     path: format!("endpoints[{at}].address"),
-                    message: "is not an IP address with a port".to_owned(),
-                    hint: "write one such as 10.0.0.7:8080; names are not resolved".to_owned(),
+                    message: objection.message,
+                    hint: objection.hint,
                 }),
             }
         }
@@ -350,6 +356,7 @@ impl HealthCheckSpec {
                 ProbeKind::Tcp => table::Probe::Tcp,
                 ProbeKind::Http => table::Probe::Http {
                     path: self.path.as_deref().map_or_else(default_path, Into::into),
+                    host: self.host.as_deref().map(Into::into),
                 },
             },
             interval_ms: self.interval_ms,
@@ -366,6 +373,7 @@ impl HealthCheckSpec {
                 ProbeKind::Tcp => HealthCheckKind::Tcp,
             },
             path: self.path.clone(),
+            host: self.host.clone(),
             interval_ms: self.interval_ms,
             timeout_ms: self.timeout_ms,
             unhealthy_after: self.unhealthy_after,
@@ -374,13 +382,17 @@ impl HealthCheckSpec {
     }
 
     fn of(check: &HealthCheck) -> Self {
-        let (kind, path) = match &check.probe {
-            table::Probe::Tcp => (ProbeKind::Tcp, None),
-            table::Probe::Http { path } => (ProbeKind::Http, Some(path.to_string())),
+        let (kind, path, host) = match &check.probe {
+            table::Probe::Tcp => (ProbeKind::Tcp, None, None),
+            table::Probe::Http { path, host } => {
+                let host = host.as_ref().map(ToString::to_string);
+                (ProbeKind::Http, Some(path.to_string()), host)
+            }
         };
         Self {
             kind,
             path,
+            host,
             interval_ms: check.interval_ms,
             timeout_ms: check.timeout_ms,
             unhealthy_after: check.unhealthy_after,
@@ -543,7 +555,7 @@ mod tests {
         check(r"{}", &[]);
         check(
             r#"{"endpoints":[{"address":"cell.internal:80"}]}"#,
-            &["endpoints[0].address: is not an IP address with a port"],
+            &["endpoints[0].address: `cell.internal:80` is not an IP address with a port"],
         );
         check(
             r#"{"endpoints":[{"address":"10.0.0.1:80","weight":0},{"address":"10.0.0.1:80"}],"max_in_flight":0}"#,
@@ -551,6 +563,17 @@ mod tests {
                 "endpoints[0].weight: is 0, out of range",
                 "max_in_flight: is 0, out of range",
             ],
+        );
+        check(
+            r#"{"endpoints":[{"address":"0.0.0.0:80"},{"address":"http://10.0.0.7:80"}]}"#,
+            &[
+                "endpoints[0].address: `0.0.0.0:80` means every address of a machine",
+                "endpoints[1].address: `http://10.0.0.7:80` is a URL",
+            ],
+        );
+        check(
+            r#"{"health_check":{"type":"http","host":"a b"}}"#,
+            &["health_check.host: `a b` is not a host"],
         );
         check(
             r#"{"health_check":{"type":"tcp","path":"/"}}"#,
@@ -561,7 +584,7 @@ mod tests {
     #[test]
     fn settings_survive_being_written() {
         let text = r#"{"endpoints":[{"address":"[::1]:9001","weight":3}],"max_in_flight":7,
-            "health_check":{"type":"http","path":"/up","interval_ms":500,"timeout_ms":20,
+            "health_check":{"type":"http","path":"/up","host":"shop.example","interval_ms":500,"timeout_ms":20,
             "unhealthy_after":1,"healthy_after":4}}"#;
         let settings = spec(text).check().unwrap();
         assert_eq!(settings.spec(), spec(text));

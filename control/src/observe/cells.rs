@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cellgate_table::{HealthCheck, Probe};
+use cellgate_table::{HEALTH_USER_AGENT, HealthCheck, Probe};
+use reqwest::header::{HOST, USER_AGENT};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::proxies::innermost;
@@ -83,9 +84,14 @@ pub async fn look(
     let own_limit = check.map(|check| Duration::from_millis(check.timeout_ms.into()));
     let time_limit = own_limit.map_or(limit, |own| own.min(limit));
     match check.map(|check| &check.probe) {
-        Some(Probe::Http { path }) => {
-            let answer = client
+        Some(Probe::Http { path, host }) => {
+            let mut request = client
                 .get(format!("http://{address}{path}"))
+                .header(USER_AGENT, HEALTH_USER_AGENT);
+            if let Some(host) = host {
+                request = request.header(HOST, &**host);
+            }
+            let answer = request
                 .timeout(time_limit)
                 .send()
                 .await

@@ -24,7 +24,7 @@ fn refusals_say_what_to_do() {
     check("cell show ..", &["(bad_input)"]);
     check(
         "cell add x --endpoint host:1 --endpoint 1.2.3.4:5=0",
-        &["  endpoints[0].address: is not an IP address with a port; write one such as"],
+        &["  endpoints[0].address: `host:1` is not an IP address with a port; `host` is a name"],
     );
     check(
         "cell activate eu-1 --if-match 1",

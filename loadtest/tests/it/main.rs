@@ -28,6 +28,7 @@ mod early_answers;
 mod explain;
 mod forwarding;
 mod health;
+mod health_requests;
 mod hostile_cells;
 mod hostile_clients;
 mod http_cache;

@@ -162,7 +162,7 @@ struct TimeoutsSection {
     /// For a whole request head. Default 10,000.
     #[schemars(range(min = 10, max = 86_400_000))]
     head_ms: Option<u32>,
-    /// Between two requests of a connection. Default 60,000.
+    /// Between two requests of a connection. Default 75,000: longer than the 60 s of common load balancers.
     #[schemars(range(min = 10, max = 86_400_000))]
     keepalive_ms: Option<u32>,
     /// Between two reads or writes of a body on the client's side. Default 60,000.

@@ -424,7 +424,7 @@ fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeout
         let mut ms =
             |name, least, default| milliseconds(fields.as_ref(), name, least, default, findings);
         let head = ms("head_ms", 10, 10_000);
-        let keepalive = ms("keepalive_ms", 10, 60_000);
+        let keepalive = ms("keepalive_ms", 10, 75_000);
         let client_idle = ms("client_idle_ms", 10, 60_000);
         let connect = ms("connect_ms", 1, 1_000);
         let upstream_read = ms("upstream_read_ms", 1, 30_000);

@@ -2,16 +2,17 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
 };
 
 use crate::{
+    address::Use,
     file,
     id::{CellId, CellIndex},
     limits,
     problem::Quoted,
     table::{Cell, Endpoint, HealthCheck, Probe, Share},
-    yaml::{Findings, Value, nearest},
+    yaml::{Fields, Findings, Value, nearest, settings},
 };
 
 /// The keys of one cell, of one endpoint and of a health check.
@@ -23,9 +24,10 @@ pub(crate) const CELL_KEYS: [&str; 5] = [
     "health_check",
 ];
 pub(crate) const ENDPOINT_KEYS: [&str; 2] = ["address", "weight"];
-pub(crate) const HEALTH_CHECK_KEYS: [&str; 6] = [
+pub(crate) const HEALTH_CHECK_KEYS: [&str; 7] = [
     "type",
     "path",
+    "host",
     "interval_ms",
     "timeout_ms",
     "unhealthy_after",
@@ -157,48 +159,9 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
     Some(endpoints)
 }
 
-/// An IP address with a port. Names are refused, not resolved: a look-up is one more thing that can fail or lie, and it
-/// would make the same file mean different things to different proxies.
+/// Where an endpoint of the cell is reached.
 fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
-    let text = value.text(findings)?;
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        value.refuse_with(findings, || {
-            (
-                format!("{} is not an IP address with a port", Quoted(text)),
-                address_hint(text),
-            )
-        });
-        return None;
-    };
-    if address.port() == 0 {
-        value.refuse_with(findings, || {
-            (
-                format!("{} has port 0", Quoted(text)),
-                "write a port from 1 to 65535".to_owned(),
-            )
-        });
-        return None;
-    }
-    Some(address)
-}
-
-fn address_hint(text: &str) -> String {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return format!("add the port, such as {}", SocketAddr::new(ip, 8080));
-    }
-    match text.rsplit_once(':') {
-        Some((host, port)) if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') => {
-            format!(
-                "the port, {}, is not a number from 1 to 65535",
-                Quoted(port)
-            )
-        }
-        Some((host, _)) if host.contains(':') => {
-            "write an IPv6 address in brackets, such as [::1]:8080".to_owned()
-        }
-        _ => "write an IP address and a port, such as 10.0.0.7:8080; names are not resolved"
-            .to_owned(),
-    }
+    settings::address_of(value, Use::Connect, findings)
 }
 
 fn read_health_check(value: &Value<'_>, findings: &mut Findings) -> Option<HealthCheck> {
@@ -206,22 +169,18 @@ fn read_health_check(value: &Value<'_>, findings: &mut Findings) -> Option<Healt
     let kind = fields
         .required("type", findings)
         .and_then(|kind| kind.choice(&[("http", Kind::Http), ("tcp", Kind::Tcp)], findings));
-    let path = fields.optional("path");
-    let probe = match (kind, path) {
-        (Some(Kind::Http), Some(path)) => read_health_path(&path, findings),
-        (Some(Kind::Http), None) => Some(Probe::Http {
-            path: "/healthz".into(),
-        }),
-        (Some(Kind::Tcp), Some(path)) => {
-            path.refuse_key(
-                findings,
-                "goes with `type: http` only",
-                "remove it, or write `type: http`",
-            );
-            None
+    let probe = match kind {
+        None => None,
+        Some(Kind::Http) => read_http_probe(&fields, findings),
+        Some(Kind::Tcp) => {
+            let others = ["path", "host"].into_iter();
+            let others: Vec<_> = others.filter_map(|name| fields.optional(name)).collect();
+            for other in &others {
+                let hint = "remove it, or write `type: http`";
+                other.refuse_key(findings, "goes with `type: http` only", hint);
+            }
+            others.is_empty().then_some(Probe::Tcp)
         }
-        (Some(Kind::Tcp), None) => Some(Probe::Tcp),
-        (None, _) => None,
     };
     let number = |name: &str, low: u32, high: u32, default: u32, findings: &mut Findings| {
         fields
@@ -272,7 +231,22 @@ enum Kind {
     Tcp,
 }
 
-fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe> {
+fn read_http_probe(fields: &Fields<'_>, findings: &mut Findings) -> Option<Probe> {
+    let path = match fields.optional("path") {
+        Some(value) => read_health_path(&value, findings),
+        None => Some(file::HEALTH_PATH_DEFAULT.into()),
+    };
+    let host = match fields.optional("host") {
+        Some(value) => read_health_host(&value, findings).map(Some),
+        None => Some(None),
+    };
+    Some(Probe::Http {
+        path: path?,
+        host: host?,
+    })
+}
+
+fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Box<str>> {
     let text = value.text(findings)?;
     if !is_path_and_query(text) || text.len() > limits::HEALTH_PATH_BYTES_MAX {
         value.refuse_with(findings, || {
@@ -284,7 +258,41 @@ fn read_health_path(value: &Value<'_>, findings: &mut Findings) -> Option<Probe>
         });
         return None;
     }
-    Some(Probe::Http { path: text.into() })
+    Some(text.into())
+}
+
+fn read_health_host(value: &Value<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let text = value.text(findings)?;
+    if !is_host(text) || text.len() > limits::HEALTH_HOST_BYTES_MAX {
+        value.refuse_with(findings, || {
+            let hint = "write what belongs into the `Host` of a request, such as shop.example.com or 127.0.0.1:8000";
+            (
+                format!("{} is not a host", Quoted(text)),
+                hint.to_owned(),
+            )
+        });
+        return None;
+    }
+    Some(text.into())
+}
+
+/// A name or an IP address, with or without a port, as `Host` has it (RFC 9110, section 7.2).
+fn is_host(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !name.is_empty() && name.bytes().all(is_label)
+    };
+    let is_v6 = |host: &str| {
+        let inner = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => is_name(host) || is_v6(host),
+        _ => is_name(text) || is_v6(text),
+    }
 }
 
 /// A path with or without a query, of the characters that a URI may hold (RFC 3986, sections 3.3 and 3.4).

@@ -126,7 +126,7 @@ overrides:
         &[
             "6:46: cells.eu-1.endpoints[0].weight: is 0, out of range; write a whole number from 1 to 1000",
             "7:5: cells.eu-1.max_in_fligth: is not a known key; did you mean `max_in_flight`?",
-            "8:39: cells.us-west-2.endpoints[0].address: `cell.internal:80` is not an IP address with a port; write an IP address and a port, such as 10.0.0.7:8080; names are not resolved",
+            "8:39: cells.us-west-2.endpoints[0].address: `cell.internal:80` is not an IP address with a port; `cell.internal` is a name, and names are not resolved; write an IP address, such as 10.0.0.7:80",
             "11:15: slots.us-west-2[0]: slot 3 already belongs to cell `eu-1`; give each slot to exactly one cell",
             "13:9: overrides.acme: there is no cell `us-west-1`; did you mean `us-west-2`?",
         ],

@@ -10,7 +10,11 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde_json::Value as Json;
 
 use super::{Fields, Findings, Value, parse_tree};
-use crate::{accept::MoveLimits, problem::Problems};
+use crate::{
+    accept::MoveLimits,
+    address::{self, Use},
+    problem::Problems,
+};
 
 /// The longest time that can be configured: a day.
 pub const MS_MAX: u32 = 86_400_000;
@@ -81,18 +85,18 @@ pub fn milliseconds(
         .map(|ms| Duration::from_millis(ms.into()))
 }
 
-/// An IP address with a port; port 0 takes a free one, which the log then names.
+/// An IP address with a port to listen on; port 0 takes a free one, which the log then names.
 pub fn address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    address_of(value, Use::Listen, findings)
+}
+
+/// An IP address with a port.
+pub fn address_of(value: &Value<'_>, purpose: Use, findings: &mut Findings) -> Option<SocketAddr> {
     let text = value.text(findings)?;
-    match text.parse() {
+    match address::parse(text, purpose) {
         Ok(address) => Some(address),
-        Err(_) => {
-            let hint = "write one such as 0.0.0.0:8080, 127.0.0.1:8080 or [::]:8080";
-            value.refuse(
-                findings,
-                format!("`{text}` is not an IP address with a port"),
-                hint,
-            );
+        Err(objection) => {
+            value.refuse(findings, objection.message, objection.hint);
             None
         }
     }

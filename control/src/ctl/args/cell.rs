@@ -145,6 +145,9 @@ pub struct HealthArgs {
     /// An endpoint is well if `GET PATH` is answered with 200 to 299.
     #[arg(long, value_name = "PATH", group = "probe")]
     pub health_path: Option<String>,
+    /// What the request says in `Host`, such as shop.example.com. By default the endpoint's address.
+    #[arg(long, value_name = "HOST", requires = "health_path")]
+    pub health_host: Option<String>,
     /// An endpoint is well if it takes a TCP connection.
     #[arg(long, group = "probe")]
     pub health_tcp: bool,

@@ -187,8 +187,10 @@ fn check(check: Option<&HealthCheck>) -> String {
         None if check.kind == "http" => "GET /healthz".to_owned(),
         None => "a TCP connection".to_owned(),
     };
+    let host = check.host.as_ref().map(|host| format!(" from {host}"));
+    let host = host.unwrap_or_default();
     format!(
-        "{what} every {} ms, at most {} ms; unhealthy after {}, healthy after {}",
+        "{what}{host} every {} ms, at most {} ms; unhealthy after {}, healthy after {}",
         check.interval_ms, check.timeout_ms, check.unhealthy_after, check.healthy_after
     )
 }

@@ -40,8 +40,8 @@ fn words_about_cells_become_requests() {
         r#"POST /v1/cells {"capacity":{"tenants":5.0},"id":"a","labels":{"z":"a=b"},"params":{"l":[true],"n":3,"size":"1.0"},"provider":"p","stateless":true}"#,
     );
     check(
-        "cell add a --health-path /h --health-interval-ms 500 --health-timeout-ms 50",
-        r#"POST /v1/cells {"health_check":{"interval_ms":500,"path":"/h","timeout_ms":50,"type":"http"},"id":"a","provider":"static"}"#,
+        "cell add a --health-path /h --health-host b.example --health-interval-ms 500 --health-timeout-ms 50",
+        r#"POST /v1/cells {"health_check":{"host":"b.example","interval_ms":500,"path":"/h","timeout_ms":50,"type":"http"},"id":"a","provider":"static"}"#,
     );
     check(
         "cell update a --health-tcp --health-unhealthy-after 1 --health-healthy-after 4",

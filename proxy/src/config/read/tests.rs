@@ -71,7 +71,7 @@ fn every_default() {
     assert_eq!(config.limits, limits);
     let timeouts = Timeouts {
         head: ms(10_000),
-        keepalive: ms(60_000),
+        keepalive: ms(75_000),
         client_idle: ms(60_000),
         connect: ms(1_000),
         upstream_read: ms(30_000),

@@ -75,47 +75,62 @@ fn numbers_and_words_of_a_cell() {
 }
 
 #[test]
+fn hosts_of_a_health_check() {
+    for (host, is_good) in [
+        ("shop.example.com", true),
+        ("shop.example.com:8000", true),
+        ("a_b", true),
+        ("10.0.0.7", true),
+        ("\"[::1]:80\"", true),
+        ("\"\"", false),
+        ("\"a b\"", false),
+        ("http://a", false),
+        ("a:0", false),
+        ("a:99999", false),
+        ("\"[a]\"", false),
+        ("\"a\\r\\nb: c\"", false),
+    ] {
+        let text = good_but("path: /healthz", &format!("host: {host}"));
+        let said = parse(text.as_bytes())
+            .err()
+            .map(|problems| problems.to_string());
+        assert_eq!(said.is_none(), is_good, "{said:?}");
+        if let Some(said) = said {
+            assert!(
+                said.starts_with("10:39: cells.eu-1.health_check.host: "),
+                "{said}"
+            );
+            assert!(
+                said.contains(" is not a host; write what belongs into the `Host`"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn addresses() {
     let check_address = |address: &str, expected: &str| {
         let from = "\"127.0.0.1:9003\"";
         let place = "12:28: cells.us-west-2.endpoints[0].address: ";
         check_good_but(from, address, &[&format!("{place}{expected}")]);
     };
-    let no_address = "is not an IP address with a port";
-    let names = "write an IP address and a port, such as 10.0.0.7:8080; names are not resolved";
-    check_address(
-        "localhost:80",
-        &format!("`localhost:80` {no_address}; {names}"),
-    );
-    check_address("localhost", &format!("`localhost` {no_address}; {names}"));
-    check_address("\"\"", &format!("`` {no_address}; {names}"));
+    // The rest is in `address`.
     check_address(
         "http://10.0.0.7:8080",
-        &format!(
-            "`http://10.0.0.7:8080` {no_address}; write an IPv6 address in brackets, such as [::1]:8080"
-        ),
-    );
-    check_address(
-        "10.0.0.7",
-        &format!("`10.0.0.7` {no_address}; add the port, such as 10.0.0.7:8080"),
-    );
-    check_address(
-        "\"::1\"",
-        &format!("`::1` {no_address}; add the port, such as [::1]:8080"),
+        "`http://10.0.0.7:8080` is a URL, not an IP address with a port; write `10.0.0.7:8080` alone",
     );
     check_address(
         "10.0.0.7:65536",
-        &format!(
-            "`10.0.0.7:65536` {no_address}; the port, `65536`, is not a number from 1 to 65535"
-        ),
-    );
-    check_address(
-        "\"10.0.0.7:\"",
-        &format!("`10.0.0.7:` {no_address}; the port, ``, is not a number from 1 to 65535"),
+        "`10.0.0.7:65536` has port 65536, and the largest is 65535; write a port from 1 to 65535, such as 10.0.0.7:8080",
     );
     check_address(
         "10.0.0.7:0",
         "`10.0.0.7:0` has port 0; write a port from 1 to 65535",
+    );
+    check_address(
+        "239.1.2.3:80",
+        "`239.1.2.3:80` is a multicast address, which TCP does not have; write the address of one machine",
     );
     check_address("8080", "is the number 8080, not text; put it in quotes");
 }
