@@ -49,6 +49,8 @@ struct Status {
     digest: Option<String>,
     source: Option<Source>,
     loaded_at: Option<String>,
+    /// The table in force says `allow_move: true`, so no limit of moves protects anybody.
+    allow_move: bool,
     last_reload: Option<LastReload>,
     state_dir_error: Option<String>,
     client_connections: usize,
@@ -169,6 +171,7 @@ impl Admin {
             digest: snapshot.map(|s| s.digest.to_string()),
             source: snapshot.map(|s| s.source),
             loaded_at: snapshot.map(|s| clock::rfc3339(s.loaded_at)),
+            allow_move: snapshot.is_some_and(|s| s.table.allow_move()),
             last_reload: table.last_reload,
             state_dir_error: table.state_dir_error,
             client_connections: self.lifecycle.connections(),

@@ -44,6 +44,7 @@ pub struct Metrics {
     pub table_last_reload_success: IntGauge,
     pub table_loaded_timestamp: IntGauge,
     pub table_from_last_good: IntGauge,
+    pub table_allow_move: IntGauge,
     pub state_write_failures: IntCounter,
     pub access_log_dropped: IntCounter,
 }
@@ -235,6 +236,11 @@ impl Metrics {
                 r,
                 "table_from_last_good",
                 "1 when the table in force came from the state directory, else 0.",
+            ),
+            table_allow_move: gauge(
+                r,
+                "table_allow_move",
+                "1 while the table in force says `allow_move: true`, so that no limit of moves protects anybody, else 0.",
             ),
             state_write_failures: counter(
                 r,

@@ -9,4 +9,4 @@ pub mod lock;
 pub mod log;
 pub mod restart;
 
-pub use folder::folder_of;
+pub use folder::{file_in_the_way, folder_of};

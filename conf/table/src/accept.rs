@@ -43,8 +43,8 @@ pub struct Current<'t> {
 /// A table that may be used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Taken {
-    /// It says what the current one says.
-    Unchanged,
+    /// It says what the current one says, but perhaps for `allow_move`.
+    Unchanged { allow_move: bool },
     /// It is to be used under this generation.
     Changed {
         table: Table,
@@ -86,7 +86,9 @@ pub fn take(
 ) -> Result<Taken, Problems> {
     let table = parse(bytes)?;
     match judge(&table, current, limits) {
-        Ok(None) => Ok(Taken::Unchanged),
+        Ok(None) => Ok(Taken::Unchanged {
+            allow_move: table.allow_move(),
+        }),
         Ok(Some(generation)) => Ok(Taken::Changed { table, generation }),
         Err(refusals) => Err(with_places(bytes, &refusals)),
     }

@@ -5,6 +5,7 @@ pub(crate) mod tenants;
 
 use std::collections::HashSet;
 
+use self::cells::Cells;
 use crate::{
     hash::HashSpec,
     id::{CellIndex, Generation},
@@ -91,7 +92,7 @@ fn read_table(tree: &Node, findings: &mut Findings) -> Option<Table> {
         generation,
         allow_move: allow_move.unwrap_or(false),
         hash: hash?,
-        cells,
+        cells: cells.list,
         slots: slots?,
         overrides: tenants.overrides,
         aliases: tenants.aliases,
@@ -131,11 +132,13 @@ fn read_hash(value: Value<'_>, findings: &mut Findings) -> Option<HashSpec> {
 fn read_slots(
     value: &Value<'_>,
     hash: HashSpec,
-    cells: &[Cell],
+    cells: &Cells,
     findings: &mut Findings,
 ) -> Option<Box<[CellIndex]>> {
     let mut assignment = Assignment::new(hash.slots());
     let mut seen = HashSet::new();
+    // Slots whose range cannot be read belong to somebody all the same, so who owns none is not known then.
+    let mut is_all_read = true;
     for (name, ranges) in value.entries(findings)? {
         if !seen.insert(name) {
             ranges.refuse_key(
@@ -149,18 +152,20 @@ fn read_slots(
             cells::refuse_unknown_key(&ranges, name, cells, findings);
         }
         let Some(items) = ranges.sequence(findings) else {
+            is_all_read = false;
             continue;
         };
         for item in items {
             let Some(range) = read_slot_range(&item, hash.slots(), findings) else {
+                is_all_read = false;
                 continue;
             };
             if let Err(taken) = assignment.assign(range, cell) {
-                item.refuse_with(findings, || taken_words(taken, &assignment, cells));
+                item.refuse_with(findings, || taken_words(taken, &assignment, &cells.list));
             }
         }
     }
-    if assignment.has_unassigned() {
+    if is_all_read && assignment.has_unassigned() {
         refuse_unassigned(value, &assignment, findings);
     }
     assignment.finish()

@@ -124,6 +124,13 @@ impl Table {
         self.allow_move
     }
 
+    /// The same table with or without that word.
+    #[must_use]
+    pub fn with_allow_move(mut self, allow_move: bool) -> Self {
+        self.allow_move = allow_move;
+        self
+    }
+
     /// How keys become slots.
     pub fn hash(&self) -> HashSpec {
         self.hash

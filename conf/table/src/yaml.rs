@@ -13,6 +13,7 @@ mod findings;
 mod node;
 mod place;
 pub mod settings;
+mod slips;
 mod syntax;
 mod text;
 mod value;

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use cellgate_process::file_in_the_way;
 use cellgate_table::{
     HashSpec, Problems,
+    address::Use,
     limits::SLOTS_MAX,
     yaml::{
         Fields, Findings, Value,
@@ -70,7 +72,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         .required("table", findings)
         .and_then(|value| read_table(&value, folder, findings));
     let state_dir = match fields.optional("state_dir") {
-        Some(value) => settings::path(&value, folder, findings),
+        Some(value) => read_state_dir(&value, folder, findings),
         None => Some(PathBuf::from("/var/lib/cellgate-control")),
     };
     let state_dir_or_none = state_dir.clone().unwrap_or_default();
@@ -98,6 +100,18 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         observe: observe?,
         log_format: log_format?,
     })
+}
+
+/// A folder that may have yet to be made.
+fn read_state_dir(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    let path = settings::path(value, folder, findings)?;
+    if let Some(file) = file_in_the_way(&path) {
+        let message = format!("{} is a file, and a folder is wanted", file.display());
+        let hint = "name a folder, which is made if it is missing; or move that file away";
+        value.refuse(findings, message, hint);
+        return None;
+    }
+    Some(path)
 }
 
 fn read_table(
@@ -208,7 +222,7 @@ fn read_proxies(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<ProxyC
             .and_then(|value| read_name(&value, findings));
         let admin = fields
             .required("admin", findings)
-            .and_then(|value| settings::address(&value, findings));
+            .and_then(|value| settings::address_of(&value, Use::Connect, findings));
         let (Some(name), Some(admin)) = (name, admin) else {
             continue;
         };
@@ -367,7 +381,7 @@ fn read_ports(value: &Value<'_>, findings: &mut Findings) -> Option<(u16, u16)> 
         .and_then(|(first, last)| Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?)))
         .filter(|(first, last)| *first > 0 && first <= last);
     if ports.is_none() {
-        let hint = "write the first and the last port, such as \"9001-9099\"";
+        let hint = "write the first and the last port, within 1 to 65535, such as \"9001-9099\"";
         value.refuse(findings, format!("`{text}` is not a range of ports"), hint);
     }
     ports

@@ -37,6 +37,7 @@ mod kept_connections;
 mod last_good;
 mod load;
 mod memory;
+mod messages;
 mod retries;
 mod shutdown;
 mod slow_bodies;

@@ -106,7 +106,7 @@ fn check_table(path: &Path, config: Option<&Config>) -> Result<String, Problems>
     let mut text = String::new();
     let table = match &taken {
         Taken::Changed { table, .. } => table,
-        Taken::Unchanged => {
+        Taken::Unchanged { .. } => {
             &last_good
                 .as_ref()
                 .expect("without a last good table every table is a change")
@@ -115,7 +115,7 @@ fn check_table(path: &Path, config: Option<&Config>) -> Result<String, Problems>
     };
     describe(&mut text, path, table);
     match (&taken, &last_good) {
-        (Taken::Unchanged, Some((generation, _))) => {
+        (Taken::Unchanged { .. }, Some((generation, _))) => {
             let _ = writeln!(
                 text,
                 "it says what the last good table says (generation {generation})"
@@ -131,7 +131,7 @@ fn check_table(path: &Path, config: Option<&Config>) -> Result<String, Problems>
         (Taken::Changed { generation, .. }, None) => {
             let _ = writeln!(text, "it would be taken as generation {generation}");
         }
-        (Taken::Unchanged, None) => {}
+        (Taken::Unchanged { .. }, None) => {}
     }
     Ok(text)
 }

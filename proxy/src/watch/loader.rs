@@ -13,6 +13,7 @@ use std::{
 use cellgate_table::{
     Cell, CellId, Generation, Problems,
     accept::{self, Taken},
+    diff::diff,
     parse,
 };
 use serde::Serialize;
@@ -82,6 +83,15 @@ pub struct LastReload {
     /// SHA-256 of the bytes that were looked at, if they could be read.
     pub digest: Option<Digest>,
     pub problems: Option<Problems>,
+}
+
+/// A file that may be taken.
+enum Judged {
+    New(Accepted),
+    /// It says what is in force already; and whether it allows more to be moved than the limits do.
+    InForce {
+        allow_move: bool,
+    },
 }
 
 /// How a look ended.
@@ -220,8 +230,12 @@ impl Loader {
         if last.good == Some(digest) {
             return Outcome::Unchanged;
         }
+        let before = self.current.load();
         let problems = match guarded(|| self.take(&bytes, digest)) {
             Some(Ok(outcome)) => {
+                if last.refused.is_some() {
+                    self.report_good_again(before.as_deref());
+                }
                 self.tell_ok(&mut last, digest);
                 return outcome;
             }
@@ -237,9 +251,12 @@ impl Loader {
 
     /// Judges the file's bytes and puts in force what they say, if it is anything new.
     fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Problems> {
-        let Some(accepted) = self.judge(bytes, digest)? else {
-            self.accepted_again(digest);
-            return Ok(Outcome::Unchanged);
+        let accepted = match self.judge(bytes, digest)? {
+            Judged::New(accepted) => accepted,
+            Judged::InForce { allow_move } => {
+                self.accepted_again(digest, allow_move);
+                return Ok(Outcome::Unchanged);
+            }
         };
         let generation = accepted.generation;
         self.put_in_force(accepted, Some(bytes));
@@ -256,8 +273,8 @@ impl Loader {
         read_table_file(&self.config.path)
     }
 
-    /// The table to put in force, or `None` when the file says what is in force already.
-    fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Option<Accepted>, Problems> {
+    /// What the file's bytes are, if they may be taken.
+    fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Judged, Problems> {
         let snapshot = self.current.load();
         if self.earlier_deaths.condemn(digest)
             && snapshot.as_ref().is_some_and(|s| s.digest != digest)
@@ -272,8 +289,8 @@ impl Loader {
             table: &s.table,
         });
         match accept::take(bytes, current, &self.config.move_limits)? {
-            Taken::Unchanged => Ok(None),
-            Taken::Changed { table, generation } => Ok(Some(Accepted {
+            Taken::Unchanged { allow_move } => Ok(Judged::InForce { allow_move }),
+            Taken::Changed { table, generation } => Ok(Judged::New(Accepted {
                 table,
                 generation,
                 digest,
@@ -364,6 +381,9 @@ impl Loader {
             .table_loaded_timestamp
             .set(as_i64(seconds.as_secs()));
         self.metrics
+            .table_allow_move
+            .set(i64::from(snapshot.table.allow_move()));
+        self.metrics
             .table_from_last_good
             .set(i64::from(snapshot.source == Source::LastGood));
         let now = clock::now_ms();
@@ -385,18 +405,40 @@ impl Loader {
     }
 
     /// The file says what is in force, in the same or in other words.
-    fn accepted_again(&self, digest: Digest) {
+    fn accepted_again(&self, digest: Digest, allow_move: bool) {
         if let Some(snapshot) = self.current.load()
             && (snapshot.source == Source::LastGood || snapshot.digest != digest)
         {
             let accepted = Accepted {
-                table: snapshot.table.clone(),
+                table: snapshot.table.clone().with_allow_move(allow_move),
                 generation: snapshot.generation,
                 digest,
                 source: Source::File,
             };
             self.put_in_force(accepted, None);
         }
+    }
+
+    /// Whoever was woken by the refusal wants to know what became of it.
+    fn report_good_again(&self, before: Option<&Snapshot>) {
+        let Some(now) = self.current.load() else {
+            return;
+        };
+        let moved = before.map(|before| diff(&before.table, &now.table));
+        let allowance = if now.table.allow_move() {
+            "allow_move: true"
+        } else {
+            "within max_moved_percent and max_moved_overrides"
+        };
+        info!(
+            generation = now.generation.get(),
+            moved_slots_percent = moved
+                .as_ref()
+                .map_or(0.0, |moved| moved.moved_share * 100.0),
+            moved_overrides = moved.as_ref().map_or(0, |moved| moved.tenant_moves.len()),
+            allowance,
+            "the table file is good again"
+        );
     }
 
     fn tell_ok(&self, last: &mut LastLook, digest: Digest) {

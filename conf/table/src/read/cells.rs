@@ -34,9 +34,17 @@ pub(crate) const HEALTH_CHECK_KEYS: [&str; 7] = [
     "healthy_after",
 ];
 
+/// The cells of a table that is being read.
+pub(super) struct Cells {
+    /// By id.
+    pub(super) list: Vec<Cell>,
+    /// Names of cells that cannot be ids: said once, so that what refers to them is not a mistake too.
+    misnamed: HashSet<String>,
+}
+
 /// The cells by id. `None` only when there is no list at all: a cell with mistakes still counts as known, so that what
 /// refers to it is not told as a mistake too.
-pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Cell>> {
+pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Cells> {
     let entries = value.entries(findings)?;
     if entries.len() == 0 {
         value.refuse_key(
@@ -57,22 +65,30 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Cel
     }
     let mut cells: Vec<Cell> = Vec::with_capacity(entries.len());
     let mut seen = HashSet::new();
+    let mut misnamed = HashSet::new();
     for (name, value) in entries {
         let cell = read_cell(&value, findings);
         match CellId::new(name) {
             Ok(id) if seen.insert(id.clone()) => cells.push(Cell { id, ..cell }),
             Ok(_) => value.refuse_key(findings, "stands twice", "give each cell its own id"),
-            Err(error) => value.refuse_key_with(findings, || {
-                let hint = format!(
-                    "use 1 to {} letters, digits, `-`, `_` or `.`, the first one a letter or digit",
-                    limits::CELL_ID_BYTES_MAX
-                );
-                (error.to_string(), hint)
-            }),
+            Err(error) => {
+                misnamed.insert(name.to_owned());
+                value.refuse_key_with(findings, || {
+                    let hint = format!(
+                        "use 1 to {} letters, digits, `-`, `_` or `.`, the first one a letter or digit",
+                        limits::CELL_ID_BYTES_MAX
+                    );
+                    (error.to_string(), hint)
+                });
+            }
         }
     }
     cells.sort_by(|left, right| left.id.cmp(&right.id));
-    (!cells.is_empty()).then_some(cells)
+    let is_any_good = !cells.is_empty();
+    is_any_good.then_some(Cells {
+        list: cells,
+        misnamed,
+    })
 }
 
 fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
@@ -307,8 +323,10 @@ fn is_path_and_query(text: &str) -> bool {
 }
 
 /// The cell of that name.
-pub(super) fn resolve(name: &str, cells: &[Cell]) -> Option<CellIndex> {
-    let found = cells.binary_search_by(|cell| cell.id.as_str().cmp(name));
+pub(super) fn resolve(name: &str, cells: &Cells) -> Option<CellIndex> {
+    let found = cells
+        .list
+        .binary_search_by(|cell| cell.id.as_str().cmp(name));
     found.ok().map(CellIndex::new)
 }
 
@@ -316,20 +334,24 @@ pub(super) fn resolve(name: &str, cells: &[Cell]) -> Option<CellIndex> {
 pub(super) fn refuse_unknown_key(
     value: &Value<'_>,
     name: &str,
-    cells: &[Cell],
+    cells: &Cells,
     findings: &mut Findings,
 ) {
-    value.refuse_key_with(findings, || unknown_cell(name, cells));
+    if !cells.misnamed.contains(name) {
+        value.refuse_key_with(findings, || unknown_cell(name, &cells.list));
+    }
 }
 
 /// Notes a value that names a cell which does not exist.
 pub(super) fn refuse_unknown_value(
     value: &Value<'_>,
     name: &str,
-    cells: &[Cell],
+    cells: &Cells,
     findings: &mut Findings,
 ) {
-    value.refuse_with(findings, || unknown_cell(name, cells));
+    if !cells.misnamed.contains(name) {
+        value.refuse_with(findings, || unknown_cell(name, &cells.list));
+    }
 }
 
 fn unknown_cell(name: &str, cells: &[Cell]) -> (String, String) {

@@ -6,8 +6,7 @@ use crate::{
     id::{CellIndex, TenantKey, TenantKeyError, has_outer_white_space},
     limits,
     problem::Quoted,
-    read::cells,
-    table::Cell,
+    read::cells::{self, Cells},
     yaml::{Fields, Findings, Value},
 };
 
@@ -18,7 +17,7 @@ pub(super) struct Tenants {
     pub(super) rejects: Vec<TenantKey>,
 }
 
-pub(super) fn read(fields: &Fields<'_>, cells: &[Cell], findings: &mut Findings) -> Tenants {
+pub(super) fn read(fields: &Fields<'_>, cells: &Cells, findings: &mut Findings) -> Tenants {
     let mut tenants = Tenants::default();
     if let Some(value) = fields.optional("overrides") {
         tenants.overrides = read_overrides(&value, cells, findings).unwrap_or_default();
@@ -37,7 +36,7 @@ pub(super) fn read(fields: &Fields<'_>, cells: &[Cell], findings: &mut Findings)
 
 fn read_overrides(
     value: &Value<'_>,
-    cells: &[Cell],
+    cells: &Cells,
     findings: &mut Findings,
 ) -> Option<Vec<(TenantKey, CellIndex)>> {
     let entries = value.entries(findings)?;

@@ -53,6 +53,15 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The name of the nearest key; empty where there is none.
+    pub(crate) fn name(self) -> &'a str {
+        match (self.step, self.parent) {
+            (Step::Key { name, .. }, _) => name,
+            (_, Some(parent)) => parent.name(),
+            (_, None) => "",
+        }
+    }
+
     pub(crate) fn is_root(self) -> bool {
         self.parent.is_none()
     }

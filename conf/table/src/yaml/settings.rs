@@ -9,11 +9,11 @@ use std::{
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value as Json;
 
-use super::{Fields, Findings, Value, parse_tree};
+use super::{Fields, Findings, Value, parse_tree, slips};
 use crate::{
     accept::MoveLimits,
     address::{self, Use},
-    problem::Problems,
+    problem::{Problems, Quoted},
 };
 
 /// The longest time that can be configured: a day.
@@ -106,6 +106,24 @@ pub fn path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option
     let text = value.text(findings)?;
     if text.is_empty() {
         value.refuse(findings, "is empty", "name a file or directory");
+        return None;
+    }
+    if text.trim() != text {
+        let hint = format!("write `{}`, without the spaces in the quotes", text.trim());
+        value.refuse(findings, "begins or ends with white space", hint);
+        return None;
+    }
+    if slips::is_variable(text) {
+        value.refuse(
+            findings,
+            format!("{} holds a variable", Quoted(text)),
+            slips::NO_VARIABLES,
+        );
+        return None;
+    }
+    if text.starts_with("~/") {
+        let hint = "write the whole path of the folder; only shells know `~`";
+        value.refuse(findings, format!("{} begins with `~`", Quoted(text)), hint);
         return None;
     }
     Some(folder.join(text))

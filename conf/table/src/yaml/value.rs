@@ -8,6 +8,7 @@ use crate::{
         findings::Findings,
         node::Node,
         place::{At, Focus},
+        slips,
     },
 };
 
@@ -92,6 +93,11 @@ impl<'a> Value<'a> {
                     format!("is {found}, not {kind}"),
                     "write it without quotes".to_owned(),
                 ),
+                Node::Text(text) if kind == NUMBER => {
+                    let hint = slips::instead_of_number(self.at.name(), text);
+                    let hint = hint.unwrap_or_else(|| format!("write {wanted}"));
+                    (format!("is {found}, not {kind}"), hint)
+                }
                 _ => (format!("is {found}, not {kind}"), format!("write {wanted}")),
             }
         });
@@ -187,9 +193,11 @@ impl<'a> Value<'a> {
         let found = choices.iter().find(|(word, _)| *word == &**text);
         if found.is_none() {
             self.refuse_with(findings, || {
-                let hint = match nearest(text, choices.iter().map(|(word, _)| *word)) {
-                    Some(word) => format!("did you mean `{word}`? known are {}", known()),
-                    None => format!("known are {}", known()),
+                let words = choices.iter().map(|(word, _)| *word);
+                let hint = match (slips::later_protocol(text, &known()), nearest(text, words)) {
+                    (Some(hint), _) => hint,
+                    (None, Some(word)) => format!("did you mean `{word}`? known are {}", known()),
+                    (None, None) => format!("known are {}", known()),
                 };
                 let message = format!("is {}, which is not known here", Quoted(text));
                 (message, hint)
@@ -275,7 +283,11 @@ fn unknown_key(name: &str, known: &[&str]) -> (String, String) {
             "write the fields out".to_owned(),
         );
     }
-    let hint = match nearest(name, known.iter().copied()) {
+    if let Some(words) = slips::later_key(name) {
+        return words;
+    }
+    let meant = nearest(name, known.iter().copied()).or_else(|| slips::longer_key(name, known));
+    let hint = match meant {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("known here are {}", known.join(", ")),
     };
