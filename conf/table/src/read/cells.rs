@@ -6,13 +6,13 @@ use std::{
 };
 
 use crate::{
-    address::Use,
+    address::{self, Use},
     file,
     id::{CellId, CellIndex},
     limits,
     problem::Quoted,
     table::{Cell, Endpoint, HealthCheck, Probe, Share},
-    yaml::{Fields, Findings, Value, nearest, settings},
+    yaml::{Fields, Findings, Value, nearest},
 };
 
 /// The keys of one cell, of one endpoint and of a health check.
@@ -177,7 +177,13 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
 
 /// Where an endpoint of the cell is reached.
 fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
-    settings::address_of(value, Use::Connect, findings)
+    match address::parse(value.text(findings)?, Use::Connect) {
+        Ok(address) => Some(address),
+        Err(objection) => {
+            value.refuse(findings, objection.message, objection.hint);
+            None
+        }
+    }
 }
 
 fn read_health_check(value: &Value<'_>, findings: &mut Findings) -> Option<HealthCheck> {
