@@ -204,10 +204,10 @@ fn a_state_directory_that_cannot_be_had_stops_nothing() {
     let proxy = plan.start();
 
     assert_source(&proxy, 1, "file");
+    let said = proxy.status()["state_dir_error"].to_string();
     assert!(
-        proxy.status()["state_dir_error"].is_string(),
-        "{}",
-        proxy.status()
+        said.contains("state is a file, and a folder is wanted; let `state_dir` name a folder"),
+        "{said}"
     );
     assert_eq!(proxy.metric("state_write_failures_total", &[]), Some(1.0));
     proxy.wait_for_log(&["ERROR", "cannot be kept for a restart"]);

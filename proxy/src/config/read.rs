@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cellgate_process::{file_in_the_way, lines::Sink};
+use cellgate_process::lines::Sink;
 use cellgate_table::{
     Problems, Share,
     yaml::{
@@ -101,7 +101,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         .required("table", findings)
         .and_then(|v| read_table(&v, folder, findings));
     let state_dir = match fields.optional("state_dir") {
-        Some(value) => read_state_dir(&value, folder, findings),
+        Some(value) => settings::path(&value, folder, findings),
         None => Some(PathBuf::from("/var/lib/cellgate")),
     };
     let admin = read_admin(&fields, findings);
@@ -147,18 +147,6 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         access_log: access_log?,
         log_format: log_format?,
     })
-}
-
-/// A folder that may have yet to be made.
-fn read_state_dir(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<PathBuf> {
-    let path = settings::path(value, folder, findings)?;
-    if let Some(file) = file_in_the_way(&path) {
-        let message = format!("{} is a file, and a folder is wanted", file.display());
-        let hint = "name a folder, which is made if it is missing; or move that file away";
-        value.refuse(findings, message, hint);
-        return None;
-    }
-    Some(path)
 }
 
 fn read_direct(fields: &Fields<'_>, findings: &mut Findings) -> Option<bool> {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use cellgate_process::file_in_the_way;
 use cellgate_table::{
     Cell, CellId, Generation, Problems,
     accept::{self, Taken},
@@ -303,7 +304,13 @@ impl Loader {
         let kept = self
             .state_dir
             .keep(snapshot.generation, snapshot.digest, bytes);
-        let error = kept.err().map(|error| error.to_string());
+        let error = kept.err().map(|error| match file_in_the_way(self.state_dir.path()) {
+            Some(file) => format!(
+                "{} is a file, and a folder is wanted; let `state_dir` name a folder, or move that file away",
+                file.display()
+            ),
+            None => error.to_string(),
+        });
         if let Some(error) = &error {
             self.metrics.state_write_failures.inc();
             error!(
