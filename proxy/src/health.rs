@@ -7,12 +7,13 @@ mod probe;
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use cellgate_process::restart;
 use cellgate_table::HealthCheck;
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tracing::{debug, error, info, warn};
 
-use self::probe::Probe;
+use self::probe::{Failed, Probe};
 use crate::{
     cell::{Change, EndpointState},
     clock,
@@ -26,25 +27,41 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct HealthChecks {
     pub current: Arc<Current>,
+    /// Each check takes a descriptor; with more at once than this, checks wait for each other.
+    pub checks_at_once_max: usize,
 }
 
 /// Which check runs on which endpoint.
 type CheckKey = (String, SocketAddr, HealthCheck);
 
-/// A check at work, and whose state it keeps.
+/// A check at work, and whose state it keeps. Dropping it ends the check.
 struct Running {
     endpoint: Arc<EndpointState>,
     task: JoinHandle<()>,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 #[async_trait]
 impl BackgroundService for HealthChecks {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let check = || self.check(shutdown.clone());
+        restart::until_done("health", |_| {}, check).await;
+    }
+}
+
+impl HealthChecks {
+    async fn check(&self, mut shutdown: ShutdownWatch) {
+        let places = Arc::new(Semaphore::new(self.checks_at_once_max));
         let mut running: HashMap<CheckKey, Running> = HashMap::new();
         let mut cells_down: HashMap<String, bool> = HashMap::new();
         loop {
             if let Some(snapshot) = self.current.load() {
-                match_with_table(&snapshot, &mut running);
+                match_with_table(&snapshot, &places, &mut running);
                 report_cells(&snapshot, &mut cells_down);
             }
             tokio::select! {
@@ -52,14 +69,15 @@ impl BackgroundService for HealthChecks {
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
         }
-        for check in running.into_values() {
-            check.task.abort();
-        }
     }
 }
 
 /// Starts the checks that the table asks for and ends the others.
-fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, Running>) {
+fn match_with_table(
+    snapshot: &Snapshot,
+    places: &Arc<Semaphore>,
+    running: &mut HashMap<CheckKey, Running>,
+) {
     let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
     for (cell, runtime) in snapshot.table.cells().iter().zip(snapshot.cells()) {
         let Some(check) = cell.health_check() else {
@@ -81,23 +99,25 @@ fn match_with_table(snapshot: &Snapshot, running: &mut HashMap<CheckKey, Running
         let is_wanted = wanted
             .get(key)
             .is_some_and(|endpoint| Arc::ptr_eq(endpoint, &check.endpoint));
-        let keep = is_wanted && !check.task.is_finished();
-        if !keep {
-            check.task.abort();
-        }
-        keep
+        is_wanted && !check.task.is_finished()
     });
     for (key, endpoint) in wanted {
         running.entry(key).or_insert_with_key(|(cell, _, check)| {
             let (cell, check) = (cell.clone(), check.clone());
-            let task = tokio::spawn(check_endpoint(cell, Arc::clone(&endpoint), check));
+            let places = Arc::clone(places);
+            let task = tokio::spawn(check_endpoint(cell, Arc::clone(&endpoint), check, places));
             Running { endpoint, task }
         });
     }
 }
 
 /// Checks one endpoint for ever, at a steady pace.
-async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: HealthCheck) {
+async fn check_endpoint(
+    cell: String,
+    endpoint: Arc<EndpointState>,
+    check: HealthCheck,
+    places: Arc<Semaphore>,
+) {
     let interval = Duration::from_millis(check.interval_ms.into());
     let time_limit = Duration::from_millis(check.timeout_ms.into());
     let probe = match Probe::new(&check.probe, endpoint.address, time_limit) {
@@ -119,11 +139,16 @@ async fn check_endpoint(cell: String, endpoint: Arc<EndpointState>, check: Healt
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let result = tokio::time::timeout(time_limit, probe.check()).await;
+        let turn = places.acquire().await;
+        let result = probe.check().await;
+        drop(turn);
         let failure = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string().trim().to_owned()),
-            Err(_) => Some("no answer in time".to_owned()),
+            Ok(()) => None,
+            Err(Failed::Unhealthy(why)) => Some(why),
+            Err(Failed::OutOfResources(error)) => {
+                warn!(%error, "endpoints cannot be checked: this machine has run out of something");
+                continue;
+            }
         };
         let passed = failure.is_none();
         match endpoint

@@ -228,6 +228,7 @@ fn build_server(
     server.add_service(edge);
     let health = HealthChecks {
         current: Arc::clone(&parts.current),
+        checks_at_once_max: budget.checks_at_once_max,
     };
     let (admin_app, places) = (Arc::new(admin_app(parts)), ADMIN_CONNECTIONS_MAX);
     let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tempfile::TempDir;
 
 use super::{
@@ -349,6 +350,17 @@ impl Proxy {
         self.process.id()
     }
 
+    /// Takes descriptors above this number from it, while it runs, or gives them back.
+    #[track_caller]
+    pub(crate) fn limit_open_files(&self, soft: u64) {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit {
+            current: Some(soft),
+            maximum: hard_limit_of(pid),
+        };
+        prlimit(pid, Resource::Nofile, limit).expect("the process is ours");
+    }
+
     /// Memory that it holds. 0 where that cannot be known.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.process.resident_bytes()
@@ -433,6 +445,16 @@ impl Proxy {
 /// The program with any arguments, to be run by the test.
 pub(crate) fn command() -> Command {
     Command::new(program())
+}
+
+/// The hard limit of open files of a process, which stays as it is.
+fn hard_limit_of(pid: Option<Pid>) -> Option<u64> {
+    let path = format!("/proc/{}/limits", pid?.as_raw_nonzero());
+    let text = fs::read_to_string(path).expect("the process runs");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(4)?.parse().ok()
 }
 
 /// Renames a file, over another one if there is one.

@@ -175,3 +175,44 @@ fn idle_connections_to_cells_give_way_to_clients() {
     }
     assert_eq!(proxy.admin_get("/readyz").status, 200);
 }
+
+/// The limit is taken away from a process that runs, so that each new socket or file fails.
+#[test]
+fn running_out_of_descriptors_blames_no_endpoint_and_loses_no_table() {
+    let fleet = Fleet::start(2);
+    let proxy = start(&fleet, 1_024, 1_024);
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get("/").header(TENANT, "acme");
+    assert_eq!(connection.exchange(&request).status, 200);
+    proxy.limit_open_files(3);
+    let table = fleet.table().generation(2).pin("acme", "cell-2");
+    proxy.write_table(table.cell_line("cell-1", CHECK).cell_line("cell-2", CHECK));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(2_500) {
+        let answer = connection.exchange(&request);
+        assert_eq!(
+            answer.status,
+            200,
+            "the kept connection is there: {}",
+            answer.text()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    proxy.wait_for_log(&["WARN", "endpoints cannot be checked"]);
+    proxy.limit_open_files(1_024);
+    let back = Instant::now();
+    proxy.wait_for_generation(2);
+    assert!(
+        back.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        back.elapsed()
+    );
+    assert_eq!(proxy.cell_of("acme"), "cell-2");
+    assert_eq!(
+        proxy.count_in_log("endpoint unhealthy"),
+        0,
+        "{}",
+        proxy.log()
+    );
+    assert_eq!(proxy.count_in_log("endpoint ejected"), 0, "{}", proxy.log());
+}
