@@ -5,6 +5,7 @@
 
 pub mod cells;
 pub mod moves;
+pub mod proxies;
 pub mod restore;
 pub mod slots;
 pub mod tenants;

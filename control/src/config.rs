@@ -29,6 +29,13 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+impl Config {
+    /// The names of the listed proxies.
+    pub fn proxy_names(&self) -> impl Iterator<Item = &str> {
+        self.proxies.iter().map(|proxy| &*proxy.name)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiConfig {
     pub address: SocketAddr,
@@ -84,6 +91,8 @@ pub struct CellRules {
     pub first_table_cells: usize,
     /// … and for so long no cell has changed its state or is on its way.
     pub first_table_settle: Duration,
+    /// An import that leaves a larger share of all tenants in one cell is warned of.
+    pub tenants_percent_max: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     events::Events,
     metrics::Metrics,
-    observe::Observed,
+    observe::{Observed, ProxySight},
     panics::Panics,
     provider::Provider,
     publish::Publisher,
@@ -79,6 +79,7 @@ impl Daemon {
             providers,
         };
         let told = store.read(|read| read.newest_audit_id())?;
+        let observed = recall_proxies(&config, &store)?;
         let metrics = Metrics::new();
         Ok(Self {
             providers: config
@@ -89,7 +90,7 @@ impl Daemon {
             rules,
             store,
             publisher,
-            observed: Observed::default(),
+            observed,
             events: Events::default(),
             panics: Panics::new(metrics.task_panics.clone()),
             metrics,
@@ -168,6 +169,22 @@ impl Daemon {
                 .add(line.at_ms, &line.action, &line.subject, detail);
         }
     }
+}
+
+/// What the listed proxies were seen with before a restart.
+fn recall_proxies(config: &Config, store: &Store) -> Result<Observed, StorageError> {
+    let listed: Vec<&str> = config.proxy_names().collect();
+    store.drop_unlisted_proxies(&listed)?;
+    let observed = Observed::default();
+    let now = clock::now_ms();
+    for known in store.read(|read| read.known_proxies())? {
+        let mut listed = config.proxies.iter();
+        if let Some(proxy) = listed.find(|proxy| proxy.name == known.name) {
+            let sight = ProxySight::of_known(&known, proxy.admin.to_string(), now);
+            observed.seen().proxies.insert(known.name, sight);
+        }
+    }
+    Ok(observed)
 }
 
 /// Sets, in a database that is new, how keys become slots. Later the database decides.

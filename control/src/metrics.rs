@@ -23,6 +23,8 @@ pub struct Metrics {
     pub cells: IntGaugeVec,
     pub cell_tenants: IntGaugeVec,
     pub cell_suspect: IntGaugeVec,
+    pub cell_degraded: IntGaugeVec,
+    pub cell_process_restarts: IntCounterVec,
     pub proxy_up: IntGaugeVec,
     pub proxy_generation: IntGaugeVec,
     pub task_panics: IntCounterVec,
@@ -62,6 +64,18 @@ impl Metrics {
                 r,
                 "cell_suspect",
                 "1 while several signals speak against a cell, else 0.",
+                "cell",
+            ),
+            cell_degraded: gauges(
+                r,
+                "cell_degraded",
+                "1 while the provider of a cell sees that it does not run as it should, else 0.",
+                "cell",
+            ),
+            cell_process_restarts: counters(
+                r,
+                "cell_process_restarts_total",
+                "How often the process of a cell had ended and was started again.",
                 "cell",
             ),
             proxy_up: gauges(
@@ -134,6 +148,10 @@ fn register<C: Collector + Clone + 'static>(
 
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::with_opts(options(name, help)))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
+    register(registry, IntCounterVec::new(options(name, help), &[label]))
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

@@ -4,6 +4,7 @@
 //! Looks come at a constant rate, whatever they find, so that an outage does not make work of its own.
 
 pub mod cells;
+mod fleet;
 pub mod proxies;
 mod samples;
 mod suspicion;
@@ -18,7 +19,8 @@ use cellgate_table::CellId;
 use crate::publish::Sighting;
 
 pub use self::{
-    cells::{CellSight, EndpointSight, Looked},
+    cells::{CellSight, Degraded, EndpointSight, Looked},
+    fleet::{Confirmations, Unconfirmed},
     proxies::{ProxySight, ProxyState},
     samples::{ErrorShare, Samples},
     suspicion::{Evidence, Signal, Usual, suspicion},
@@ -40,6 +42,8 @@ pub struct Seen {
     pub suspects: BTreeMap<CellId, Vec<Signal>>,
     /// What cells wait for that are to be taken down.
     pub waiting: BTreeMap<CellId, String>,
+    /// Cells that serve less well than they should, as their providers see it.
+    pub degraded: BTreeMap<CellId, Degraded>,
 }
 
 impl Observed {
@@ -58,25 +62,6 @@ impl Seen {
             .max()
     }
 
-    /// Whether every proxy that answers has this very table.
-    pub fn all_have(&self, generation: u64, digest: &str) -> bool {
-        self.proxies
-            .values()
-            .filter(|proxy| proxy.state == ProxyState::Reachable)
-            .all(|proxy| {
-                proxy.generation == Some(generation) && proxy.digest.as_deref() == Some(digest)
-            })
-    }
-
-    /// Whether each of these proxies was seen with at least this generation. One that is silent now comes back with the
-    /// table that it had.
-    pub fn all_of_have<'n>(&self, names: impl Iterator<Item = &'n str>, generation: u64) -> bool {
-        let generation_of = |name: &str| self.proxies.get(name)?.generation;
-        names
-            .into_iter()
-            .all(|name| generation_of(name) >= Some(generation))
-    }
-
     /// The tables that proxies which answer have.
     pub fn sightings(&self) -> Vec<Sighting> {
         self.proxies
@@ -90,13 +75,5 @@ impl Seen {
                 })
             })
             .collect()
-    }
-
-    /// Whether a proxy may still send requests to a cell: its table names it, as far as was seen, or nothing was seen yet.
-    pub fn may_name(&self, proxy: &str, cell: &CellId) -> bool {
-        self.proxies
-            .get(proxy)
-            .filter(|sight| sight.seen_ms.is_some())
-            .is_none_or(|sight| sight.cells.contains_key(cell.as_str()))
     }
 }

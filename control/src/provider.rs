@@ -3,6 +3,7 @@
 pub mod exec;
 mod job;
 pub mod process;
+mod supervision;
 
 use crate::config::ProviderConfig;
 

@@ -369,6 +369,8 @@ impl Publisher {
         let rendered = self.as_recorded(generation, rendered)?;
         let digest = digest_of(&rendered.bytes);
         self.store
+            .mark_named(rendered.table.cells().iter().map(table::Cell::id))?;
+        self.store
             .begin_table(generation, &digest, &rendered.bytes, clock::now_ms())?;
         file::replace(&self.place, &rendered.bytes)?;
         self.store.end_table(generation, self.rules.kept_max)?;

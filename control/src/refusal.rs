@@ -20,6 +20,9 @@ pub enum Refusal {
         provider: String,
         known: Vec<String>,
     },
+    NoSuchProxy(String),
+    /// The proxy answers, so it is part of the fleet.
+    ProxyAnswers(String),
     NoSuchTenant(TenantKey),
     NoSuchAlias(TenantKey),
     NoSuchTable(u64),
@@ -38,6 +41,11 @@ pub enum Refusal {
     },
     /// Its provider was asked to take the cell down, and has not answered yet.
     BeingRemoved(CellId),
+    /// A cell is to be forgotten whose provider may still take it down.
+    ProviderNotAsked {
+        cell: CellId,
+        provider: String,
+    },
     /// Its provider names its endpoints.
     EndpointsFromProvider {
         cell: CellId,
@@ -157,6 +165,12 @@ impl fmt::Display for Refusal {
                 "there is no provider `{provider}`; known are {}",
                 known.join(", ")
             ),
+            Self::NoSuchProxy(proxy) => {
+                write!(f, "the configuration lists no proxy `{proxy}`")
+            }
+            Self::ProxyAnswers(proxy) => {
+                write!(f, "proxy `{proxy}` answers, so it is part of the fleet")
+            }
             Self::NoSuchTenant(tenant) => write!(f, "no tenant `{tenant}` is registered"),
             Self::NoSuchAlias(alias) => write!(f, "`{alias}` is no alias of this tenant"),
             Self::NoSuchTable(generation) => {
@@ -175,6 +189,10 @@ impl fmt::Display for Refusal {
             Self::BeingRemoved(cell) => write!(
                 f,
                 "cell `{cell}` is being removed; its provider has not answered yet"
+            ),
+            Self::ProviderNotAsked { cell, provider } => write!(
+                f,
+                "provider `{provider}` of cell `{cell}` has not failed to remove it"
             ),
             Self::EndpointsFromProvider { cell, provider } => write!(
                 f,

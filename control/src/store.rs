@@ -7,6 +7,7 @@ mod audit;
 mod cells;
 mod number;
 mod operations;
+mod proxies;
 mod read;
 mod schema;
 mod slots;
@@ -34,6 +35,7 @@ use crate::refusal::{Refusal, StorageError};
 pub use self::{
     audit::{AuditEntry, AuditFilter},
     operations::{Operation, OperationState},
+    proxies::KnownProxy,
     read::{Counts, Meta, Read},
     tables::{KeptTable, TableState},
     tenants::{TenantFilter, TenantPage},

@@ -164,9 +164,11 @@ fn end_allowed_move(daemon: &Daemon) {
         .rev()
         .find(|table| table.generation >= allowed && table.state == TableState::Published);
     let is_out = first.is_some_and(|table| clock::now_ms() - table.at_ms >= ALLOWED_MOVE_MS_MIN);
-    let proxies = daemon.config.proxies.iter().map(|proxy| &*proxy.name);
     if is_out
-        && daemon.observed.seen().all_of_have(proxies, allowed)
+        && daemon
+            .observed
+            .seen()
+            .all_of_have(daemon.config.proxy_names(), allowed)
         && let Err(error) = daemon.store.end_allowed_move(allowed)
     {
         error!(%error, "an allowed move cannot be ended");

@@ -193,13 +193,14 @@ fn reason(parts: &Parts) -> Result<Option<String>, Problem> {
         reason: Option<String>,
         force: Option<String>,
         allow_move: Option<String>,
+        forget: Option<String>,
     }
     let why = Query::<Why>::try_from_uri(&parts.uri)
         .map_err(|error| Problem::bad_request(error.body_text()))?;
-    let has_more = why.0.force.is_some() || why.0.allow_move.is_some();
-    if has_more && parts.method != Method::DELETE {
+    let mut of_removal = [&why.0.force, &why.0.allow_move, &why.0.forget].into_iter();
+    if of_removal.any(Option::is_some) && parts.method != Method::DELETE {
         return Err(Problem::bad_request(
-            "`force` and `allow_move` are no query parameters here",
+            "`force`, `allow_move` and `forget` are no query parameters here",
         ));
     }
     let reason = why.0.reason.map(|reason| reason.trim().to_owned());

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     change::{
         MoveWord,
-        cells::{self, CellPatch, NewCell, parse_id},
+        cells::{self, CellPatch, FieldChange, NewCell, parse_id},
     },
     daemon::Daemon,
     model::{Cell, CellState},
@@ -57,6 +57,9 @@ pub(super) struct RemoveQuery {
     /// More may move at once than the limits allow.
     #[serde(default)]
     allow_move: bool,
+    /// Do not ask its provider, which is gone or has failed to remove it: what it made stays behind. Needs a reason.
+    #[serde(default)]
+    forget: bool,
     /// Why, for the audit log.
     #[expect(dead_code, reason = "read from the URI, for every change alike")]
     reason: Option<String>,
@@ -74,6 +77,14 @@ pub(super) struct UsageBody {
 pub(super) struct Drained {
     cell: CellView,
     plan: Plan,
+}
+
+/// A cell after an update, and what the update changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Updated {
+    #[serde(flatten)]
+    cell: CellView,
+    changed: Vec<FieldChange>,
 }
 
 fn view(daemon: &Daemon, read: Read<'_>, cell: &Cell) -> Result<CellView, Refusal> {
@@ -148,7 +159,7 @@ pub(super) async fn show(State(app): State<App>, At(id): At<String>) -> Result<A
 #[utoipa::path(patch, path = "/v1/cells/{id}", operation_id = "update_cell", tag = "cells", request_body = Option<CellPatch>,
     params(("id" = String, Path, description = "The cell"), ("reason" = Option<String>, Query, description = "Why, for the audit log")),
     security(("token" = [])),
-    responses((status = 200, body = CellView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Updated), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn update(
     State(app): State<App>,
     At(id): At<String>,
@@ -156,8 +167,11 @@ pub(super) async fn update(
 ) -> Result<Answer, Problem> {
     let Json(patch) = asked.body;
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
-        let cell = cells::update(write, &parse_id(&id)?, &patch)?;
-        view(daemon, write.read(), &cell)
+        let (cell, changed) = cells::update(write, &parse_id(&id)?, &patch)?;
+        Ok(Updated {
+            cell: view(daemon, write.read(), &cell)?,
+            changed,
+        })
     })
     .await
 }
@@ -174,12 +188,18 @@ pub(super) async fn remove(
 ) -> Result<Answer, Problem> {
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         let id = parse_id(&id)?;
-        let cell = if query.force {
+        if query.forget {
+            cells::check_forgettable(write, &id, &daemon.rules)?;
+        }
+        let mut cell = if query.force {
             let word = MoveWord::of(query.allow_move);
             cells::force_remove(write, &id, word, &daemon.rules)?
         } else {
             cells::remove(write, &id)?
         };
+        if query.forget {
+            cell = cells::forget(write, &id)?;
+        }
         view(daemon, write.read(), &cell)
     })
     .await

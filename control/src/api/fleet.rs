@@ -9,14 +9,22 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    answer::{Answer, read},
+    answer::{Answer, in_background, read},
     app::App,
-    caller::{Params, counted_or_none},
+    caller::{Asked, At, Nothing, Params, counted_or_none},
     problem::Problem,
     stream,
     view::{AuditView, ProxyView},
 };
-use crate::{events::Event, observe::ProxySight, store::AuditFilter};
+use crate::{
+    change::proxies,
+    config::ProxyConfig,
+    daemon::Daemon,
+    events::Event,
+    observe::{ProxySight, ProxyState},
+    refusal::Refusal,
+    store::AuditFilter,
+};
 
 const LINES_MAX: usize = 1_000;
 const LINES_DEFAULT: usize = 100;
@@ -45,25 +53,70 @@ pub(super) struct AuditList {
 /// Show which proxy has which table
 #[utoipa::path(get, path = "/v1/proxies", operation_id = "list_proxies", tag = "fleet",
     responses((status = 200, body = ProxyList), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn proxies(State(app): State<App>) -> Result<Answer, Problem> {
+pub(super) async fn list_proxies(State(app): State<App>) -> Result<Answer, Problem> {
     read(&app, |daemon, _| {
         let published = daemon.publisher.status().generation;
         let seen = daemon.observed.seen();
-        let view = |config: &crate::config::ProxyConfig| match seen.proxies.get(&config.name) {
+        let view = |config: &ProxyConfig| match seen.proxies.get(&config.name) {
             Some(sight) => ProxyView::of(&config.name, sight, published),
-            None => {
-                let unseen = ProxySight {
-                    admin: config.admin.to_string(),
-                    state_since_ms: daemon.started_ms,
-                    ..ProxySight::default()
-                };
-                ProxyView::of(&config.name, &unseen, published)
-            }
+            None => ProxyView::of(&config.name, &unseen(daemon, config), published),
         };
         Ok(ProxyList {
             published_generation: published,
             proxies: daemon.config.proxies.iter().map(view).collect(),
         })
+    })
+    .await
+}
+
+/// A proxy that has not been asked yet.
+fn unseen(daemon: &Daemon, config: &ProxyConfig) -> ProxySight {
+    ProxySight {
+        admin: config.admin.to_string(),
+        state_since_ms: daemon.started_ms,
+        ..ProxySight::default()
+    }
+}
+
+/// Say that a listed proxy is gone for good
+///
+/// No removal and no wait waits for it any more, until it answers again or the configuration no longer lists it. Tables
+/// do not change: this is not how a proxy is declared gone in a move of a tenant.
+#[utoipa::path(post, path = "/v1/proxies/{name}/forget", operation_id = "forget_proxy", tag = "fleet",
+    params(("name" = String, Path, description = "The proxy"), ("reason" = Option<String>, Query, description = "Why, for the audit log")),
+    security(("token" = [])),
+    responses((status = 200, body = ProxyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn forget_proxy(
+    State(app): State<App>,
+    At(name): At<String>,
+    asked: Asked<Nothing>,
+) -> Result<Answer, Problem> {
+    in_background(&app, move |daemon| {
+        let mut listed = daemon.config.proxies.iter();
+        let Some(proxy) = listed.find(|proxy| proxy.name == name) else {
+            return Err(Refusal::NoSuchProxy(name));
+        };
+        let sight = {
+            let seen = daemon.observed.seen();
+            let known = seen.proxies.get(&name).cloned();
+            known.unwrap_or_else(|| unseen(daemon, proxy))
+        };
+        let published = daemon.publisher.status().generation;
+        let done = daemon.change(&asked.request, |write| {
+            proxies::forget(write, &sight.known(&name), sight.state)?;
+            let sight = ProxySight {
+                is_forgotten: true,
+                ..sight.clone()
+            };
+            Ok(ProxyView::of(&name, &sight, published))
+        })?;
+        let mut seen = daemon.observed.seen();
+        let known = seen.proxies.entry(name).or_insert(sight);
+        known.is_forgotten = known.state != ProxyState::Reachable;
+        drop(seen);
+        // A removal may have waited for it.
+        daemon.wake.operate.notify_one();
+        Ok(Answer::of(&done))
     })
     .await
 }

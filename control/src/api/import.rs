@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     change::tenants::{self, NewTenant},
+    plan::{ImportWarning, import_warnings},
     refusal::{Refusal, StorageError},
     store::TenantFilter,
 };
@@ -44,6 +45,8 @@ pub(super) struct Imported {
     new: usize,
     /// How many of them live in each cell.
     cells: std::collections::BTreeMap<String, usize>,
+    /// What somebody should check of where they live now.
+    warnings: Vec<ImportWarning>,
 }
 
 /// A line of CSV.
@@ -90,10 +93,20 @@ pub(super) async fn import(State(app): State<App>, asked: Asked<Lines>) -> Resul
         for tenant in &registered.tenants {
             *cells.entry(tenant.cell.to_string()).or_insert(0) += 1;
         }
+        let fleet = write.read().cells()?;
+        let warnings = import_warnings(
+            &fleet,
+            registered.is_first,
+            daemon.config.cells.tenants_percent_max,
+        );
+        for warning in &warnings {
+            tracing::warn!(code = warning.code.as_str(), "{}", warning.message);
+        }
         Ok(Imported {
             tenants: registered.tenants.len(),
             new: registered.new,
             cells,
+            warnings,
         })
     })
     .await

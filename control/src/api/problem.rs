@@ -91,6 +91,9 @@ fn name_of(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::BadInput(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_input"),
         Refusal::NoSuchCell(_) => (StatusCode::NOT_FOUND, "no_such_cell"),
         Refusal::NoSuchProvider { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_such_provider"),
+        Refusal::NoSuchProxy(_) => (StatusCode::NOT_FOUND, "no_such_proxy"),
+        Refusal::ProxyAnswers(_) => (StatusCode::CONFLICT, "proxy_answers"),
+        Refusal::ProviderNotAsked { .. } => (StatusCode::CONFLICT, "provider_not_asked"),
         Refusal::NoSuchTenant(_) => (StatusCode::NOT_FOUND, "no_such_tenant"),
         Refusal::NoSuchAlias(_) => (StatusCode::NOT_FOUND, "no_such_alias"),
         Refusal::NoSuchTable(_) => (StatusCode::NOT_FOUND, "no_such_table"),
@@ -135,6 +138,12 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::MovesTooMuch(_) => "if it is meant, say `allow_move`",
         Refusal::SlotsUnassigned => {
             "wait until the first cells are active and settled, or spread the slots now"
+        }
+        Refusal::ProxyAnswers(_) => {
+            "stop it first, or take it out of `proxies` in the daemon's configuration"
+        }
+        Refusal::ProviderNotAsked { .. } => {
+            "remove the cell without `forget` first: `forget` leaves behind what the provider has made"
         }
         Refusal::NoReason(_) => "say why, with the parameter `reason`",
         Refusal::Stale { .. } => "read again, and decide on what you see then",

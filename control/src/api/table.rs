@@ -16,17 +16,21 @@ use super::{
     caller::{Asked, At, Json, Nothing, Params, counted_or_none},
     cells::MoveBody,
     problem::Problem,
-    view::KeptTableView,
+    view::{KeptTableView, ms_since},
 };
 use crate::{
     change::{Fleet, MoveWord, restore, slots as change_slots},
-    clock::rfc3339,
+    clock::{now_ms, rfc3339},
     model::SlotMap,
+    observe::{ProxyState, Unconfirmed},
     plan::{Plan, rebalance, targets},
     publish::Blocked,
     refusal::{Refusal, StorageError},
     store::{KeptTable, TableState},
 };
+
+/// Changes that are shown of each kept table: the newest.
+const CHANGES_SHOWN_MAX: usize = 5;
 
 /// Who owns the slots.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,8 +75,29 @@ pub(super) struct TableView {
     /// The last change whose table may move more than the limits allow, until every proxy has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     move_allowed_at: Option<u64>,
-    /// Every proxy that answers has it.
+    /// How long a change has waited to be published, if one does and nothing is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_for_ms: Option<u64>,
+    /// Every listed proxy has been seen with it; false where none is listed.
     everywhere: bool,
+    /// The listed proxies that have been seen with it.
+    confirmed: Vec<String>,
+    /// The listed proxies that have not been seen with it.
+    not_confirmed: Vec<UnconfirmedView>,
+    /// The listed proxies that an operator has declared gone.
+    forgotten: Vec<String>,
+    /// The daemon's clock, RFC 3339.
+    now: String,
+}
+
+/// A proxy that has not been seen with the table.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UnconfirmedView {
+    proxy: String,
+    state: ProxyState,
+    /// The generation that it was last seen with, and may still have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
 }
 
 /// The tables that are kept, newest first.
@@ -211,26 +236,45 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
     read(&app, |daemon, read| {
         let meta = read.meta()?;
         let status = daemon.publisher.status();
-        let published = status.generation.zip(status.digest.as_deref());
-        let everywhere = published.is_some_and(|(generation, digest)| {
-            daemon.observed.seen().all_have(generation, digest)
-        });
+        let found = daemon
+            .observed
+            .seen()
+            .confirmations(daemon.config.proxy_names(), status.digest.as_deref());
         let blocked = status.blocked;
+        let is_pending = meta.table_wanted > status.considered;
+        let pending_since = if is_pending && blocked.is_none() {
+            read.time_of_change(meta.table_wanted)?
+        } else {
+            None
+        };
         Ok(TableView {
             intent_generation: meta.generation,
             generation: status.generation,
             digest: status.digest,
             path: daemon.config.table.path.display().to_string(),
-            current: blocked.is_none() && meta.table_wanted <= status.considered,
+            current: blocked.is_none() && !is_pending,
             blocked_because: blocked.as_ref().map(ToString::to_string),
             hint: blocked.as_ref().map(|blocked| blocked.hint().to_owned()),
             blocked_since: blocked.as_ref().map(|_| rfc3339(status.since_ms)),
             blocked,
             move_allowed_at: Some(meta.move_allowed).filter(|generation| *generation > 0),
-            everywhere,
+            pending_for_ms: pending_since.map(ms_since),
+            everywhere: found.is_everywhere(),
+            confirmed: found.confirmed,
+            not_confirmed: found.missing.into_iter().map(unconfirmed).collect(),
+            forgotten: found.forgotten,
+            now: rfc3339(now_ms()),
         })
     })
     .await
+}
+
+fn unconfirmed(it: Unconfirmed) -> UnconfirmedView {
+    UnconfirmedView {
+        proxy: it.proxy,
+        state: it.state,
+        generation: it.generation,
+    }
 }
 
 /// List the tables that are kept
@@ -238,9 +282,19 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
     responses((status = 200, body = TableHistory), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn history(State(app): State<App>) -> Result<Answer, Problem> {
     read(&app, |_, read| {
-        Ok(TableHistory {
-            tables: read.tables()?.iter().map(KeptTableView::of).collect(),
-        })
+        let tables = read.tables()?;
+        let mut views = Vec::with_capacity(tables.len());
+        for (at, table) in tables.iter().enumerate() {
+            // Of the changes before the oldest one that is kept, only its last is known to be in it.
+            let before = tables.get(at + 1).map_or_else(
+                || table.generation.saturating_sub(1),
+                |older| older.generation,
+            );
+            let (changes, newest) =
+                read.changes_between(before, table.generation, CHANGES_SHOWN_MAX)?;
+            views.push(KeptTableView::of(table, changes, newest));
+        }
+        Ok(TableHistory { tables: views })
     })
     .await
 }

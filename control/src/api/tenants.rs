@@ -309,6 +309,12 @@ pub(super) async fn explain(
             .as_ref()
             .map_or(PlacedBy::Slot, |tenant| tenant.placed_by);
         let is_by_slot = placed_by == PlacedBy::Slot;
+        let pin_reason = match &registered {
+            Some(tenant) if placed_by == PlacedBy::Pin => {
+                read.reason_of_pin(tenant.key.as_str(), tenant.since)?
+            }
+            _ => None,
+        };
         Ok(ExplainView {
             key: key.to_string(),
             tenant: tenant.to_string(),
@@ -332,6 +338,7 @@ pub(super) async fn explain(
                 None => "not registered: its slot decides".to_owned(),
             },
             slot_owner,
+            pin_reason,
         })
     })
     .await

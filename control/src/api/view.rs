@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    clock::rfc3339,
+    clock::{now_ms, rfc3339},
     model::{
         Cell, CellState, PlacedBy, Tenant,
         cell::{EndpointSpec, HealthCheckSpec, ShareSpec},
@@ -24,6 +24,12 @@ pub(super) struct CellView {
     pub state: CellState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<String>,
+    /// What its removal waits for, in whatever state it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// It runs, but not as it should, as its provider sees it: such as a process that keeps ending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<DegradedView>,
     /// RFC 3339.
     pub state_since: String,
     /// The states that may follow.
@@ -49,6 +55,14 @@ pub(super) struct CellView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tightest: Option<TightestView>,
     pub health: HealthView,
+}
+
+/// Why a cell is degraded.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct DegradedView {
+    pub reason: String,
+    /// RFC 3339.
+    pub since: String,
 }
 
 /// How full a cell is in one dimension.
@@ -162,6 +176,9 @@ pub(super) struct ExplainView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_generation: Option<u64>,
     pub why: String,
+    /// The reason that was given for its pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin_reason: Option<String>,
 }
 
 /// A line of the audit log.
@@ -188,6 +205,10 @@ pub(super) struct KeptTableView {
     pub state: String,
     pub at: String,
     pub bytes: u64,
+    /// How many changes it holds that the table before it does not.
+    pub change_count: u64,
+    /// The newest of them: who, what and why.
+    pub changes: Vec<AuditView>,
 }
 
 /// A proxy, as it was seen last.
@@ -217,9 +238,19 @@ pub(super) struct ProxyView {
     /// Since when its table is older than the published one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind_since: Option<String>,
+    /// How long it has had an older table, by the daemon's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_for_ms: Option<u64>,
     /// Published generation less its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind_by: Option<u64>,
+    /// An operator has said that it is gone, and it has not answered since: nothing waits for it.
+    pub forgotten: bool,
+}
+
+/// Milliseconds since then.
+pub(super) fn ms_since(then_ms: i64) -> u64 {
+    u64::try_from(now_ms() - then_ms).unwrap_or(0)
 }
 
 impl CellView {
@@ -230,10 +261,12 @@ impl CellView {
         Self {
             id: cell.id.to_string(),
             state: cell.state,
-            state_reason: match seen.waiting.get(&cell.id) {
-                Some(waits) if cell.state == CellState::Drained => Some(waits.clone()),
-                _ => cell.state_reason.clone(),
-            },
+            state_reason: cell.state_reason.clone(),
+            waiting_for: seen.waiting.get(&cell.id).cloned(),
+            degraded: seen.degraded.get(&cell.id).map(|it| DegradedView {
+                reason: it.reason.clone(),
+                since: rfc3339(it.since_ms),
+            }),
             state_since: rfc3339(cell.state_since_ms),
             may_become: cell.state.followers().to_vec(),
             provider: cell.provider.clone(),
@@ -344,7 +377,7 @@ impl AuditView {
 }
 
 impl KeptTableView {
-    pub(super) fn of(table: &KeptTable) -> Self {
+    pub(super) fn of(table: &KeptTable, change_count: u64, changes: Vec<AuditEntry>) -> Self {
         Self {
             generation: table.generation,
             digest: table.digest.clone(),
@@ -355,6 +388,8 @@ impl KeptTableView {
             .to_owned(),
             at: rfc3339(table.at_ms),
             bytes: table.bytes,
+            change_count,
+            changes: changes.into_iter().map(AuditView::of).collect(),
         }
     }
 }
@@ -379,7 +414,9 @@ impl ProxyView {
             source: sight.source.clone(),
             refusal: sight.refusal.clone(),
             behind_since: sight.behind_since_ms.map(rfc3339),
+            behind_for_ms: sight.behind_since_ms.map(ms_since),
             behind_by,
+            forgotten: sight.is_forgotten,
         }
     }
 }

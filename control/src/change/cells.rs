@@ -1,5 +1,6 @@
 //! Cells: added, updated, drained, taken back, removed; and how far their providers have come.
 
+mod changed;
 mod provided;
 
 use std::collections::BTreeMap;
@@ -23,9 +24,10 @@ use crate::{
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
-    store::Write,
+    store::{OperationState, Write},
 };
 
+pub use self::changed::FieldChange;
 pub use self::provided::{provider_failed, provisioned, readdress, taken_down, warmed};
 
 /// The provider of cells that somebody else runs.
@@ -132,7 +134,8 @@ pub fn add(write: &mut Write<'_>, new: &NewCell, rules: &Rules) -> Result<Cell, 
     let id = parse_id(&new.id)?;
     let read = write.read();
     let cells = read.cells()?;
-    if let Some(cell) = cells.iter().find(|cell| cell.id == id)
+    let before = cells.iter().find(|cell| cell.id == id);
+    if let Some(cell) = before
         && cell.state != CellState::Removed
     {
         return Err(Refusal::CellExists {
@@ -140,6 +143,7 @@ pub fn add(write: &mut Write<'_>, new: &NewCell, rules: &Rules) -> Result<Cell, 
             state: cell.state,
         });
     }
+    let was_in_table = before.is_some_and(|cell| cell.was_in_table);
     let present = |cell: &&Cell| cell.state != CellState::Removed;
     if cells.iter().filter(present).count() >= CELLS_MAX {
         return Err(Refusal::TooManyCells { max: CELLS_MAX });
@@ -173,6 +177,7 @@ pub fn add(write: &mut Write<'_>, new: &NewCell, rules: &Rules) -> Result<Cell, 
         is_stateless: new.stateless,
         capacity: amounts("capacity", &new.capacity)?,
         usage: Amounts::default(),
+        was_in_table,
         tenants: 0,
     };
     write.note(
@@ -220,8 +225,12 @@ fn provision(write: &mut Write<'_>, cell: &mut Cell) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Changes what an operator may set.
-pub fn update(write: &mut Write<'_>, id: &CellId, patch: &CellPatch) -> Result<Cell, Refusal> {
+/// Changes what an operator may set; returns the cell, and what has changed of it.
+pub fn update(
+    write: &mut Write<'_>,
+    id: &CellId,
+    patch: &CellPatch,
+) -> Result<(Cell, Vec<FieldChange>), Refusal> {
     let mut cell = write.read().cell(id)?;
     if cell.state == CellState::Removed {
         return Err(Refusal::NoSuchCell(id.clone()));
@@ -265,14 +274,15 @@ pub fn update(write: &mut Write<'_>, id: &CellId, patch: &CellPatch) -> Result<C
         cell.capacity = amounts("capacity", capacity)?;
     }
     if cell == before {
-        return Ok(cell);
+        return Ok((cell, Vec::new()));
     }
     write.put_cell(&cell)?;
     if cell.settings != before.settings && cell.state.is_in_table() {
         write.touch_table();
     }
-    write.note("cell.update", id.as_str(), &json!(patch))?;
-    Ok(cell)
+    let changed = changed::changed(&before, &cell);
+    write.note("cell.update", id.as_str(), &changed::detail(&changed))?;
+    Ok((cell, changed))
 }
 
 /// Takes in how much a cell holds of what the daemon cannot count.
@@ -396,6 +406,45 @@ pub fn force_remove(
     cell = write.read().cell(id)?;
     take_down(write, &mut cell)?;
     settle_draining(write)?;
+    Ok(cell)
+}
+
+/// Whether a cell's record may go without its provider having taken it down.
+///
+/// A cell is forgotten only where its provider cannot take it down: otherwise what it has made would be left behind for
+/// nothing.
+pub fn check_forgettable(write: &Write<'_>, id: &CellId, rules: &Rules) -> Result<(), Refusal> {
+    if write.reason().is_none() {
+        return Err(Refusal::NoReason("a removal that forgets the cell"));
+    }
+    let cell = write.read().cell(id)?;
+    if cell.provider == STATIC {
+        return Ok(());
+    }
+    let operations = write.read().operations_of(&cell.id)?;
+    let has_failed = operations
+        .first()
+        .is_some_and(|it| it.verb == REMOVE && it.state == OperationState::Failed);
+    if has_failed || !rules.providers.contains(&cell.provider) {
+        return Ok(());
+    }
+    Err(Refusal::ProviderNotAsked {
+        cell: cell.id,
+        provider: cell.provider,
+    })
+}
+
+/// Ends the removal of a cell that [`check_forgettable`] lets go: its provider is asked for nothing, and what it made
+/// stays behind.
+pub fn forget(write: &mut Write<'_>, id: &CellId) -> Result<Cell, Refusal> {
+    let mut cell = write.read().cell(id)?;
+    write.abandon_operations(id)?;
+    put_state(write, &mut cell, CellState::Removed, None)?;
+    write.note(
+        "cell.forget",
+        id.as_str(),
+        &json!({ "provider": cell.provider }),
+    )?;
     Ok(cell)
 }
 

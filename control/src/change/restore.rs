@@ -44,7 +44,8 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
         write.put_cell(&Cell {
             id: id.clone(),
             state: CellState::Active,
-            state_reason: Some("imported from a table".to_owned()),
+            // The audit log says where it came from: nothing is out of the ordinary with the cell.
+            state_reason: None,
             state_since_ms: write.now_ms(),
             provider: STATIC.to_owned(),
             params: json!({}),
@@ -53,6 +54,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
             is_stateless: false,
             capacity: Amounts::default(),
             usage: Amounts::default(),
+            was_in_table: true,
             tenants: 0,
         })?;
     }

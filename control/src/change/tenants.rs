@@ -65,6 +65,8 @@ pub struct Registered {
     pub tenants: Vec<Tenant>,
     /// How many of them are new.
     pub new: usize,
+    /// No tenant was registered before.
+    pub is_first: bool,
 }
 
 /// Registers tenants, all or none of them. Those that are registered already stay as they are, if what is asked of them
@@ -82,6 +84,8 @@ pub fn register(
         wanted.push(read_new(new).map_err(|refusal| (at, refusal))?);
     }
     let slots = write.read().slots().map_err(|error| (0, error.into()))?;
+    let before = write.read().counts().map_err(|error| (0, error.into()))?;
+    let is_first = before.values().all(|counts| counts.tenants == 0);
     let mut found: Vec<Option<Tenant>> = Vec::with_capacity(wanted.len());
     let mut seen: BTreeMap<&TenantKey, usize> = BTreeMap::new();
     for (at, tenant) in wanted.iter().enumerate() {
@@ -140,7 +144,11 @@ pub fn register(
             .note("tenant.register", &subject, &detail)
             .map_err(|error| (0, error.into()))?;
     }
-    Ok(Registered { tenants, new })
+    Ok(Registered {
+        tenants,
+        new,
+        is_first,
+    })
 }
 
 fn check_limits(read: Read<'_>, batch: &[NewTenant]) -> Result<(), Refusal> {

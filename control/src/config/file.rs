@@ -129,6 +129,9 @@ struct CellsSection {
     /// For so long no cell may have changed, so that cells added one after the other share the slots. Default 3,000.
     #[schemars(range(max = 86_400_000))]
     first_table_settle_ms: Option<u32>,
+    /// An import that leaves a larger share of all tenants in one cell is warned of; 100 warns of none. Default 60.
+    #[schemars(range(min = 1, max = 100))]
+    tenants_percent_max: Option<u32>,
 }
 
 #[derive(JsonSchema)]

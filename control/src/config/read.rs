@@ -393,6 +393,7 @@ fn read_cells(fields: &Fields<'_>, findings: &mut Findings) -> Option<CellRules>
         "warming_ms_max",
         "first_table_cells",
         "first_table_settle_ms",
+        "tenants_percent_max",
     ];
     section(fields, "cells", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
@@ -400,11 +401,13 @@ fn read_cells(fields: &Fields<'_>, findings: &mut Findings) -> Option<CellRules>
         let warming = milliseconds(fields, "warming_ms_max", 100, 60_000, findings);
         let cells = number(fields, "first_table_cells", 1..=4_096_u32, 1, findings);
         let settle = milliseconds(fields, "first_table_settle_ms", 0, 3_000, findings);
+        let percent = number(fields, "tenants_percent_max", 1..=100_u32, 60, findings);
         Some(CellRules {
             warm_checks: warm_checks?,
             warming_limit: warming?,
             first_table_cells: cells? as usize,
             first_table_settle: settle?,
+            tenants_percent_max: percent?,
         })
     })
 }

@@ -505,6 +505,8 @@ pub struct Cell {
     pub capacity: Amounts,
     /// What it holds besides tenants, as it was reported last.
     pub usage: Amounts,
+    /// A table that was published, or was about to be, has named it, so proxies may still send requests to it.
+    pub was_in_table: bool,
     /// How many registered tenants live in it.
     pub tenants: u64,
 }

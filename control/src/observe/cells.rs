@@ -28,6 +28,13 @@ pub struct EndpointSight {
     pub seen_ms: i64,
 }
 
+/// What is wrong with a cell that its provider keeps alive with effort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degraded {
+    pub reason: String,
+    pub since_ms: i64,
+}
+
 impl CellSight {
     /// Takes in what came of a look at every endpoint of the cell.
     pub fn see(&mut self, looked: Vec<Looked>, now_ms: i64) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::samples::{Samples, read_metrics};
-use crate::config::ProxyConfig;
+use crate::{config::ProxyConfig, store::KnownProxy};
 
 /// Bytes of an answer of a proxy.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -44,7 +44,14 @@ pub struct ProxySight {
     pub behind_since_ms: Option<i64>,
     pub cells: BTreeMap<String, ProxyCell>,
     pub samples: Samples,
+    /// An operator has said that it is gone, and it has not answered since.
+    pub is_forgotten: bool,
+    /// When this was stored last.
+    pub stored_ms: i64,
 }
+
+/// What is stored of a proxy is renewed so often, for the time when it was seen.
+const STORE_PERIOD_MS: i64 = 60_000;
 
 /// A cell as a proxy sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -135,11 +142,11 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
 }
 
 impl ProxySight {
-    /// Takes in what came of a look.
+    /// Takes in what came of a poll; `published` is the digest of the table that it should have.
     pub fn see(
         &mut self,
         looked: Result<Answers, String>,
-        published: Option<(u64, &str)>,
+        published: Option<&str>,
         now_ms: i64,
         window_ms: i64,
     ) {
@@ -156,15 +163,20 @@ impl ProxySight {
             Err(error) => self.error = Some(error),
             Ok(answers) => self.take_in(answers, now_ms, window_ms),
         }
-        let has_it = published.is_none_or(|(generation, digest)| {
-            self.generation == Some(generation) && self.digest.as_deref() == Some(digest)
-        });
+        let has_it = published.is_none_or(|digest| self.has(digest));
         self.behind_since_ms = (!has_it).then(|| self.behind_since_ms.unwrap_or(now_ms));
+    }
+
+    /// Whether it has the table with these bytes. The digest decides: of a table that names no generation, each proxy
+    /// has a number of its own.
+    pub fn has(&self, digest: &str) -> bool {
+        self.digest.as_deref() == Some(digest)
     }
 
     fn take_in(&mut self, answers: Answers, now_ms: i64, window_ms: i64) {
         let Answers { status, metrics } = answers;
         self.error = None;
+        self.is_forgotten = false;
         self.seen_ms = Some(now_ms);
         self.is_ready = status.ready;
         self.version = status.version;
@@ -180,13 +192,65 @@ impl ProxySight {
     }
 }
 
+impl ProxySight {
+    /// A proxy as it was stored, before it is asked for the first time after a restart.
+    pub fn of_known(known: &KnownProxy, admin: String, now_ms: i64) -> Self {
+        let cell = |id: &String| (id.clone(), ProxyCell::default());
+        Self {
+            admin,
+            state_since_ms: now_ms,
+            seen_ms: known.seen_ms,
+            generation: known.generation,
+            digest: known.digest.clone(),
+            cells: known.cells.iter().map(cell).collect(),
+            is_forgotten: known.is_forgotten,
+            stored_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// What has to outlive a restart.
+    pub fn known(&self, name: &str) -> KnownProxy {
+        KnownProxy {
+            name: name.to_owned(),
+            seen_ms: self.seen_ms,
+            generation: self.generation,
+            digest: self.digest.clone(),
+            cells: self.cells.keys().cloned().collect(),
+            is_forgotten: self.is_forgotten,
+        }
+    }
+
+    /// What is to be stored now that `before` has become this, if anything is. It counts as stored then.
+    pub fn store_if_due(
+        &mut self,
+        name: &str,
+        before: &KnownProxy,
+        now_ms: i64,
+    ) -> Option<KnownProxy> {
+        let known = self.known(name);
+        let is_same = KnownProxy {
+            seen_ms: before.seen_ms,
+            ..known.clone()
+        } == *before;
+        // When it fell silent is worth knowing to the second.
+        let fell_silent = self.state == ProxyState::Unreachable && self.state_since_ms == now_ms;
+        let is_old = known.seen_ms != before.seen_ms && now_ms - self.stored_ms >= STORE_PERIOD_MS;
+        if is_same && !fell_silent && !is_old {
+            return None;
+        }
+        self.stored_ms = now_ms;
+        Some(known)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answers(generation: u64) -> Answers {
         let status = serde_json::json!({
-            "version": "0.1.0", "ready": true, "generation": generation, "digest": "d", "source": "file",
+            "version": "0.1.0", "ready": true, "generation": generation, "digest": format!("d{generation}"), "source": "file",
             "last_reload": { "ok": false, "error": "why", "at": "now" }, "draining": false,
             "cells": { "a": { "in_flight": 1, "healthy": 1, "endpoints": 2, "max_in_flight": 9 } },
         });
@@ -199,7 +263,7 @@ mod tests {
     #[test]
     fn what_was_said_stays_when_a_proxy_falls_silent() {
         let mut sight = ProxySight::default();
-        let published = Some((5, "d"));
+        let published = Some("d5");
         sight.see(Ok(answers(4)), published, 100, 1000);
         assert_eq!(sight.state, ProxyState::Reachable);
         assert_eq!(
@@ -222,5 +286,27 @@ mod tests {
             (None, None)
         );
         assert_eq!(sight.cells["a"].endpoints, 2);
+    }
+
+    #[test]
+    fn what_was_seen_is_stored_when_it_changes_and_now_and_then() {
+        let mut sight = ProxySight::default();
+        let mut see = |looked: Result<Answers, String>, now_ms: i64| {
+            let before = sight.known("edge");
+            sight.see(looked, None, now_ms, 1000);
+            sight.store_if_due("edge", &before, now_ms)
+        };
+        let stored = see(Ok(answers(4)), 100).unwrap();
+        assert_eq!((stored.generation, stored.seen_ms), (Some(4), Some(100)));
+        assert_eq!(see(Ok(answers(4)), 200), None);
+        assert_eq!(see(Ok(answers(5)), 300).unwrap().generation, Some(5));
+        let silent = see(Err("refused".to_owned()), 400).unwrap();
+        assert_eq!(silent.seen_ms, Some(300));
+        assert_eq!(see(Err("refused".to_owned()), 500), None);
+        assert!(see(Ok(answers(5)), 400 + STORE_PERIOD_MS).is_some());
+
+        let again = ProxySight::of_known(&silent, "127.0.0.1:9600".to_owned(), 900);
+        assert_eq!(again.known("edge"), silent);
+        assert_eq!(again.state, ProxyState::Unknown);
     }
 }

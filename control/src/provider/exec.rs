@@ -77,6 +77,7 @@ impl ExecProvider {
             endpoints: answer.endpoints,
             usage: answer.usage,
             output: ended.words,
+            ..Described::default()
         })
     }
 

@@ -39,6 +39,10 @@ pub struct Described {
     pub usage: Option<BTreeMap<String, f64>>,
     /// The end of what the provider wrote.
     pub output: String,
+    /// The cell runs, but not as it should: why.
+    pub trouble: Option<String>,
+    /// Its process had ended, and was started again just now.
+    pub was_restarted: bool,
 }
 
 /// A provider that did not do what it was asked to.

@@ -21,33 +21,25 @@ use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::sleep};
 use tracing::{info, warn};
 
-use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail};
+use super::{
+    job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail},
+    supervision::Supervision,
+};
 use crate::{config::ProcessConfig, model::cell::EndpointSpec};
 
 /// How long a process may take to end after SIGTERM.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks whether it has.
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// The first pause before a process that ended is started anew; it doubles with each time in a row.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A process that lived so long has come up well.
-const CAME_UP_AFTER: Duration = Duration::from_secs(10);
 
 /// Starts and supervises cells.
 #[derive(Debug)]
 pub struct ProcessProvider {
     config: ProcessConfig,
-    restarts: Mutex<HashMap<String, Restarts>>,
+    /// By cell.
+    supervised: Mutex<HashMap<String, Supervision>>,
     /// Held while an address is chosen, until it is on record: two cells must not choose the same.
     choosing: Mutex<()>,
-}
-
-/// Starts in a row that did not come up well.
-#[derive(Clone, Copy, Debug)]
-struct Restarts {
-    count: u32,
-    last: Instant,
 }
 
 /// What is kept of a cell's process.
@@ -68,7 +60,7 @@ impl ProcessProvider {
     pub fn new(config: ProcessConfig) -> Self {
         Self {
             config,
-            restarts: Mutex::default(),
+            supervised: Mutex::default(),
             choosing: Mutex::default(),
         }
     }
@@ -85,8 +77,8 @@ impl ProcessProvider {
                 address: record.address.to_string(),
                 weight: 1,
             }],
-            usage: None,
             output: self.log_of(job),
+            ..Described::default()
         })
     }
 
@@ -100,6 +92,10 @@ impl ProcessProvider {
             stop(running).await?;
         }
         fs::remove_file(&path).map_err(|error| broken(&path, &error))?;
+        self.supervised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(job.cell.as_str());
         let folder = self.folder(job);
         Ok(format!(
             "process ended; its data stays in {}",
@@ -107,47 +103,52 @@ impl ProcessProvider {
         ))
     }
 
-    /// Starts the cell's process anew if it has ended, not more often than is good. Returns where it is reached.
-    pub fn tend(&self, job: &Job) -> Result<EndpointSpec, Failed> {
+    /// Starts the cell's process again if it has ended, not more often than is good. Says where it is reached, and whether
+    /// it keeps ending.
+    pub fn tend(&self, job: &Job) -> Result<Described, Failed> {
         let record = self.record(job)?;
-        let alive = record.process.as_ref().is_some_and(is_alive);
-        let record = if alive || !self.may_restart(job) {
-            record
-        } else {
-            warn!(cell = %job.cell, "a cell's process has ended and is started anew");
-            self.start(job, record)?
+        let mut described = Described {
+            endpoints: vec![EndpointSpec {
+                address: record.address.to_string(),
+                weight: 1,
+            }],
+            ..Described::default()
         };
-        Ok(EndpointSpec {
-            address: record.address.to_string(),
-            weight: 1,
-        })
+        if !record.process.as_ref().is_some_and(is_alive) {
+            let may_start = self.supervise(job, |it, now| {
+                it.end(now);
+                it.may_start(now)
+            });
+            if may_start {
+                warn!(cell = %job.cell, "a cell's process has ended and is started again");
+                self.start(job, record)?;
+                described.was_restarted = true;
+            }
+        }
+        described.trouble = self.supervise(job, Supervision::trouble);
+        Ok(described)
     }
 
-    fn may_restart(&self, job: &Job) -> bool {
-        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let known = restarts.entry(job.cell.to_string()).or_insert(Restarts {
-            count: 0,
-            last: now,
+    fn supervise<T>(&self, job: &Job, work: impl FnOnce(&mut Supervision, Instant) -> T) -> T {
+        let mut supervised = self
+            .supervised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let supervision = supervised.entry(job.cell.to_string()).or_default();
+        work(supervision, Instant::now())
+    }
+
+    /// Starts the process, and remembers that, or why it could not be started.
+    fn start(&self, job: &Job, record: Record) -> Result<Record, Failed> {
+        let started = self.spawn(job, record);
+        self.supervise(job, |it, now| match &started {
+            Ok(_) => it.start(now),
+            Err(failed) => it.fail_to_start(failed.error.clone(), now),
         });
-        let lived = now.duration_since(known.last);
-        if known.count > 0 && lived > CAME_UP_AFTER + RESTART_PAUSE_MAX {
-            known.count = 0;
-        }
-        let pause = RESTART_PAUSE
-            .saturating_mul(1 << known.count.min(10))
-            .min(RESTART_PAUSE_MAX);
-        if known.count > 0 && lived < pause {
-            return false;
-        }
-        *known = Restarts {
-            count: known.count + 1,
-            last: now,
-        };
-        true
+        started
     }
 
-    fn start(&self, job: &Job, mut record: Record) -> Result<Record, Failed> {
+    fn spawn(&self, job: &Job, mut record: Record) -> Result<Record, Failed> {
         let folder = self.folder(job);
         let log = OpenOptions::new()
             .create(true)
@@ -408,8 +409,8 @@ mod tests {
         let mut numbers = Vec::new();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(400) {
-            let endpoint = provider.tend(&job("a")).unwrap();
-            assert_eq!(endpoint, address[0], "it keeps its address");
+            let described = provider.tend(&job("a")).unwrap();
+            assert_eq!(described.endpoints, address, "it keeps its address");
             numbers.extend(process_of(&provider, "a").map(|running| running.pid));
             sleep(Duration::from_millis(10)).await;
         }

@@ -1,6 +1,6 @@
 //! Who changed what, when and why. Nothing is changed without a line here.
 
-use rusqlite::{ToSql, params};
+use rusqlite::{OptionalExtension as _, Rows, ToSql, params};
 use serde_json::Value;
 
 use super::{Read, Write, as_sql, from_sql};
@@ -33,6 +33,8 @@ pub struct AuditFilter {
     pub after: Option<u64>,
 }
 
+const COLUMNS: &str = "id, generation, at_ms, actor, action, subject, reason, detail";
+
 impl Read<'_> {
     /// The newest lines that the filter lets through, newest first; with `after` the next ones, oldest first.
     pub fn audit(
@@ -53,27 +55,57 @@ impl Read<'_> {
             "DESC"
         };
         let sql = format!(
-            "SELECT id, generation, at_ms, actor, action, subject, reason, detail FROM audit
+            "SELECT {COLUMNS} FROM audit
              WHERE id < ? AND id > ? {subject} ORDER BY id {order} LIMIT {limit}"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            let detail: String = row.get(7)?;
-            entries.push(AuditEntry {
-                id: from_sql(row.get(0)?),
-                generation: from_sql(row.get(1)?),
-                at_ms: row.get(2)?,
-                actor: row.get(3)?,
-                action: row.get(4)?,
-                subject: row.get(5)?,
-                reason: row.get(6)?,
-                detail: serde_json::from_str(&detail)
-                    .map_err(|error| StorageError::Corrupt(format!("an audit line: {error}")))?,
-            });
+        entries(statement.query(rusqlite::params_from_iter(values))?)
+    }
+
+    /// How many lines belong to the changes behind `after` up to `to`, and the newest of them.
+    pub fn changes_between(
+        self,
+        after: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<(u64, Vec<AuditEntry>), StorageError> {
+        let range = params![as_sql(after), as_sql(to)];
+        let sql = "SELECT count(*) FROM audit WHERE generation > ?1 AND generation <= ?2";
+        let count: i64 = self.connection.query_row(sql, range, |row| row.get(0))?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM audit WHERE generation > ?1 AND generation <= ?2
+             ORDER BY generation DESC, id DESC LIMIT {limit}"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok((from_sql(count), entries(statement.query(range)?)?))
+    }
+
+    /// The reason that was given when a tenant was pinned, or registered with a pin. `since` is the generation since which
+    /// it lives where it does.
+    pub fn reason_of_pin(self, tenant: &str, since: u64) -> Result<Option<String>, StorageError> {
+        let sql = "SELECT reason FROM audit
+                   WHERE subject = ?1 AND action IN ('tenant.pin', 'tenant.register')
+                   ORDER BY id DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let of_tenant: Option<Option<String>> =
+            statement.query_row([tenant], |row| row.get(0)).optional()?;
+        if let Some(reason) = of_tenant {
+            return Ok(reason);
         }
-        Ok(entries)
+        // Many at once have one line for all of them.
+        let sql = "SELECT reason FROM audit WHERE generation = ?1 AND action = 'tenant.register'";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let of_many: Option<Option<String>> = statement
+            .query_row([as_sql(since)], |row| row.get(0))
+            .optional()?;
+        Ok(of_many.flatten())
+    }
+
+    /// When a change was made, in milliseconds since 1970.
+    pub fn time_of_change(self, generation: u64) -> Result<Option<i64>, StorageError> {
+        let sql = "SELECT max(at_ms) FROM audit WHERE generation = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([as_sql(generation)], |row| row.get(0))?)
     }
 
     /// The id of the newest line; 0 before the first.
@@ -83,6 +115,25 @@ impl Read<'_> {
             self.connection.query_row(sql, [], |row| row.get(0))?,
         ))
     }
+}
+
+fn entries(mut rows: Rows<'_>) -> Result<Vec<AuditEntry>, StorageError> {
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let detail: String = row.get("detail")?;
+        entries.push(AuditEntry {
+            id: from_sql(row.get("id")?),
+            generation: from_sql(row.get("generation")?),
+            at_ms: row.get("at_ms")?,
+            actor: row.get("actor")?,
+            action: row.get("action")?,
+            subject: row.get("subject")?,
+            reason: row.get("reason")?,
+            detail: serde_json::from_str(&detail)
+                .map_err(|error| StorageError::Corrupt(format!("an audit line: {error}")))?,
+        });
+    }
+    Ok(entries)
 }
 
 impl Write<'_> {

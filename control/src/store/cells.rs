@@ -15,7 +15,7 @@ use crate::{
 };
 
 const COLUMNS: &str = "id, state, state_reason, state_since_ms, provider, params, settings, labels, is_stateless, \
-                       capacity, usage";
+                       capacity, usage, was_in_table";
 
 impl Read<'_> {
     /// All cells, removed ones too, by id.
@@ -58,11 +58,28 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Records that a table names these cells; before the table is written.
+    pub fn mark_named<'c>(
+        &self,
+        cells: impl Iterator<Item = &'c CellId>,
+    ) -> Result<(), StorageError> {
+        self.record(|connection| {
+            let sql = "UPDATE cells SET was_in_table = 1 WHERE id = ?1 AND was_in_table = 0";
+            let mut mark = connection.prepare_cached(sql)?;
+            for cell in cells {
+                mark.execute([cell.as_str()])?;
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Write<'_> {
     /// Writes a cell's row, new or not. Its tenants are counted elsewhere.
     pub fn put_cell(&self, cell: &Cell) -> Result<(), StorageError> {
         let sql = format!(
-            "INSERT OR REPLACE INTO cells ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            "INSERT OR REPLACE INTO cells ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
         );
         self.transaction.execute(
             &sql,
@@ -78,6 +95,7 @@ impl Write<'_> {
                 cell.is_stateless,
                 json(&cell.capacity),
                 json(&cell.usage),
+                cell.was_in_table,
             ],
         )?;
         Ok(())
@@ -102,6 +120,7 @@ fn cell(row: &Row<'_>, counts: &BTreeMap<CellId, Counts>) -> Result<Cell, Storag
         is_stateless: row.get("is_stateless")?,
         capacity: amounts(row, "capacity")?,
         usage: amounts(row, "usage")?,
+        was_in_table: row.get("was_in_table")?,
         tenants: counts.get(&id).map_or(0, |counts| counts.tenants),
         id,
     })

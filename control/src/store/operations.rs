@@ -121,6 +121,15 @@ impl Write<'_> {
         Ok(id)
     }
 
+    /// Gives up what was asked of the provider of a cell and has not ended.
+    pub fn abandon_operations(&self, cell: &CellId) -> Result<(), StorageError> {
+        let sql = "UPDATE operations SET state = 'failed', ended_ms = ?2, error = 'the cell was forgotten'
+                   WHERE cell = ?1 AND state IN ('pending', 'running')";
+        self.transaction
+            .execute(sql, params![cell.as_str(), self.now_ms])?;
+        Ok(())
+    }
+
     /// Notes the end of an operation, together with what the change makes of it.
     pub fn end_operation(
         &self,

@@ -5,9 +5,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::refusal::StorageError;
 
 /// Each step brings the database from the version of its place to the next.
-const STEPS: [&str; VERSION as usize] = [FIRST];
+const STEPS: [&str; VERSION as usize] = [FIRST, SECOND];
 /// The version that the steps lead to.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const FIRST: &str = "
 CREATE TABLE meta (
@@ -152,6 +152,28 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_by_age ON idempotency (at_ms);
 
 INSERT INTO meta VALUES (1, 0, 0, 65536, 0, 0);
+";
+
+const SECOND: &str = "
+-- Whether a table that was published, or was about to be, has ever named the cell. Of the cells of earlier versions
+-- this is not known: they count as named.
+ALTER TABLE cells ADD COLUMN was_in_table INTEGER NOT NULL DEFAULT 1;
+
+-- What each listed proxy was last seen with, for the time after a restart of the daemon.
+CREATE TABLE proxies (
+    name         TEXT PRIMARY KEY,
+    -- NULL if it has never answered.
+    seen_ms      INTEGER,
+    generation   INTEGER,
+    digest       TEXT,
+    -- The ids of the cells that its table names, as a list of JSON.
+    cells        TEXT NOT NULL,
+    -- An operator has said that it is no longer part of the fleet, and it has not answered since.
+    is_forgotten INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which changes each published table was made of.
+CREATE INDEX audit_by_generation ON audit (generation);
 ";
 
 /// Brings the database up to the newest version. A newer one than this program knows is refused.

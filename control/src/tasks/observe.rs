@@ -1,6 +1,10 @@
 //! The looks at proxies and cells, at a constant rate.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use cellgate_table::CellId;
 use serde_json::json;
@@ -21,7 +25,7 @@ use crate::{
         proxies::ask, suspicion,
     },
     refusal::Refusal,
-    store::Request,
+    store::{KnownProxy, Request},
 };
 
 /// Endpoints looked at at once: each takes a file descriptor.
@@ -45,11 +49,18 @@ pub(super) async fn observing_proxies(
                 (proxy, looked)
             });
         }
+        let mut changed = Vec::new();
         while let Some(looked) = looks.join_next().await {
             let Ok((proxy, looked)) = looked else {
                 continue;
             };
-            take_in_proxy(&daemon, &proxy.name, proxy.admin, looked);
+            changed.extend(take_in_proxy(&daemon, &proxy.name, proxy.admin, looked));
+        }
+        if !changed.is_empty() {
+            blocking(&daemon, "observe_proxies", move |daemon| {
+                store_proxies(daemon, &changed);
+            })
+            .await;
         }
         if pause(config.interval, None, &mut stop).await {
             return;
@@ -57,22 +68,40 @@ pub(super) async fn observing_proxies(
     }
 }
 
+/// What a proxy was seen with outlives a restart: until it answers again, that is what it may still have.
+fn store_proxies(daemon: &Daemon, changed: &[KnownProxy]) {
+    for proxy in changed {
+        if let Err(error) = daemon.store.record_proxy(proxy) {
+            tracing::error!(proxy = proxy.name, %error, "what a proxy was seen with cannot be stored");
+        }
+    }
+}
+
+/// Returns what is to be stored of it.
 fn take_in_proxy(
     daemon: &Daemon,
     name: &str,
     admin: SocketAddr,
     looked: Result<crate::observe::proxies::Answers, String>,
-) {
+) -> Option<KnownProxy> {
     let now = clock::now_ms();
     let status = daemon.publisher.status();
-    let published = status.generation.zip(status.digest.as_deref());
+    let published = status.digest.as_deref();
     let window = i64::try_from(daemon.config.observe.window.as_millis()).unwrap_or(i64::MAX);
-    let (before, after) = {
+    let (before, after, to_store) = {
         let mut seen = daemon.observed.seen();
         let sight = seen.proxies.entry(name.to_owned()).or_default();
         sight.admin = admin.to_string();
         let before = (sight.state, sight.generation, sight.refusal.clone());
+        let known = sight.known(name);
         sight.see(looked, published, now, window);
+        if known.is_forgotten && !sight.is_forgotten {
+            tracing::warn!(
+                proxy = name,
+                "a forgotten proxy answers: it is part of the fleet again"
+            );
+        }
+        let to_store = sight.store_if_due(name, &known, now);
         let after = ProxySight {
             admin: sight.admin.clone(),
             state: sight.state,
@@ -82,7 +111,7 @@ fn take_in_proxy(
             refusal: sight.refusal.clone(),
             ..ProxySight::default()
         };
-        (before, after)
+        (before, after, to_store)
     };
     let is_up = i64::from(after.state == ProxyState::Reachable);
     let metrics = &daemon.metrics;
@@ -92,6 +121,7 @@ fn take_in_proxy(
         .with_label_values(&[name])
         .set(as_gauge(after.generation.unwrap_or(0)));
     tell_proxy(daemon, name, &before, &after);
+    to_store
 }
 
 fn tell_proxy(
@@ -214,6 +244,15 @@ fn end_warming(daemon: &Daemon, cells: &[Cell]) {
 /// Suspects, gauges, events.
 fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
     let suspects = find_suspects(daemon, cells);
+    let degraded: BTreeSet<CellId> = {
+        let runs = |id: &CellId| {
+            let mut cells = cells.iter();
+            cells.any(|cell| cell.id == *id && cell.state.is_running())
+        };
+        let mut seen = daemon.observed.seen();
+        seen.degraded.retain(|id, _| runs(id));
+        seen.degraded.keys().cloned().collect()
+    };
     let before = std::mem::replace(&mut daemon.observed.seen().suspects, suspects.clone());
     let now = clock::now_ms();
     for (id, signals) in &suspects {
@@ -242,6 +281,8 @@ fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
             // A series that is not there is as good as removed.
             let _ = metrics.cell_tenants.remove_label_values(&labels);
             let _ = metrics.cell_suspect.remove_label_values(&labels);
+            let _ = metrics.cell_degraded.remove_label_values(&labels);
+            let _ = metrics.cell_process_restarts.remove_label_values(&labels);
             continue;
         }
         metrics
@@ -252,6 +293,10 @@ fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
             .cell_suspect
             .with_label_values(&labels)
             .set(i64::from(suspects.contains_key(&cell.id)));
+        metrics
+            .cell_degraded
+            .with_label_values(&labels)
+            .set(i64::from(degraded.contains(&cell.id)));
     }
     if let Ok(meta) = daemon.store.read(|read| read.meta()) {
         metrics.generation.set(as_gauge(meta.generation));

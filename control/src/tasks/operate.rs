@@ -7,6 +7,7 @@ use std::{
 };
 
 use cellgate_table::CellId;
+use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
@@ -16,6 +17,7 @@ use crate::{
     clock,
     daemon::Daemon,
     model::{Amounts, Cell, CellState},
+    observe::{Degraded, ProxyState},
     provider::{Described, Failed, Job, Provider},
     refusal::{Refusal, StorageError},
     store::{Operation, Request},
@@ -49,6 +51,7 @@ pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<boo
     loop {
         let work = blocking(&daemon, "operate", find_work).await;
         if let Some(Ok(work)) = work {
+            forget_ended(&daemon, &work.operations);
             for operation in work.operations {
                 begin(&daemon, &desk, &mut operations, operation, &work.cells);
             }
@@ -90,7 +93,7 @@ fn begin(
     let Some(cell) = cells.iter().find(|cell| cell.id == operation.cell) else {
         return;
     };
-    if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation) {
+    if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation, cell) {
         return;
     }
     let Some(taken) = Taken::of(desk, &cell.id) else {
@@ -105,9 +108,9 @@ fn begin(
 }
 
 /// A cell is taken down only once nobody can send requests to it: no published table names it, and no proxy has one that
-/// does. What it waits for, if it does.
-fn waits_for(daemon: &Daemon, operation: &Operation) -> Option<String> {
-    if operation.verb != "remove" {
+/// does. One that no table has ever named waits for nobody. What it waits for, if it does.
+fn waits_for(daemon: &Daemon, operation: &Operation, cell: &Cell) -> Option<String> {
+    if operation.verb != "remove" || !cell.was_in_table {
         return None;
     }
     let cell = &operation.cell;
@@ -115,16 +118,28 @@ fn waits_for(daemon: &Daemon, operation: &Operation) -> Option<String> {
         return Some("waits to be taken down until the table no longer names it".to_owned());
     }
     let seen = daemon.observed.seen();
-    let mut proxies = daemon.config.proxies.iter().map(|proxy| &proxy.name);
-    let proxy = proxies.find(|name| seen.may_name(name, cell))?;
+    let proxy = seen.may_name(daemon.config.proxy_names(), cell)?;
+    let hint = match seen.proxies.get(proxy).map(|sight| sight.state) {
+        Some(ProxyState::Reachable) => String::new(),
+        _ => {
+            format!("; it does not answer: if it is gone for good, `cellctl proxy forget {proxy}`")
+        }
+    };
     Some(format!(
-        "waits to be taken down until proxy {proxy} is seen with a table that does not name it"
+        "waits to be taken down until proxy {proxy} is seen with a table that does not name it{hint}"
     ))
 }
 
+/// What has ended, or was given up, waits for nothing any more.
+fn forget_ended(daemon: &Daemon, open: &[Operation]) {
+    let mut seen = daemon.observed.seen();
+    seen.waiting
+        .retain(|cell, _| open.iter().any(|operation| operation.cell == *cell));
+}
+
 /// Whether an operation has to wait; people can see why.
-fn has_to_wait(daemon: &Daemon, operation: &Operation) -> bool {
-    let reason = waits_for(daemon, operation);
+fn has_to_wait(daemon: &Daemon, operation: &Operation, cell: &Cell) -> bool {
+    let reason = waits_for(daemon, operation, cell);
     let has_to_wait = reason.is_some();
     let mut seen = daemon.observed.seen();
     match reason {
@@ -213,10 +228,12 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
         let _taken = taken;
         if still_runs(&daemon, &cell.id).await {
             match describe(&daemon, &cell).await {
-                Ok(described) => note_description(&daemon, &cell, described).await,
-                Err(failed) => {
-                    warn!(cell = %cell.id, error = failed.error, "a cell cannot be looked after");
+                Ok(mut described) => {
+                    let trouble = described.trouble.take();
+                    note_trouble(&daemon, &cell.id, trouble, described.was_restarted);
+                    note_description(&daemon, &cell, described).await;
                 }
+                Err(failed) => note_trouble(&daemon, &cell.id, Some(failed.error), false),
             }
         }
     });
@@ -235,11 +252,48 @@ async fn still_runs(daemon: &Arc<Daemon>, id: &CellId) -> bool {
 async fn describe(daemon: &Daemon, cell: &Cell) -> Result<Described, Failed> {
     let job = Job::new(&format!("{}-describe", cell.id), cell);
     match &daemon.providers[&cell.provider] {
-        Provider::Process(process) => Ok(Described {
-            endpoints: vec![process.tend(&job)?],
-            ..Described::default()
-        }),
+        Provider::Process(process) => process.tend(&job),
         Provider::Exec(exec) => exec.describe(&job).await,
+    }
+}
+
+/// Shows that a cell runs with trouble, or no longer does: once when it begins and once when it ends.
+fn note_trouble(daemon: &Daemon, id: &CellId, trouble: Option<String>, was_restarted: bool) {
+    let now = clock::now_ms();
+    if was_restarted {
+        daemon
+            .metrics
+            .cell_process_restarts
+            .with_label_values(&[id.as_str()])
+            .inc();
+        let detail = json!({ "trouble": trouble });
+        daemon
+            .events
+            .add(now, "cell.process_restarted", id.as_str(), detail);
+    }
+    let mut seen = daemon.observed.seen();
+    let known = seen.degraded.get(id).map(|known| known.since_ms);
+    match (trouble, known) {
+        (Some(reason), Some(since_ms)) => {
+            seen.degraded
+                .insert(id.clone(), Degraded { reason, since_ms });
+        }
+        (Some(reason), None) => {
+            warn!(cell = %id, reason, "a cell is degraded");
+            let detail = json!({ "reason": reason });
+            daemon.events.add(now, "cell.degraded", id.as_str(), detail);
+            let since_ms = now;
+            seen.degraded
+                .insert(id.clone(), Degraded { reason, since_ms });
+        }
+        (None, Some(_)) => {
+            info!(cell = %id, "a cell is no longer degraded");
+            seen.degraded.remove(id);
+            daemon
+                .events
+                .add(now, "cell.degraded_ended", id.as_str(), json!({}));
+        }
+        (None, None) => {}
     }
 }
 

@@ -214,7 +214,14 @@ impl World {
             let tenants = page.tenants.into_iter();
             Ok(Intent {
                 generation: read.meta()?.generation,
-                cells: cells.map(|cell| (cell.id.clone(), cell)).collect(),
+                // What a table has named is no intent: publishing notes it, not a change.
+                cells: cells
+                    .map(|cell| Cell {
+                        was_in_table: false,
+                        ..cell
+                    })
+                    .map(|cell| (cell.id.clone(), cell))
+                    .collect(),
                 slots: read.slots()?,
                 tenants: tenants.map(|it| (it.key.clone(), it)).collect(),
                 aliases: read.aliases()?,

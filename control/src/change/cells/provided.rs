@@ -90,6 +90,8 @@ pub fn taken_down(write: &mut Write<'_>, operation: &str, output: &str) -> Resul
     };
     let mut cell = write.read().cell(&id)?;
     write.end_operation(operation, output, None)?;
+    // No proxy named it any more: a cell that is added under its id begins anew.
+    cell.was_in_table = false;
     put_state(write, &mut cell, CellState::Removed, None)?;
     write.note("cell.removed", id.as_str(), &json!({}))?;
     Ok(())
