@@ -7,6 +7,7 @@ pub mod call;
 pub mod client;
 pub mod events;
 pub mod failure;
+pub mod fitted;
 pub mod import;
 pub mod manual;
 pub mod output;
@@ -27,7 +28,7 @@ use self::{
     client::Client,
     output::{pretty, print, print_bytes},
     task::{Show, Task},
-    wait::Goal,
+    wait::{Goal, Reached, Scope},
 };
 
 pub use self::{args::Cli, failure::Failure};
@@ -74,6 +75,7 @@ impl Session {
                 let task = Task::new(Call::get(&["proxies"]), show::fleet::proxies);
                 self.perform(task).await?;
             }
+            Command::Proxy(command) => self.perform(task::of_proxy(&command)).await?,
             Command::Events {
                 follow: true,
                 after,
@@ -92,7 +94,11 @@ impl Session {
                 self.perform(Task::new(call, show::fleet::audit)).await?;
             }
             Command::Explain { key } => self.explain(&key).await?,
-            Command::Status { check } => return self.status(check).await,
+            Command::Status {
+                watch: Some(seconds),
+                ..
+            } => self.watch(Duration::from_secs(seconds)).await?,
+            Command::Status { check, .. } => return self.status(check).await,
             Command::Completions { .. } | Command::Man { .. } => {
                 unreachable!("these need no daemon, and are done with before there is a session")
             }
@@ -112,15 +118,18 @@ impl Session {
         if self.global.output == Format::Table {
             self.print(&answer, show)?;
             if is_waiting {
-                let words = self.reach(goal).await?;
-                print(&format!("{words}\n"))?;
+                let reached = self.reach(goal).await?;
+                print(&format!("{}\n", reached.words))?;
             }
             return Ok(());
         }
         if !is_waiting {
             return print(&pretty(&answer));
         }
-        self.reach(goal).await?;
+        let reached = self.reach(goal).await?;
+        if !reached.is_confirmed {
+            output::Progress::note(&reached.words);
+        }
         match goal {
             Goal::Cell { id, .. } => {
                 let cell = self.client.json(&Call::get(&["cells", id])).await?;
@@ -130,9 +139,14 @@ impl Session {
         }
     }
 
-    async fn reach(&self, goal: &Goal) -> Result<String, Failure> {
+    async fn reach(&self, goal: &Goal) -> Result<Reached, Failure> {
         let limit = Duration::from_secs(self.global.timeout);
-        wait::reach(&self.client, goal, limit).await
+        let scope = if self.global.reachable_only {
+            Scope::Reachable
+        } else {
+            Scope::Listed
+        };
+        wait::reach(&self.client, goal, scope, limit).await
     }
 
     fn print(&self, answer: &Value, show: Show) -> Result<(), Failure> {
@@ -242,18 +256,37 @@ impl Session {
     }
 
     async fn status(&self, is_check: bool) -> Result<ExitCode, Failure> {
-        let status = status::look(&self.client).await?;
+        let status = status::ask(&self.client).await?;
         match self.global.output {
             Format::Json => print(&pretty(&status.json()))?,
-            Format::Table => {
-                let text = status.text();
-                print(&text.map_err(|error| self.client.odd(error.to_string()))?)?;
-            }
+            Format::Table => print(&status.text(terminal::columns()))?,
         }
         if is_check && status.needs_attention() {
             return Ok(ExitCode::FAILURE);
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Session {
+    /// Shows the status until it is interrupted; a daemon that cannot be reached meanwhile is a line of it.
+    async fn watch(&self, period: Duration) -> Result<(), Failure> {
+        loop {
+            match (status::ask(&self.client).await, self.global.output) {
+                (Ok(status), Format::Json) => print(&format!("{}\n", status.json()))?,
+                (Ok(status), Format::Table) => {
+                    print(&terminal::screen(&status.text(terminal::columns())))?;
+                }
+                (Err(failure), Format::Table) if failure.is_unreachable() => {
+                    print(&terminal::screen(&failure.text()))?;
+                }
+                (Err(failure), Format::Json) if failure.is_unreachable() => {
+                    output::Progress::note(&failure.to_string());
+                }
+                (Err(failure), _) => return Err(failure),
+            }
+            tokio::time::sleep(period).await;
+        }
     }
 }
 

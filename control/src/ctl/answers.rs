@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Cell {
     pub id: String,
     pub state: String,
     pub state_reason: Option<String>,
+    pub waiting_for: Option<String>,
+    pub degraded: Option<Degraded>,
     pub state_since: String,
     pub may_become: Vec<String>,
     pub provider: String,
@@ -35,6 +37,27 @@ pub struct Cell {
     /// Newest first; only where one cell is asked for.
     #[serde(default)]
     pub operations: Vec<Operation>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Degraded {
+    pub reason: String,
+    pub since: String,
+}
+
+/// A cell after an update.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Updated {
+    #[serde(flatten)]
+    pub cell: Cell,
+    pub changed: Vec<FieldChange>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct FieldChange {
+    pub field: String,
+    pub from: Value,
+    pub to: Value,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -175,6 +198,7 @@ pub struct Explained {
     pub cell: Option<String>,
     pub since_generation: Option<u64>,
     pub why: String,
+    pub pin_reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -182,6 +206,13 @@ pub struct Imported {
     pub tenants: usize,
     pub new: usize,
     pub cells: BTreeMap<String, usize>,
+    pub warnings: Vec<ImportWarning>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ImportWarning {
+    pub code: String,
+    pub message: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -211,7 +242,20 @@ pub struct Table {
     pub hint: Option<String>,
     pub blocked_since: Option<String>,
     pub move_allowed_at: Option<u64>,
+    pub pending_for_ms: Option<u64>,
     pub everywhere: bool,
+    pub confirmed: Vec<String>,
+    pub not_confirmed: Vec<Unconfirmed>,
+    pub forgotten: Vec<String>,
+    /// The daemon's clock.
+    pub now: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unconfirmed {
+    pub proxy: String,
+    pub state: String,
+    pub generation: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -231,6 +275,9 @@ pub struct KeptTable {
     pub state: String,
     pub at: String,
     pub bytes: u64,
+    pub change_count: u64,
+    /// The newest of them.
+    pub changes: Vec<AuditEntry>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -295,7 +342,9 @@ pub struct Proxy {
     pub source: Option<String>,
     pub refusal: Option<String>,
     pub behind_since: Option<String>,
+    pub behind_for_ms: Option<u64>,
     pub behind_by: Option<u64>,
+    pub forgotten: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -96,9 +96,14 @@ pub struct Global {
     )]
     pub if_match: Option<u64>,
     /// Wait until the change has taken effect: the cell is as far as it was asked to come, the table that says so is
-    /// published, and every proxy that can be reached has it. With `-o json` a cell is printed as it is then.
+    /// published, and every listed proxy has been seen with it. A proxy that does not answer counts: it may still have an
+    /// older table. `cellctl proxy forget` takes one out that is gone for good. With `-o json` a cell is printed as it is
+    /// then.
     #[arg(long, global = true, help_heading = "Changes")]
     pub wait: bool,
+    /// With --wait: wait only for the proxies that can be reached, of which there has to be one.
+    #[arg(long, global = true, requires = "wait", help_heading = "Changes")]
+    pub reachable_only: bool,
     /// How long --wait waits before it gives up. The change stands then, whatever comes of it.
     #[arg(
         long,
@@ -128,11 +133,24 @@ pub enum Command {
     /// the last changes. It exits 0 whatever it finds, unless --check is given.
     #[command(after_help = "Examples:\n  \
             cellctl status\n  \
+            cellctl status --watch\n  \
             cellctl status --check >/dev/null || page somebody")]
     Status {
         /// Exit 1 if something needs attention.
         #[arg(long)]
         check: bool,
+        /// Show it again and again, until interrupted. With `-o json` one document on each line.
+        #[arg(
+            long,
+            short,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=3_600),
+            conflicts_with = "check"
+        )]
+        watch: Option<u64>,
     },
     /// Look at cells, add them, drain them, remove them.
     #[command(subcommand)]
@@ -155,6 +173,9 @@ pub enum Command {
     Table(TableCommand),
     /// Show which proxy has which table.
     Proxies,
+    /// Say what became of a proxy.
+    #[command(subcommand)]
+    Proxy(ProxyCommand),
     /// Show what happened lately, or follow it.
     ///
     /// The daemon keeps the newest events in memory; who changed what stands in the audit log for good.
@@ -203,6 +224,21 @@ pub enum Command {
         /// Write it and one for each command into this directory instead.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProxyCommand {
+    /// Say that a listed proxy is gone for good: no removal and no --wait waits for it any more.
+    ///
+    /// That holds until it answers again or the daemon's configuration no longer lists it. A proxy that still runs, but
+    /// does not reach the daemon, goes on with the table that it has: requests may still go to cells that were removed.
+    /// It is not how a proxy is declared gone in a move of a tenant.
+    #[command(after_help = "Example:\n  \
+            cellctl proxy forget edge-3 --reason 'the machine was scrapped'")]
+    Forget {
+        /// Its name in the daemon's configuration.
+        name: String,
     },
 }
 

@@ -26,6 +26,9 @@ use super::{
 /// Bytes of the file that are read ahead.
 const READ_BYTES: usize = 256 * 1024;
 
+/// The warning that comes with the first tenants of a fleet only.
+const LIMITS_MISSING: &str = "limits_missing";
+
 /// What to import, and as what.
 pub fn format_of(file: &Path, format: Option<TenantFormat>) -> Result<TenantFormat, Failure> {
     if let Some(format) = format {
@@ -60,6 +63,7 @@ pub async fn import(
         tenants: 0,
         new: 0,
         cells: std::collections::BTreeMap::new(),
+        warnings: Vec::new(),
     };
     let mut pieces = Pieces::new(BufReader::with_capacity(READ_BYTES, source), format);
     let sent = send_all(client, &mut pieces, file, &mut sum).await;
@@ -78,7 +82,9 @@ pub async fn import(
             error: "there is no tenant in it".to_owned(),
         });
     }
-    Ok(json!({ "tenants": sum.tenants, "new": sum.new, "cells": sum.cells }))
+    Ok(json!({
+        "tenants": sum.tenants, "new": sum.new, "cells": sum.cells, "warnings": sum.warnings,
+    }))
 }
 
 async fn send_all(
@@ -98,6 +104,9 @@ async fn send_all(
         for (cell, count) in imported.cells {
             *sum.cells.entry(cell).or_insert(0) += count;
         }
+        // How the tenants are spread is for the last piece to say; that limits are missing, for the first.
+        sum.warnings.retain(|it| it.code == LIMITS_MISSING);
+        sum.warnings.extend(imported.warnings);
         #[expect(clippy::cast_precision_loss, reason = "told without digits")]
         let rate = sum.tenants as f64 / begin.elapsed().as_secs_f64().max(0.001);
         progress.say(&format!("{} tenants, {rate:.0} a second", sum.tenants));

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use super::{failure::Failure, terminal::plain};
@@ -53,15 +53,6 @@ impl Grid {
         let mut table = Table::new();
         table.load_style(NOTHING);
         Self { table }
-    }
-
-    /// Wraps what would go beyond so many columns.
-    #[must_use]
-    pub fn within(mut self, columns: u16) -> Self {
-        self.table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(columns);
-        self
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {

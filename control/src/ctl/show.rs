@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::clock::ms_of;
+
 /// A list is cut behind so many, where its length says enough.
 const SHOWN_MAX: usize = 20;
 
@@ -17,6 +19,20 @@ pub fn date(text: &str) -> String {
     match text.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
         None => text.to_owned(),
+    }
+}
+
+/// How long ago a date was at a moment, in one unit: `45s`, `12m`, `3h`, `8d`. Nothing where either is not known.
+pub fn age(since: &str, now_ms: Option<i64>) -> String {
+    let Some((since_ms, now_ms)) = ms_of(since).zip(now_ms) else {
+        return String::new();
+    };
+    let seconds = (now_ms - since_ms).max(0) / 1_000;
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}m", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
@@ -90,6 +106,22 @@ mod tests {
         assert_eq!(date("2026-03-01T12:00:00Z"), "2026-03-01T12:00:00Z");
         assert_eq!(count(1_u32, "slot"), "1 slot");
         assert_eq!(count(0_u32, "slot"), "0 slots");
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = ms_of("2026-03-09T12:00:00Z");
+        for (since, expected) in [
+            ("2026-03-09T11:59:15Z", "45s"),
+            ("2026-03-09T11:48:00.5Z", "11m"),
+            ("2026-03-09T09:00:00Z", "3h"),
+            ("2026-03-01T12:00:00Z", "8d"),
+            ("2026-03-09T12:00:01Z", "0s"),
+            ("", ""),
+        ] {
+            assert_eq!(age(since, now), expected, "{since}");
+        }
+        assert_eq!(age("2026-03-09T11:59:15Z", None), "");
     }
 
     #[test]

@@ -1,100 +1,98 @@
-//! The one screen for three in the morning: is the fleet well, and if not, what needs somebody.
+//! The one screen for three in the morning: is the fleet healthy, and if not, what needs somebody. It shows what has been
+//! observed, at once; the worst comes first.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, Instant},
-};
+mod verdict;
+
+use std::fmt::Write as _;
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use self::verdict::{Verdict, judge, severity_of_cell, severity_of_proxy};
 use super::{
     answers::{Audit, Cell, Cells, Proxies, Proxy, Table},
     call::Call,
     client::Client,
     failure::Failure,
-    output::Grid,
+    fitted::Fitted,
     show::{
-        cell::{fullest, healthy, note, signal},
-        date, fields, fleet, percent,
+        age,
+        cell::{fullest, healthy, note, state},
+        date, fields, fleet, number, percent,
     },
     terminal::plain,
+    wait::nobody,
 };
+use crate::clock::ms_of;
 
-/// Columns of the screen.
-const COLUMNS: u16 = 100;
-/// What is indented by two has so many.
-const COLUMNS_INDENTED: u16 = COLUMNS - 2;
 /// Changes shown.
 const CHANGES: u32 = 5;
-/// From this share of a capacity on a cell counts as nearly full.
-const FULL_SHARE: f64 = 0.9;
-/// A table on its way is no trouble unless it takes so long.
-const SETTLE_LIMIT: Duration = Duration::from_secs(3);
-const SETTLE_PERIOD: Duration = Duration::from_millis(200);
+/// Reasons, proxies and cells shown one by one, of each so many: more fit no screen.
+const REASONS_SHOWN_MAX: usize = 12;
+const PROXIES_SHOWN_MAX: usize = 10;
+const CELLS_SHOWN_MAX: usize = 20;
+const INDENT: &str = "  ";
 
 /// What the daemon says of the fleet.
 #[derive(Debug)]
 pub struct Status {
+    /// The answers of the API.
     table: Value,
     proxies: Value,
     cells: Value,
     changes: Value,
+    read: Answers,
     verdict: Verdict,
 }
 
-/// What needs somebody; nothing if all is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Verdict {
-    reasons: Vec<String>,
+/// The same, as far as they are shown; the worst first.
+#[derive(Debug)]
+struct Answers {
+    table: Table,
+    proxies: Vec<Proxy>,
+    cells: Vec<Cell>,
+    changes: Audit,
 }
 
-/// Asks for all of it. While a table is on its way, it is asked for again for a moment.
-pub async fn look(client: &Client) -> Result<Status, Failure> {
-    let begin = Instant::now();
-    loop {
-        let status = look_once(client).await?;
-        let (is_settling, _) = status.read(client)?;
-        if !is_settling || begin.elapsed() >= SETTLE_LIMIT {
-            return Ok(status);
-        }
-        tokio::time::sleep(SETTLE_PERIOD).await;
-    }
-}
-
-async fn look_once(client: &Client) -> Result<Status, Failure> {
-    let mut status = Status {
-        table: client.json(&Call::get(&["table"])).await?,
-        proxies: client.json(&Call::get(&["proxies"])).await?,
-        cells: client.json(&Call::get(&["cells"])).await?,
-        changes: client
-            .json(&Call::get(&["audit"]).with("limit", &CHANGES))
-            .await?,
-        verdict: Verdict {
-            reasons: Vec::new(),
-        },
-    };
-    (_, status.verdict) = status.read(client)?;
-    Ok(status)
+/// Asks for all of it.
+pub async fn ask(client: &Client) -> Result<Status, Failure> {
+    let table = client.json(&Call::get(&["table"])).await?;
+    let proxies = client.json(&Call::get(&["proxies"])).await?;
+    let cells = client.json(&Call::get(&["cells"])).await?;
+    let changes = Call::get(&["audit"]).with("limit", &CHANGES);
+    let changes = client.json(&changes).await?;
+    Status::of(table, proxies, cells, changes).map_err(|error| client.odd(error.to_string()))
 }
 
 impl Status {
-    pub fn needs_attention(&self) -> bool {
-        !self.verdict.reasons.is_empty()
+    fn of(
+        table: Value,
+        proxies: Value,
+        cells: Value,
+        changes: Value,
+    ) -> Result<Self, serde_json::Error> {
+        let mut read = Answers {
+            table: Table::deserialize(&table)?,
+            proxies: Proxies::deserialize(&proxies)?.proxies,
+            cells: Cells::deserialize(&cells)?.cells,
+            changes: Audit::deserialize(&changes)?,
+        };
+        // Stable: what is equally bad keeps the order of its names.
+        read.proxies.sort_by_key(severity_of_proxy);
+        read.cells.sort_by_key(severity_of_cell);
+        let verdict = judge(&read.table, &read.proxies, &read.cells);
+        Ok(Self {
+            table,
+            proxies,
+            cells,
+            changes,
+            read,
+            verdict,
+        })
     }
 
-    /// Whether a table is on its way, and the verdict.
-    fn read(&self, client: &Client) -> Result<(bool, Verdict), Failure> {
-        let read = || -> Result<_, serde_json::Error> {
-            let table = Table::deserialize(&self.table)?;
-            let proxies = Proxies::deserialize(&self.proxies)?;
-            let cells = Cells::deserialize(&self.cells)?;
-            Ok((
-                is_settling(&table, &proxies),
-                judge(&table, &proxies, &cells),
-            ))
-        };
-        read().map_err(|error| client.odd(error.to_string()))
+    pub fn needs_attention(&self) -> bool {
+        !self.verdict.reasons.is_empty()
     }
 
     /// The answers of the API, each under its name, and the verdict.
@@ -109,105 +107,33 @@ impl Status {
         })
     }
 
-    pub fn text(&self) -> Result<String, serde_json::Error> {
-        let table = Table::deserialize(&self.table)?;
-        let proxies = Proxies::deserialize(&self.proxies)?;
-        let cells = Cells::deserialize(&self.cells)?;
-        let changes = Audit::deserialize(&self.changes)?;
-        let mut text = verdict_text(&self.verdict);
-        table_text(&mut text, &table);
-        proxies_text(&mut text, &proxies);
-        cells_text(&mut text, &cells);
-        changes_text(&mut text, &changes);
-        Ok(text)
+    /// The screen, of lines that are no longer than `columns`.
+    pub fn text(&self, columns: u16) -> String {
+        let columns = usize::from(columns);
+        let read = &self.read;
+        let now_ms = ms_of(&read.table.now);
+        let mut text = verdict_text(&self.verdict, columns);
+        table_text(&mut text, &read.table, columns);
+        proxies_text(&mut text, &read.proxies, now_ms, columns);
+        cells_text(&mut text, &read.cells, now_ms, columns);
+        changes_text(&mut text, &read.changes, now_ms, columns);
+        text
     }
 }
 
-fn is_settling(table: &Table, proxies: &Proxies) -> bool {
-    let is_on_its_way = table.blocked.is_none() && !table.current;
-    let is_behind = |it: &Proxy| it.state == "reachable" && it.behind_since.is_some();
-    is_on_its_way || proxies.proxies.iter().any(is_behind)
-}
-
-fn judge(table: &Table, proxies: &Proxies, cells: &Cells) -> Verdict {
-    let mut reasons = Vec::new();
-    if let Some(because) = &table.blocked_because {
-        reasons.push(format!("no table can be published: {because}"));
-    } else if !table.current {
-        reasons.push("a change has not been published yet".to_owned());
-    }
-    for proxy in &proxies.proxies {
-        judge_proxy(&mut reasons, proxy);
-    }
-    for cell in &cells.cells {
-        judge_cell(&mut reasons, cell);
-    }
-    Verdict { reasons }
-}
-
-fn judge_proxy(reasons: &mut Vec<String>, proxy: &Proxy) {
-    let name = &proxy.name;
-    match proxy.state.as_str() {
-        "unreachable" => {
-            let error = proxy.error.as_deref().unwrap_or("no answer");
-            let since = date(&proxy.state_since);
-            reasons.push(format!(
-                "proxy {name} cannot be reached since {since}: {error}"
-            ));
-        }
-        "reachable" => {
-            if let Some(refusal) = &proxy.refusal {
-                reasons.push(format!("proxy {name} refused the table: {refusal}"));
-            } else if let Some(since) = &proxy.behind_since {
-                reasons.push(format!(
-                    "proxy {name} has an old table since {}",
-                    date(since)
-                ));
-            }
-            if !proxy.ready {
-                reasons.push(format!("proxy {name} is not ready"));
-            }
-        }
-        // Not asked yet: the daemon has just begun.
-        _ => {}
-    }
-}
-
-fn judge_cell(reasons: &mut Vec<String>, cell: &Cell) {
-    let id = &cell.id;
-    if cell.state == "failed" || cell.state_reason.is_some() {
-        let reason = cell.state_reason.as_deref().unwrap_or("no reason is known");
-        reasons.push(format!("cell {id} is {}: {reason}", cell.state));
-    }
-    if !cell.health.suspicion.is_empty() {
-        let signals: Vec<String> = cell.health.suspicion.iter().map(signal).collect();
-        reasons.push(format!("cell {id} looks sick: {}", signals.join("; ")));
-    }
-    if matches!(cell.state.as_str(), "active" | "draining") {
-        for endpoint in cell.health.endpoints.iter().filter(|it| !it.ok) {
-            let error = endpoint.error.as_deref().unwrap_or("it fails its checks");
-            let address = &endpoint.address;
-            reasons.push(format!("endpoint {address} of cell {id}: {error}"));
-        }
-    }
-    let is_full = |share: f64| share >= FULL_SHARE;
-    if let Some(tight) = &cell.tightest
-        && cell.state == "active"
-        && tight.share.is_none_or(is_full)
-    {
-        let share = tight.share.map_or_else(|| "100 %".to_owned(), percent);
-        reasons.push(format!("cell {id} is {share} full ({})", tight.dimension));
-    }
-}
-
-fn verdict_text(verdict: &Verdict) -> String {
+fn verdict_text(verdict: &Verdict, columns: usize) -> String {
     match &verdict.reasons[..] {
         [] => "OK\n".to_owned(),
-        [one] => wrapped(&format!("ATTENTION: {one}"), ""),
+        [one] => wrapped(&format!("ATTENTION: {one}"), "", columns),
         many => {
             let mut text = format!("ATTENTION: {} things\n", many.len());
-            for reason in many {
-                text.push_str(&wrapped(&format!("- {reason}"), "  "));
+            for reason in many.iter().take(REASONS_SHOWN_MAX) {
+                text.push_str(&wrapped(&format!("- {reason}"), INDENT, columns));
+            }
+            if many.len() > REASONS_SHOWN_MAX {
+                let more = many.len() - REASONS_SHOWN_MAX;
+                let more = format!("… and {more} more: `cellctl status -o json` has all");
+                text.push_str(&wrapped(&more, INDENT, columns));
             }
             text
         }
@@ -215,9 +141,9 @@ fn verdict_text(verdict: &Verdict) -> String {
 }
 
 /// Text in lines that fit the screen; what follows the first one is indented further.
-fn wrapped(text: &str, indent: &str) -> String {
+fn wrapped(text: &str, indent: &str, columns: usize) -> String {
     let text = plain(text);
-    let width = usize::from(COLUMNS) - indent.len();
+    let width = columns - indent.len();
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -234,38 +160,59 @@ fn wrapped(text: &str, indent: &str) -> String {
     lines
 }
 
-fn table_text(text: &mut String, table: &Table) {
+fn table_text(text: &mut String, table: &Table, columns: usize) {
     let generation = match table.generation {
         Some(generation) => format!("generation {generation}"),
         None => "none published".to_owned(),
     };
-    let how = match (&table.blocked, table.current, table.everywhere) {
-        (Some(_), _, _) => "BLOCKED",
-        (None, false, _) => "a change waits to be published",
-        (None, true, false) => "published, not yet everywhere",
-        (None, true, true) => "published, and every proxy that can be reached has it",
+    let how = match (&table.blocked, table.current) {
+        (Some(_), _) => "BLOCKED".to_owned(),
+        (None, false) => "a change waits to be published".to_owned(),
+        (None, true) => format!("published; {}", confirmation(table)),
     };
-    let _ = writeln!(
-        text,
-        "\nTABLE  {generation}; {how}; last change {}",
+    let line = format!(
+        "TABLE  {generation}; {how}; last change {}",
         table.intent_generation
     );
+    // Two spaces, as behind the headings below.
+    let line = wrapped(&line, "", columns - 1).replacen("TABLE", "TABLE ", 1);
+    let _ = write!(text, "\n{line}");
     if let Some(because) = &table.blocked_because {
         let since = date(table.blocked_since.as_deref().unwrap_or_default());
-        text.push_str(&wrapped(&format!("since {since}: {because}"), "  "));
+        let line = format!("since {since}: {because}");
+        text.push_str(&wrapped(&line, INDENT, columns));
     }
     if let Some(hint) = &table.hint {
-        text.push_str(&wrapped(&format!("hint: {hint}"), "  "));
+        text.push_str(&wrapped(&format!("hint: {hint}"), INDENT, columns));
     }
 }
 
-fn proxies_text(text: &mut String, proxies: &Proxies) {
-    let mut grid =
-        Grid::new(&["PROXY", "STATE", "READY", "GENERATION", "NOTE"]).within(COLUMNS_INDENTED);
-    for proxy in &proxies.proxies {
-        grid.row([
+fn confirmation(table: &Table) -> String {
+    let (confirmed, missing) = (table.confirmed.len(), table.not_confirmed.len());
+    match (confirmed, missing) {
+        (0, 0) => nobody(table).to_owned(),
+        (_, 0) => format!("confirmed by {confirmed} of {confirmed} proxies"),
+        _ => format!(
+            "not confirmed by {missing} of {} proxies",
+            confirmed + missing
+        ),
+    }
+}
+
+fn proxies_text(text: &mut String, proxies: &[Proxy], now_ms: Option<i64>, columns: usize) {
+    let mut rows = Fitted::new(
+        ["PROXY", "STATE", "SINCE", "READY", "GENERATION", "NOTE"],
+        &["NOTE", "SINCE"],
+    );
+    for proxy in proxies.iter().take(PROXIES_SHOWN_MAX) {
+        rows.row([
             proxy.name.clone(),
-            proxy.state.clone(),
+            if proxy.forgotten {
+                "forgotten".to_owned()
+            } else {
+                proxy.state.clone()
+            },
+            age(&proxy.state_since, now_ms),
             if proxy.ready { "yes" } else { "no" }.to_owned(),
             proxy
                 .generation
@@ -275,45 +222,69 @@ fn proxies_text(text: &mut String, proxies: &Proxies) {
         ]);
     }
     text.push_str("\nPROXIES\n");
-    if grid.is_empty() {
-        text.push_str("  the daemon's configuration names none\n");
+    if rows.is_empty() {
+        text.push_str("  the daemon's configuration lists none\n");
     }
-    text.push_str(&grid.text("  "));
+    text.push_str(&rows.text(INDENT, columns));
+    rest(text, proxies.len(), PROXIES_SHOWN_MAX, "proxies");
 }
 
-fn cells_text(text: &mut String, cells: &Cells) {
-    let mut grid = Grid::new(&[
-        "CELL", "STATE", "TENANTS", "SLOTS", "FULLEST", "HEALTHY", "ERRORS", "NOTE",
-    ])
-    .within(COLUMNS_INDENTED);
-    for cell in &cells.cells {
-        grid.row([
+fn cells_text(text: &mut String, cells: &[Cell], now_ms: Option<i64>, columns: usize) {
+    let mut rows = Fitted::new(
+        [
+            "CELL", "STATE", "SINCE", "REQ/S", "ERRORS", "HEALTHY", "TENANTS", "SLOTS", "FULLEST",
+            "NOTE",
+        ],
+        &["SLOTS", "FULLEST", "NOTE", "TENANTS", "SINCE"],
+    );
+    for cell in cells.iter().take(CELLS_SHOWN_MAX) {
+        let since = match &cell.degraded {
+            Some(degraded) => &degraded.since,
+            None => &cell.state_since,
+        };
+        rows.row([
             cell.id.clone(),
-            cell.state.clone(),
+            state(cell),
+            age(since, now_ms),
+            number(cell.health.requests_per_second),
+            percent(cell.health.error_share),
+            healthy(cell),
             cell.tenants.to_string(),
             cell.slots.to_string(),
             fullest(cell),
-            healthy(cell),
-            percent(cell.health.error_share),
             note(cell),
         ]);
     }
     text.push_str("\nCELLS\n");
-    if grid.is_empty() {
+    if rows.is_empty() {
         text.push_str("  there is none; `cellctl cell add --help` says how to add one\n");
     }
-    text.push_str(&grid.text("  "));
+    text.push_str(&rows.text(INDENT, columns));
+    rest(text, cells.len(), CELLS_SHOWN_MAX, "cell list");
 }
 
-fn changes_text(text: &mut String, changes: &Audit) {
-    let mut grid = Grid::new(&["AT", "ACTOR", "ACTION", "SUBJECT", "REASON OR DETAIL"])
-        .within(COLUMNS_INDENTED);
+/// How many are not shown, and which command shows them.
+fn rest(text: &mut String, count: usize, shown_max: usize, command: &str) {
+    if count > shown_max {
+        let more = count - shown_max;
+        let _ = writeln!(
+            text,
+            "{INDENT}… and {more} more, none worse: `cellctl {command}`"
+        );
+    }
+}
+
+fn changes_text(text: &mut String, changes: &Audit, now_ms: Option<i64>, columns: usize) {
+    let mut rows = Fitted::new(
+        ["SUBJECT", "ACTION", "AGO", "ACTOR", "REASON OR DETAIL"],
+        &["REASON OR DETAIL"],
+    );
     for entry in &changes.entries {
-        grid.row([
-            date(&entry.at),
-            entry.actor.clone(),
-            entry.action.clone(),
+        rows.row([
             entry.subject.clone(),
+            entry.action.clone(),
+            age(&entry.at, now_ms),
+            entry.actor.clone(),
             entry
                 .reason
                 .clone()
@@ -321,7 +292,7 @@ fn changes_text(text: &mut String, changes: &Audit) {
         ]);
     }
     text.push_str("\nLAST CHANGES\n");
-    text.push_str(&grid.text("  "));
+    text.push_str(&rows.text(INDENT, columns));
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     args::{
         AddArgs, AliasCommand, CellCommand, HealthArgs, ListArgs, NewTenantArgs, PlanCommand,
-        SettingArgs, SlotsCommand, TableCommand, TenantCommand, UpdateArgs,
+        ProxyCommand, SettingArgs, SlotsCommand, TableCommand, TenantCommand, UpdateArgs,
     },
     call::Call,
     failure::Failure,
@@ -64,7 +64,7 @@ pub fn of_cell(command: &CellCommand) -> Result<Task, Failure> {
         .until(Goal::active(&add.id)),
         CellCommand::Update(update) => Task::new(
             at(Method::PATCH, &update.id, &[]).json(patch(update)?),
-            show::cell::brief,
+            show::cell::updated,
         )
         .until(Goal::Table),
         CellCommand::Drain { id, allow_move } => Task::new(
@@ -83,6 +83,7 @@ pub fn of_cell(command: &CellCommand) -> Result<Task, Failure> {
             id,
             force,
             allow_move,
+            forget,
         } => {
             let mut call = at(Method::DELETE, id, &[]);
             if *force {
@@ -90,6 +91,9 @@ pub fn of_cell(command: &CellCommand) -> Result<Task, Failure> {
             }
             if *allow_move {
                 call = call.with("allow_move", &true);
+            }
+            if *forget {
+                call = call.with("forget", &true);
             }
             Task::new(call, show::cell::brief).until(Goal::removed(id))
         }
@@ -269,6 +273,15 @@ pub fn page(list: &ListArgs, limit: Option<u64>, after: Option<&str>) -> Call {
         .with_some("rejected", list.rejected.then_some(true))
         .with_some("after", after)
         .with_some("limit", limit)
+}
+
+pub fn of_proxy(command: &ProxyCommand) -> Task {
+    match command {
+        ProxyCommand::Forget { name } => {
+            let call = Call::new(Method::POST, &["proxies", name, "forget"]);
+            Task::new(call, show::fleet::forgotten)
+        }
+    }
 }
 
 pub fn of_slots(command: Option<&SlotsCommand>) -> Task {

@@ -6,15 +6,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    answers::{Cell, Operation, Proxies, Table},
+    answers::{Cell, Operation, Proxies, Table, Unconfirmed},
     call::Call,
     client::Client,
     failure::Failure,
     output::Progress,
 };
 
-/// From one look to the next.
-const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// From one poll to the next.
+const POLL_PERIOD: Duration = Duration::from_millis(200);
 /// A table that was blocked before a change may be told of as blocked for so long after it.
 const BLOCKED_GRACE: Duration = Duration::from_secs(3);
 
@@ -22,7 +22,7 @@ const BLOCKED_GRACE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     None,
-    /// The table that says so is published, and every proxy that can be reached has it.
+    /// The table that says so is published, and the proxies were seen with it.
     Table,
     /// The cell is in this state; then the table.
     Cell {
@@ -31,11 +31,27 @@ pub enum Goal {
     },
 }
 
-/// What a look found.
+/// Whose table counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every listed proxy has to have been seen with it.
+    Listed,
+    /// Every proxy that answers has to have it, and one has to answer.
+    Reachable,
+}
+
+/// What was reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    pub words: String,
+    /// Somebody has said that the table is in force; or there is none that could be.
+    pub is_confirmed: bool,
+}
+
+/// What a poll found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Look {
-    /// With the words for it.
-    Reached(String),
+enum Found {
+    Reached(Reached),
     Waiting(String),
     /// It will not come by itself.
     Hopeless(String),
@@ -62,51 +78,57 @@ impl Goal {
     }
 }
 
-/// Waits for it, and tells how far it is. Gives the words for what was reached.
-pub async fn reach(client: &Client, goal: &Goal, limit: Duration) -> Result<String, Failure> {
+/// Waits for it, and shows how far it is.
+pub async fn reach(
+    client: &Client,
+    goal: &Goal,
+    scope: Scope,
+    limit: Duration,
+) -> Result<Reached, Failure> {
     let mut progress = Progress::default();
     let begin = Instant::now();
     let mut words = Vec::new();
     if let Goal::Cell { id, state } = goal {
         let of_cell = Call::get(&["cells", id]);
-        words.push(
-            until(begin, limit, &mut progress, async || {
-                let cell: Cell = read(client, &of_cell).await?;
-                Ok(look_at_cell(&cell, state))
-            })
-            .await?,
-        );
+        let reached = until(begin, limit, &mut progress, async || {
+            let cell: Cell = read(client, &of_cell).await?;
+            Ok(judge_cell(&cell, state))
+        });
+        words.push(reached.await?.words);
     }
     // Before the first table there is none to wait for: a cell alone makes none.
     let may_be_none = matches!(goal, Goal::Cell { .. });
-    words.push(
-        until(begin, limit, &mut progress, async || {
-            let table: Table = read(client, &Call::get(&["table"])).await?;
-            let proxies: Proxies = read(client, &Call::get(&["proxies"])).await?;
-            Ok(look_at_table(
-                &table,
-                &proxies,
-                begin.elapsed(),
-                may_be_none,
-            ))
-        })
-        .await?,
-    );
+    let reached = until(begin, limit, &mut progress, async || {
+        let proxies: Proxies = read(client, &Call::get(&["proxies"])).await?;
+        let table: Table = read(client, &Call::get(&["table"])).await?;
+        Ok(judge_table(
+            &table,
+            &proxies,
+            scope,
+            begin.elapsed(),
+            may_be_none,
+        ))
+    });
+    let reached = reached.await?;
+    words.push(reached.words);
     words.retain(|words| !words.is_empty());
-    Ok(words.join("; "))
+    Ok(Reached {
+        words: words.join("; "),
+        is_confirmed: reached.is_confirmed,
+    })
 }
 
 async fn until(
     begin: Instant,
     limit: Duration,
     progress: &mut Progress,
-    look: impl AsyncFn() -> Result<Look, Failure>,
-) -> Result<String, Failure> {
+    poll: impl AsyncFn() -> Result<Found, Failure>,
+) -> Result<Reached, Failure> {
     loop {
-        let waiting = match look().await {
-            Ok(Look::Reached(words)) => return Ok(words),
-            Ok(Look::Hopeless(why)) => return Err(Failure::NotReached(why)),
-            Ok(Look::Waiting(what)) => what,
+        let waiting = match poll().await {
+            Ok(Found::Reached(reached)) => return Ok(reached),
+            Ok(Found::Hopeless(why)) => return Err(Failure::NotReached(why)),
+            Ok(Found::Waiting(what)) => what,
             // The daemon may be restarted meanwhile.
             Err(failure) if failure.is_unreachable() => failure.to_string(),
             Err(failure) => return Err(failure),
@@ -118,7 +140,7 @@ async fn until(
             )));
         }
         progress.say(&waiting);
-        tokio::time::sleep(LOOK_PERIOD).await;
+        tokio::time::sleep(POLL_PERIOD).await;
     }
 }
 
@@ -127,12 +149,15 @@ async fn read<T: DeserializeOwned>(client: &Client, call: &Call) -> Result<T, Fa
     T::deserialize(&answer).map_err(|error| client.odd(error.to_string()))
 }
 
-fn look_at_cell(cell: &Cell, wanted: &str) -> Look {
+fn judge_cell(cell: &Cell, wanted: &str) -> Found {
     let now = format!("cell {} is {}", cell.id, cell.state);
     if cell.state == wanted {
-        return Look::Reached(now);
+        return Found::Reached(Reached {
+            words: now,
+            is_confirmed: true,
+        });
     }
-    let reason = cell.state_reason.as_deref();
+    let reason = cell.waiting_for.as_deref().or(cell.state_reason.as_deref());
     let with_reason = || match reason {
         Some(reason) => format!("{now}: {reason}"),
         None => now.clone(),
@@ -143,13 +168,13 @@ fn look_at_cell(cell: &Cell, wanted: &str) -> Look {
         // A provider takes it down; in which state it stays meanwhile says nothing.
         _ => match cell.operations.first() {
             Some(operation) if operation.verb == "remove" && operation.state == "failed" => {
-                return Look::Hopeless(format!("{now}: {}", said(operation)));
+                return Found::Hopeless(format!("{now}: {}", said(operation)));
             }
             _ => true,
         },
     };
     if is_on_its_way {
-        return Look::Waiting(match wanted {
+        return Found::Waiting(match wanted {
             "drained" => format!(
                 "{now}, and owns {} slots and {} tenants",
                 cell.slots, cell.tenants
@@ -157,7 +182,7 @@ fn look_at_cell(cell: &Cell, wanted: &str) -> Look {
             _ => with_reason(),
         });
     }
-    Look::Hopeless(match cell.operations.first() {
+    Found::Hopeless(match cell.operations.first() {
         Some(operation) if operation.state == "failed" => {
             format!("{now}: {}", said(operation))
         }
@@ -175,44 +200,117 @@ fn said(operation: &Operation) -> String {
     format!("{error}\n{output}")
 }
 
-fn look_at_table(table: &Table, proxies: &Proxies, elapsed: Duration, may_be_none: bool) -> Look {
+fn judge_table(
+    table: &Table,
+    proxies: &Proxies,
+    scope: Scope,
+    elapsed: Duration,
+    may_be_none: bool,
+) -> Found {
     if let Some(blocked) = &table.blocked {
         let because = table.blocked_because.as_deref().unwrap_or(&blocked.code);
         let hint = table.hint.as_deref().unwrap_or_default();
         return match blocked.code.as_str() {
-            "no_table" if may_be_none => Look::Reached(String::new()),
+            "no_table" if may_be_none => Found::Reached(Reached {
+                words: String::new(),
+                is_confirmed: true,
+            }),
             // These may pass without anybody's doing.
             "no_table" | "write" | "storage" | "unreadable" => {
-                Look::Waiting(format!("no table is published: {because}"))
+                Found::Waiting(format!("no table is published: {because}"))
             }
             _ if elapsed < BLOCKED_GRACE => {
-                Look::Waiting(format!("no table is published: {because}"))
+                Found::Waiting(format!("no table is published: {because}"))
             }
-            _ => Look::Hopeless(format!("no table is published: {because}; {hint}")),
+            _ => Found::Hopeless(format!("no table is published: {because}; {hint}")),
         };
     }
     let Some(generation) = table.generation.filter(|_| table.current) else {
-        return Look::Waiting("the table is about to be published".to_owned());
+        return Found::Waiting("the table is about to be published".to_owned());
     };
-    let reachable = || proxies.proxies.iter().filter(|it| it.state == "reachable");
-    let late: Vec<&str> = reachable()
-        .filter(|it| it.generation < Some(generation))
-        .map(|it| it.name.as_str())
-        .collect();
-    if table.everywhere && late.is_empty() {
-        return Look::Reached(format!("table {generation} is in force"));
+    if table.confirmed.is_empty() && table.not_confirmed.is_empty() {
+        return Found::Reached(Reached {
+            words: format!("table {generation} is published; {}", nobody(table)),
+            is_confirmed: false,
+        });
     }
-    let refusal = reachable().find_map(|it| {
-        let refusal = it.refusal.as_deref()?;
+    judge_proxies(generation, table, proxies, scope)
+}
+
+/// Why there is no proxy that could confirm a table.
+pub fn nobody(table: &Table) -> &'static str {
+    if table.forgotten.is_empty() {
+        "no proxies are listed in the daemon's configuration, so nobody confirmed it"
+    } else {
+        "every listed proxy was forgotten, so nobody confirmed it"
+    }
+}
+
+fn judge_proxies(generation: u64, table: &Table, proxies: &Proxies, scope: Scope) -> Found {
+    let is_reachable = |name: &str| {
+        let mut listed = proxies.proxies.iter();
+        listed.any(|it| it.name == name && it.state == "reachable")
+    };
+    let listed = table.confirmed.len() + table.not_confirmed.len();
+    let (confirmed, missing): (usize, Vec<&Unconfirmed>) = match scope {
+        Scope::Listed => (table.confirmed.len(), table.not_confirmed.iter().collect()),
+        Scope::Reachable => {
+            let confirmed = table.confirmed.iter().filter(|it| is_reachable(it)).count();
+            let missing = table.not_confirmed.iter();
+            let missing = missing.filter(|it| it.state == "reachable").collect();
+            (confirmed, missing)
+        }
+    };
+    if missing.is_empty() && confirmed > 0 {
+        let mut words =
+            format!("table {generation} is in force: confirmed by {confirmed} of {listed} proxies");
+        if confirmed < listed {
+            words.push_str(", all that can be reached");
+        }
+        return Found::Reached(Reached {
+            words,
+            is_confirmed: true,
+        });
+    }
+    let named = if missing.is_empty() {
+        format!(
+            "no proxy can be reached; {}",
+            unconfirmed(&table.not_confirmed)
+        )
+    } else {
+        unconfirmed(missing)
+    };
+    let mut listed = proxies.proxies.iter();
+    let refusal = listed.find_map(|it| {
+        let refusal = it.refusal.as_deref().filter(|_| it.state == "reachable")?;
         Some(format!("; {} refused it: {refusal}", it.name))
     });
-    Look::Waiting(format!(
-        "table {generation} is published; {} of {} proxies have yet to take it: {}{}",
-        late.len(),
-        reachable().count(),
-        late.join(", "),
+    Found::Waiting(format!(
+        "table {generation} is published; {named}{}",
         refusal.unwrap_or_default(),
     ))
+}
+
+/// Who has not been seen with the table, and what each may have in its place.
+pub fn unconfirmed<'u>(missing: impl IntoIterator<Item = &'u Unconfirmed>) -> String {
+    let one = |it: &Unconfirmed| {
+        let state = match it.state.as_str() {
+            "reachable" => "",
+            "unknown" => "not asked yet, ",
+            _ => "unreachable, ",
+        };
+        let has = match (it.generation, it.state.as_str()) {
+            (None, _) => "never seen with a table".to_owned(),
+            (Some(generation), "reachable") => format!("has generation {generation}"),
+            (Some(generation), _) => format!("may still have generation {generation}"),
+        };
+        format!("{} ({state}{has})", it.proxy)
+    };
+    let all: Vec<String> = missing.into_iter().map(one).collect();
+    if all.is_empty() {
+        return "every listed proxy was seen with it".to_owned();
+    }
+    format!("not confirmed by {}", all.join(", "))
 }
 
 #[cfg(test)]
@@ -232,19 +330,26 @@ mod tests {
         Cell::deserialize(&cell).unwrap()
     }
 
+    fn confirmed(words: &str) -> Found {
+        Found::Reached(Reached {
+            words: words.to_owned(),
+            is_confirmed: true,
+        })
+    }
+
     fn operation(verb: &str, state: &str) -> Value {
         json!([{ "id": "o", "verb": verb, "state": state, "asked": "", "attempts": 1, "output": "no room\n", "error": "exit 3" }])
     }
 
     #[test]
     fn a_cell_is_waited_for_while_it_may_still_come() {
-        let check = |state: &str, wanted: &str, operations: Value, expected: &Look| {
-            let found = look_at_cell(&cell(state, &operations), wanted);
+        let check = |state: &str, wanted: &str, operations: Value, expected: &Found| {
+            let found = judge_cell(&cell(state, &operations), wanted);
             assert_eq!(found, *expected, "{state} -> {wanted}");
         };
-        let reached = |text: &str| Look::Reached(text.to_owned());
-        let waiting = |text: &str| Look::Waiting(text.to_owned());
-        let hopeless = |text: &str| Look::Hopeless(text.to_owned());
+        let reached = |text: &str| confirmed(text);
+        let waiting = |text: &str| Found::Waiting(text.to_owned());
+        let hopeless = |text: &str| Found::Hopeless(text.to_owned());
         check("active", "active", json!([]), &reached("cell a is active"));
         check(
             "warming",
@@ -289,38 +394,107 @@ mod tests {
     }
 
     fn table(more: &Value) -> Table {
-        let mut table = json!({ "intent_generation": 7, "generation": 7, "path": "", "current": true, "everywhere": true });
+        let mut table = json!({ "intent_generation": 7, "generation": 7, "path": "", "current": true, "everywhere": false,
+            "confirmed": [], "not_confirmed": [], "forgotten": [], "now": "" });
         for (name, value) in more.as_object().unwrap() {
             table[name] = value.clone();
         }
         Table::deserialize(&table).unwrap()
     }
 
-    fn proxies(generations: &[u64]) -> Proxies {
-        let proxy = |(at, generation): (usize, &u64)| {
-            json!({ "name": format!("edge-{at}"), "admin": "", "state": "reachable", "state_since": "", "ready": true,
-                "generation": generation })
-        };
-        let proxies: Vec<Value> = generations.iter().enumerate().map(proxy).collect();
+    fn proxies(states: &[(&str, &str)]) -> Proxies {
+        let proxy = |(name, state): &(&str, &str)| json!({ "name": name, "admin": "", "state": state, "state_since": "", "ready": true, "forgotten": false });
+        let proxies: Vec<Value> = states.iter().map(proxy).collect();
         Proxies::deserialize(&json!({ "proxies": proxies })).unwrap()
     }
 
+    fn missing(name: &str, state: &str, generation: Option<u64>) -> Value {
+        json!({ "proxy": name, "state": state, "generation": generation })
+    }
+
     #[test]
-    fn a_table_is_waited_for_until_every_proxy_has_it() {
-        let early = Duration::ZERO;
-        let found = look_at_table(&table(&json!({})), &proxies(&[7, 8]), early, false);
-        assert_eq!(found, Look::Reached("table 7 is in force".to_owned()));
-        let found = look_at_table(
-            &table(&json!({ "current": false })),
-            &proxies(&[7]),
-            early,
-            false,
+    fn a_table_is_in_force_only_if_proxies_say_so() {
+        let check = |scope: Scope, more: Value, states: &[(&str, &str)], expected: &Found| {
+            let found = judge_table(
+                &table(&more),
+                &proxies(states),
+                scope,
+                Duration::ZERO,
+                false,
+            );
+            assert_eq!(found, *expected, "{scope:?} {more}");
+        };
+        let waiting = |text: &str| Found::Waiting(text.to_owned());
+        let both = [("a", "reachable"), ("b", "unreachable")];
+        check(
+            Scope::Listed,
+            json!({ "confirmed": ["a", "b"] }),
+            &both,
+            &confirmed("table 7 is in force: confirmed by 2 of 2 proxies"),
         );
-        assert!(matches!(found, Look::Waiting(_)), "{found:?}");
-        let behind = table(&json!({ "everywhere": false }));
-        let found = look_at_table(&behind, &proxies(&[7, 6]), early, false);
-        let expected = "table 7 is published; 1 of 2 proxies have yet to take it: edge-1";
-        assert_eq!(found, Look::Waiting(expected.to_owned()));
+        check(
+            Scope::Listed,
+            json!({ "current": false, "confirmed": ["a", "b"] }),
+            &both,
+            &waiting("the table is about to be published"),
+        );
+        let one =
+            json!({ "confirmed": ["a"], "not_confirmed": [missing("b", "unreachable", Some(6))] });
+        let text =
+            "table 7 is published; not confirmed by b (unreachable, may still have generation 6)";
+        check(Scope::Listed, one.clone(), &both, &waiting(text));
+        check(
+            Scope::Reachable,
+            one,
+            &both,
+            &confirmed("table 7 is in force: confirmed by 1 of 2 proxies, all that can be reached"),
+        );
+        let dead = [("a", "unreachable"), ("b", "unreachable")];
+        let none = json!({ "not_confirmed": [missing("a", "unreachable", None), missing("b", "unreachable", Some(6))] });
+        let named = "not confirmed by a (unreachable, never seen with a table), b (unreachable, may still have generation 6)";
+        let text = format!("table 7 is published; {named}");
+        check(Scope::Listed, none.clone(), &dead, &waiting(&text));
+        let text = format!("table 7 is published; no proxy can be reached; {named}");
+        check(Scope::Reachable, none, &dead, &waiting(&text));
+        // Seen with it before they died: that is no answer of one that can be reached.
+        let text =
+            "table 7 is published; no proxy can be reached; every listed proxy was seen with it";
+        check(
+            Scope::Reachable,
+            json!({ "confirmed": ["a", "b"] }),
+            &dead,
+            &waiting(text),
+        );
+    }
+
+    #[test]
+    fn without_proxies_nobody_confirms() {
+        let check = |more: Value, expected: &str| {
+            let found = judge_table(
+                &table(&more),
+                &proxies(&[]),
+                Scope::Listed,
+                Duration::ZERO,
+                false,
+            );
+            let words = format!("table 7 is published; {expected}");
+            let is_confirmed = false;
+            assert_eq!(
+                found,
+                Found::Reached(Reached {
+                    words,
+                    is_confirmed
+                })
+            );
+        };
+        check(
+            json!({}),
+            "no proxies are listed in the daemon's configuration, so nobody confirmed it",
+        );
+        check(
+            json!({ "forgotten": ["a"] }),
+            "every listed proxy was forgotten, so nobody confirmed it",
+        );
     }
 
     #[test]
@@ -329,18 +503,24 @@ mod tests {
             let blocked = json!({ "current": false, "blocked": { "code": code }, "blocked_because": "it is so", "hint": "do this" });
             table(&blocked)
         };
-        let check = |code: &str, seconds: u64, may_be_none: bool, expected: &Look| {
+        let check = |code: &str, seconds: u64, may_be_none: bool, expected: &Found| {
             let elapsed = Duration::from_secs(seconds);
-            let found = look_at_table(&blocked(code), &proxies(&[]), elapsed, may_be_none);
+            let found = judge_table(
+                &blocked(code),
+                &proxies(&[]),
+                Scope::Listed,
+                elapsed,
+                may_be_none,
+            );
             assert_eq!(found, *expected, "{code} after {seconds}");
         };
-        let waiting = Look::Waiting("no table is published: it is so".to_owned());
-        let hopeless = Look::Hopeless("no table is published: it is so; do this".to_owned());
+        let waiting = Found::Waiting("no table is published: it is so".to_owned());
+        let hopeless = Found::Hopeless("no table is published: it is so; do this".to_owned());
         check("moves_too_much", 1, false, &waiting);
         check("moves_too_much", 4, false, &hopeless);
         check("foreign_table", 4, true, &hopeless);
         check("write", 4, false, &waiting);
         check("no_table", 4, false, &waiting);
-        check("no_table", 4, true, &Look::Reached(String::new()));
+        check("no_table", 4, true, &confirmed(""));
     }
 }

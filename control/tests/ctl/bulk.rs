@@ -20,7 +20,11 @@ fn a_file_goes_in_and_comes_out() {
             .starts_with("20002 tenants imported, 20002 of them new"),
         "{ran:?}"
     );
-    assert!(ran.out.contains(" is in force\n"), "{ran:?}");
+    let nobody = "no proxies are listed in the daemon's configuration, so nobody confirmed it\n";
+    assert!(
+        ran.out.contains(nobody) && !ran.out.contains("in force"),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("20000 tenants, "), "{ran:?}");
     // Three pieces, each a change with its reason.
     let audit = daemon.json("audit --limit 3 --subject tenants");

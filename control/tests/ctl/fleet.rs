@@ -205,7 +205,7 @@ fn a_plan_evens_out() {
     assert!(refused.contains("(moves_too_much)"), "{refused}");
     let applied = daemon.ok("plan apply --allow-move --wait");
     assert!(
-        applied.contains("moved:\n") && applied.contains(" is in force\n"),
+        applied.contains("moved:\n") && applied.contains(", so nobody confirmed it\n"),
         "{applied}"
     );
     assert_eq!(daemon.ok("plan"), "nothing would move\n");
@@ -319,22 +319,23 @@ fn a_proxy_that_lags_is_waited_for() {
         daemon.run("status --check").code == Some(0)
     });
     let status = daemon.ok("status");
-    assert!(status.contains("  edge-1  reachable  yes    "), "{status}");
+    assert!(status.contains("\n  edge-1  reachable  "), "{status}");
 
     follow(false);
     daemon.ok("tenant add acme --rejected");
     let waited = daemon.run("tenant alias add acme x --wait --timeout 1");
     assert_eq!(waited.code, Some(1), "{waited:?}");
     for part in [
-        "1 of 1 proxies have yet to take it: edge-1",
+        "; not confirmed by edge-1 (has generation ",
         "the change itself stands",
     ] {
         assert!(waited.err.contains(part), "{part} is not in: {waited:?}");
     }
-    let status = daemon.run("status --check");
-    assert_eq!(status.code, Some(1), "{status:?}");
     let verdict = "ATTENTION: proxy edge-1 has an old table since ";
-    assert!(status.out.starts_with(verdict), "{status:?}");
+    until("it is late enough to need somebody", || {
+        let status = daemon.run("status --check");
+        status.code == Some(1) && status.out.starts_with(verdict)
+    });
     let proxies = daemon.ok("proxies");
     assert!(proxies.contains("behind by "), "{proxies}");
 

@@ -191,7 +191,10 @@ fn a_table_of_somebody_else_is_written_over_with_a_word() {
         "{waited:?}"
     );
     let published = daemon.ok("table publish --overwrite --wait");
-    assert!(published.contains(" is in force\n"), "{published}");
+    assert!(
+        published.contains(", so nobody confirmed it\n"),
+        "{published}"
+    );
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub enum CellCommand {
         /// More may move at once than the limits allow.
         #[arg(long, requires = "force")]
         allow_move: bool,
+        /// Do not ask its provider, which is gone from the configuration or has failed to remove the cell: what it made
+        /// stays behind, for you to clear away. Needs --reason.
+        #[arg(long)]
+        forget: bool,
     },
     /// Report how much a cell holds of what the daemon cannot count, in the place of what was reported before.
     #[command(after_help = "Example:\n  cellctl cell usage eu-1 gb=812.5 seats=40000")]

@@ -7,7 +7,7 @@ use serde_json::{Error, Value};
 
 use super::{date, fields, number, pairs, percent, table};
 use crate::ctl::{
-    answers::{Cell, Cells, Drained, HealthCheck, Operation},
+    answers::{Cell, Cells, Drained, HealthCheck, Operation, Updated},
     output::Grid,
     terminal::plain,
 };
@@ -21,7 +21,7 @@ pub fn list(answer: &Value) -> Result<String, Error> {
     for cell in &cells {
         grid.row([
             cell.id.clone(),
-            cell.state.clone(),
+            state(cell),
             cell.provider.clone(),
             cell.tenants.to_string(),
             cell.slots.to_string(),
@@ -38,6 +38,49 @@ pub fn list(answer: &Value) -> Result<String, Error> {
     Ok(grid.text(""))
 }
 
+/// Its state, and whether it is less healthy than that says.
+pub fn state(cell: &Cell) -> String {
+    match &cell.degraded {
+        Some(_) => format!("{}, degraded", cell.state),
+        None => cell.state.clone(),
+    }
+}
+
+/// One cell, after an update of it: with what it was before.
+pub fn updated(answer: &Value) -> Result<String, Error> {
+    let updated = Updated::deserialize(answer)?;
+    let mut text = brief(answer)?;
+    if updated.changed.is_empty() {
+        text.push_str("nothing changed: it was so already\n");
+    }
+    for it in &updated.changed {
+        let _ = writeln!(
+            text,
+            "  {}: {} -> {}",
+            it.field,
+            shown(&it.from),
+            shown(&it.to)
+        );
+    }
+    Ok(plain(&text))
+}
+
+/// A value of a field on one line.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::Object(map) if map.is_empty() => "none".to_owned(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Object(_) => fields(value),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            items.join(", ")
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// One cell, after a change of it.
 pub fn brief(answer: &Value) -> Result<String, Error> {
     let cell = Cell::deserialize(answer)?;
@@ -45,7 +88,7 @@ pub fn brief(answer: &Value) -> Result<String, Error> {
         "cell {} is {}: {} tenants, {} slots\n",
         cell.id, cell.state, cell.tenants, cell.slots
     );
-    if let Some(reason) = &cell.state_reason {
+    for reason in cell.state_reason.iter().chain(&cell.waiting_for) {
         let _ = writeln!(text, "  {reason}");
     }
     Ok(plain(&text))
@@ -73,6 +116,15 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     );
     if let Some(reason) = &cell.state_reason {
         fact("because", reason.clone());
+    }
+    if let Some(waiting_for) = &cell.waiting_for {
+        fact("removal", waiting_for.clone());
+    }
+    if let Some(degraded) = &cell.degraded {
+        fact(
+            "degraded",
+            format!("since {}: {}", date(&degraded.since), degraded.reason),
+        );
     }
     fact("may become", cell.may_become.join(", "));
     fact("provider", cell.provider.clone());
@@ -221,6 +273,19 @@ pub fn healthy(cell: &Cell) -> String {
 /// What is out of the ordinary.
 pub fn note(cell: &Cell) -> String {
     let mut notes: Vec<String> = cell.state_reason.iter().cloned().collect();
+    notes.extend(cell.waiting_for.iter().cloned());
+    if matches!(cell.state.as_str(), "active" | "draining") {
+        let failing = cell.health.endpoints.iter().filter(|it| !it.ok);
+        notes.extend(failing.map(|it| {
+            let error = it.error.as_deref().unwrap_or("fails its checks");
+            format!("{}: {error}", it.address)
+        }));
+    }
+    notes.extend(
+        cell.degraded
+            .iter()
+            .map(|it| format!("degraded: {}", it.reason)),
+    );
     if !cell.health.suspicion.is_empty() {
         let signals: Vec<String> = cell.health.suspicion.iter().map(signal).collect();
         notes.push(format!("suspect: {}", signals.join("; ")));
@@ -292,6 +357,51 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn what_a_removal_waits_for_is_shown_in_every_state() {
+        let mut cell = sample();
+        cell["waiting_for"] = json!("waits for proxy edge-1");
+        cell["degraded"] =
+            json!({ "reason": "its process keeps ending", "since": "2026-03-01T12:00:00.5Z" });
+        let text = detail(&cell).unwrap();
+        for part in [
+            "because        no endpoint\nremoval        waits for proxy edge-1\n",
+            "degraded       since 2026-03-01T12:00:00Z: its process keeps ending\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        let text = list(&json!({ "cells": [cell] })).unwrap();
+        assert!(text.contains("eu-1  failed, degraded  nomad"), "{text}");
+        let notes =
+            "no endpoint; waits for proxy edge-1; degraded: its process keeps ending; suspect: ";
+        assert!(text.contains(notes), "{text}");
+    }
+
+    #[test]
+    fn an_update_says_what_was_before() {
+        let mut answer = sample();
+        answer["changed"] = json!([
+            { "field": "max_in_flight", "from": 1024, "to": 7 },
+            { "field": "labels", "from": {}, "to": { "zone": "b" } },
+            { "field": "health_check", "from": { "type": "tcp", "interval_ms": 5 }, "to": null },
+            { "field": "endpoints", "from": [{ "address": "10.0.0.7:80", "weight": 1 }], "to": [] },
+        ]);
+        let text = updated(&answer).unwrap();
+        let expected = "\
+  max_in_flight: 1024 -> 7
+  labels: none -> zone=b
+  health_check: interval_ms=5 type=tcp -> none
+  endpoints: address=10.0.0.7:80 weight=1 -> none
+";
+        assert!(text.ends_with(expected), "{text}");
+        answer["changed"] = json!([]);
+        let text = updated(&answer).unwrap();
+        assert!(
+            text.ends_with("nothing changed: it was so already\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -54,9 +54,26 @@ pub fn proxies(answer: &Value) -> Result<String, Error> {
     Ok(format!("{}{published}", grid.text("")))
 }
 
+/// After a proxy was forgotten.
+pub fn forgotten(answer: &Value) -> Result<String, Error> {
+    let proxy = Proxy::deserialize(answer)?;
+    let had = proxy.generation.map_or_else(
+        || "it was never seen with a table".to_owned(),
+        |generation| format!("it was last seen with generation {generation}"),
+    );
+    Ok(plain(&format!(
+        "proxy {} is forgotten until it answers again; {had}\n",
+        proxy.name
+    )))
+}
+
 /// What is out of the ordinary.
 pub fn note(proxy: &Proxy) -> String {
-    let mut notes: Vec<String> = proxy.error.iter().cloned().collect();
+    let mut notes: Vec<String> = Vec::new();
+    if proxy.forgotten {
+        notes.push("forgotten".to_owned());
+    }
+    notes.extend(proxy.error.iter().cloned());
     if let Some(since) = &proxy.behind_since {
         let by = proxy
             .behind_by
@@ -129,7 +146,7 @@ mod tests {
         let answer = json!({ "published_generation": 9, "proxies": [{
             "name": "edge-1", "admin": "10.0.0.1:9600", "state": "reachable", "state_since": "2026-03-01T12:00:00Z",
             "ready": true, "version": "0.1.0", "generation": 7, "source": "last_good", "refusal": "too much",
-            "behind_since": "2026-03-01T12:01:00.25Z", "behind_by": 2
+            "behind_since": "2026-03-01T12:01:00.25Z", "behind_by": 2, "forgotten": false
         }]});
         let text = proxies(&answer).unwrap();
         let note = "behind by 2 since 2026-03-01T12:01:00Z; refused the table: too much\n";

@@ -10,6 +10,7 @@ use crate::ctl::{
     answers::{Compared, Diff, History, Plan, RolledBack, Slots, Table},
     output::Grid,
     terminal::plain,
+    wait::{nobody, unconfirmed},
 };
 
 /// Ranges of slots shown for a cell.
@@ -107,12 +108,10 @@ pub fn state(answer: &Value) -> Result<String, Error> {
         "no: a change waits to be published"
     };
     fact("current", current.to_owned());
-    let everywhere = if table.everywhere {
-        "yes: every proxy that can be reached has it"
-    } else {
-        "no: see `cellctl proxies`"
-    };
-    fact("everywhere", everywhere.to_owned());
+    fact("everywhere", everywhere(&table));
+    if !table.forgotten.is_empty() {
+        fact("forgotten proxies", table.forgotten.join(", "));
+    }
     if let Some(because) = &table.blocked_because {
         fact("blocked", because.clone());
         fact(
@@ -132,15 +131,46 @@ pub fn state(answer: &Value) -> Result<String, Error> {
     Ok(grid.text(""))
 }
 
+/// Whether the listed proxies have been seen with the table in force.
+fn everywhere(table: &Table) -> String {
+    let (confirmed, missing) = (table.confirmed.len(), &table.not_confirmed);
+    if confirmed == 0 && missing.is_empty() {
+        return format!("not known: {}", nobody(table));
+    }
+    let listed = confirmed + missing.len();
+    if table.everywhere {
+        return format!("yes: confirmed by {confirmed} of {listed} proxies");
+    }
+    format!("no: {}", unconfirmed(missing))
+}
+
 pub fn history(answer: &Value) -> Result<String, Error> {
-    let mut grid = Grid::new(&["GENERATION", "STATE", "AT", "BYTES", "DIGEST"]);
+    let mut grid = Grid::new(&[
+        "GENERATION",
+        "STATE",
+        "AT",
+        "BYTES",
+        "DIGEST",
+        "WHO",
+        "WHAT",
+        "WHY",
+    ]);
     for table in History::deserialize(answer)?.tables {
+        let newest = table.changes.first();
+        let more = table.change_count.saturating_sub(1);
+        let what = newest.map_or_else(String::new, |it| format!("{} {}", it.action, it.subject));
         grid.row([
             table.generation.to_string(),
             table.state,
             date(&table.at),
             table.bytes.to_string(),
             table.digest.chars().take(16).collect(),
+            newest.map_or_else(String::new, |it| it.actor.clone()),
+            match more {
+                0 => what,
+                more => format!("{what}, and {more} more"),
+            },
+            newest.and_then(|it| it.reason.clone()).unwrap_or_default(),
         ]);
     }
     if grid.is_empty() {
@@ -222,6 +252,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_kept_table_says_who_made_it_what_and_why() {
+        let change = json!({
+            "id": 9, "generation": 7, "at": "", "actor": "ops@host", "action": "tenant.pin", "subject": "acme",
+            "reason": "a contract", "detail": {}
+        });
+        let answer = json!({ "tables": [{
+            "generation": 7, "digest": "0123456789abcdef0123", "state": "published", "at": "2026-03-01T12:00:00.5Z",
+            "bytes": 812, "change_count": 3, "changes": [change]
+        }]});
+        let text = history(&answer).unwrap();
+        let line = "2026-03-01T12:00:00Z  812    0123456789abcdef  ops@host  tenant.pin acme, and 2 more  a contract\n";
+        assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
     fn a_plan_says_what_it_leaves_alone() {
         let answer = json!({
             "slot_moves": [{ "slots": ["0-9"], "count": 10, "from": "a", "to": "b", "why": "the cell drains" }],
@@ -267,12 +312,16 @@ rejects added: evil
         let answer = json!({
             "intent_generation": 9, "generation": 8, "digest": "d", "path": "/t.yaml", "current": false,
             "blocked": { "code": "moves_too_much", "detail": "x" }, "blocked_because": "9 slots", "hint": "say so",
-            "blocked_since": "2026-03-01T12:00:00.1Z", "everywhere": true
+            "blocked_since": "2026-03-01T12:00:00.1Z", "everywhere": false, "confirmed": ["edge-1"],
+            "not_confirmed": [{ "proxy": "edge-2", "state": "unreachable", "generation": 7 }], "forgotten": ["edge-3"],
+            "now": ""
         });
         let text = state(&answer).unwrap();
         for part in [
-            "current      no: a change waits to be published\n",
-            "blocked      9 slots\nsince        2026-03-01T12:00:00Z\nhint         say so\n",
+            "current            no: a change waits to be published\n",
+            "everywhere         no: not confirmed by edge-2 (unreachable, may still have generation 7)\n",
+            "forgotten proxies  edge-3\n",
+            "blocked            9 slots\nsince              2026-03-01T12:00:00Z\nhint               say so\n",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }

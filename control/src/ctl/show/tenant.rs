@@ -100,6 +100,9 @@ pub fn explained(answer: &Value, aliases: &[String]) -> Result<String, Error> {
     };
     fact("by", by.to_owned());
     fact("why", it.why);
+    if let Some(reason) = it.pin_reason {
+        fact("reason", reason);
+    }
     fact("registered", yes_or_no(it.registered, ""));
     fact(
         "rejected",
@@ -135,7 +138,10 @@ pub fn imported(answer: &Value) -> Result<String, Error> {
     for (cell, count) in &imported.cells {
         let _ = writeln!(text, "  {count} live in {cell}");
     }
-    Ok(text)
+    for warning in &imported.warnings {
+        let _ = writeln!(text, "warning: {}", warning.message);
+    }
+    Ok(plain(&text))
 }
 
 #[cfg(test)]
@@ -149,7 +155,7 @@ mod tests {
         let answer = json!({
             "key": "www.acme.example", "tenant": "acme", "is_alias": true, "registered": true, "rejected": true,
             "hash": "00000000000000ff", "slot": 7, "slot_owner": "eu-2", "placed_by": "pin", "cell": "eu-1",
-            "since_generation": 12, "why": "pinned by ops@host"
+            "since_generation": 12, "why": "pinned by ops@host", "pin_reason": "a contract"
         });
         let text = explained(&answer, &["www.acme.example".to_owned()]).unwrap();
         let expected = "\
@@ -158,6 +164,7 @@ alias of    acme
 cell        eu-1, since generation 12
 by          a pin: an operator chose, and no plan moves it
 why         pinned by ops@host
+reason      a contract
 registered  yes
 rejected    yes: answered 403 at the edge
 aliases     www.acme.example
