@@ -86,7 +86,15 @@ pub(super) fn detail(read: Read<'_>, tenant: &Tenant) -> Result<TenantDetail, Re
         hash: format!("{hash:016x}"),
         slot: slot.get(),
         slot_owner: slots.owner(slot).map(CellId::to_string),
+        pin_reason: pin_reason(read, tenant)?,
     })
+}
+
+fn pin_reason(read: Read<'_>, tenant: &Tenant) -> Result<Option<String>, Refusal> {
+    if tenant.placed_by != PlacedBy::Pin {
+        return Ok(None);
+    }
+    Ok(read.reason_of_pin(tenant.key.as_str(), tenant.since)?)
 }
 
 /// List the tenants
@@ -310,10 +318,8 @@ pub(super) async fn explain(
             .map_or(PlacedBy::Slot, |tenant| tenant.placed_by);
         let is_by_slot = placed_by == PlacedBy::Slot;
         let pin_reason = match &registered {
-            Some(tenant) if placed_by == PlacedBy::Pin => {
-                read.reason_of_pin(tenant.key.as_str(), tenant.since)?
-            }
-            _ => None,
+            Some(tenant) => pin_reason(read, tenant)?,
+            None => None,
         };
         Ok(ExplainView {
             key: key.to_string(),

@@ -153,6 +153,9 @@ pub(super) struct TenantDetail {
     /// The cell that owns the slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot_owner: Option<String>,
+    /// The reason that was given for its pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin_reason: Option<String>,
 }
 
 /// Where a key leads, registered or not.

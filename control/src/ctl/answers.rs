@@ -182,6 +182,7 @@ pub struct TenantDetail {
     pub hash: String,
     pub slot: u32,
     pub slot_owner: Option<String>,
+    pub pin_reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

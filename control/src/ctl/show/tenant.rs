@@ -56,6 +56,9 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     );
     fact("placed by", tenant.placed_by.clone());
     fact("why", tenant.why.clone());
+    if let Some(reason) = detail.pin_reason.clone() {
+        fact("reason", reason);
+    }
     fact(
         "rejected",
         yes_or_no(tenant.rejected, "answered 403 at the edge"),

@@ -111,11 +111,13 @@ fn answers_say_who_what_and_why() {
     let pinned = control
         .cellctl("tenant add acme --cell cell-1 --pin --reason a-contract --actor ops@host --wait");
     assert_eq!(pinned.code, Some(0), "{pinned:?}");
-    let explained = control.cellctl("explain acme");
-    assert!(
-        explained.out.contains("\nreason      a-contract\n"),
-        "{explained:?}"
-    );
+    for command in ["explain acme", "tenant show acme"] {
+        let shown = control.cellctl(command);
+        assert!(
+            shown.out.contains("\nreason      a-contract\n"),
+            "{shown:?}"
+        );
+    }
     let tables = control.cellctl("table list");
     let is_of_pin = |line: &str| {
         line.contains("  ops@host  ") && line.ends_with("  tenant.register acme  a-contract")
