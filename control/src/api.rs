@@ -10,21 +10,22 @@ mod answer;
 mod app;
 mod caller;
 mod cells;
+mod connections;
+mod cut_short;
 mod fleet;
 mod gate;
+mod host;
 mod import;
 mod problem;
+mod serve;
+mod socket;
 mod stream;
 mod table;
 mod tenants;
 mod token;
 mod view;
 
-use std::{
-    io,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, path::Path, sync::Arc};
 
 use axum::{
     Router,
@@ -32,18 +33,25 @@ use axum::{
     http::StatusCode,
     middleware,
     response::{IntoResponse as _, Response},
-    serve::Listener,
 };
-use tokio::{net::UnixListener, sync::watch};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{app::App, problem::Problem};
+use self::{app::App, connections::Limits, problem::Problem, serve::Way};
+use crate::config::ConnectionRules;
 
-pub use self::token::{TokenError, load_or_make as load_or_make_token};
+pub use self::token::{TokenError, Tokens};
+
+/// Connections by the Unix socket, with the token and without. They are the owner's own, and have nothing to do with
+/// how many there are by TCP.
+const UNIX_CONNECTIONS_MAX: usize = 64;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -116,12 +124,12 @@ pub fn openapi() -> String {
 }
 
 /// Everything that is served.
-pub fn router(daemon: &App, token: &str) -> Router {
+pub fn router(daemon: &App, tokens: &Arc<Tokens>) -> Router {
     let (routes, document) = described();
     let document = document
         .to_json()
         .expect("a description is plain data, which always serializes");
-    let gate = gate::Gate::new(daemon, token);
+    let gate = gate::Gate::new(daemon, tokens);
     let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
     let guarded = routes
         .method_not_allowed_fallback(method_not_allowed)
@@ -137,6 +145,10 @@ pub fn router(daemon: &App, token: &str) -> Router {
         )
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(daemon),
+            host::guard,
+        ))
         .with_state(Arc::clone(daemon))
 }
 
@@ -154,9 +166,14 @@ async fn method_not_allowed() -> Problem {
 
 /// Ready once it can store changes and publish them.
 async fn ready(State(app): State<App>) -> Response {
-    if app.is_storage_failing.load(Ordering::Relaxed) {
-        let text = "not ready: the last change could not be stored; look at the log and the disk\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    let problem = answer::in_background(&app, |daemon| Ok(daemon.storage_problem())).await;
+    match problem {
+        Ok(None) => {}
+        Ok(Some(problem)) => {
+            let text = format!("not ready: {problem}\n");
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        }
+        Err(problem) => return problem.into_response(),
     }
     if let Some(panicked) = app.panics.recent() {
         let text = format!(
@@ -184,22 +201,39 @@ async fn metrics(State(app): State<App>) -> Response {
         .into_response()
 }
 
-/// Serves until `stop` is true and the requests then in flight are answered.
-pub async fn serve<L>(
-    listener: L,
+/// Serves the API by TCP until `stop` is true and the requests then in flight are answered.
+pub async fn serve_tcp(
+    listener: TcpListener,
     router: Router,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            // An error means that nobody can say stop any more.
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
-        .await
+    rules: ConnectionRules,
+    stop: watch::Receiver<bool>,
+) {
+    serve::serve(listener, Way::Tcp, router, limits(rules), stop).await;
+}
+
+/// The same by the Unix socket.
+pub async fn serve_unix(
+    listener: UnixListener,
+    router: Router,
+    rules: ConnectionRules,
+    stop: watch::Receiver<bool>,
+) {
+    let limits = Limits {
+        with_token_max: UNIX_CONNECTIONS_MAX,
+        without_token_max: UNIX_CONNECTIONS_MAX,
+        ..limits(rules)
+    };
+    serve::serve(listener, Way::Unix, router, limits, stop).await;
+}
+
+fn limits(rules: ConnectionRules) -> Limits {
+    Limits {
+        head: rules.head,
+        idle: rules.idle,
+        stall: rules.stall,
+        with_token_max: rules.with_token_max,
+        without_token_max: rules.without_token_max,
+    }
 }
 
 /// Listens on a Unix socket that only its owner can use. A socket that an earlier life left behind is taken away.

@@ -5,6 +5,7 @@ mod read;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use cellgate_process::host::Hosts;
 use cellgate_table::{HashSpec, yaml::settings::LogFormat};
 
 use crate::publish::TableRules;
@@ -42,8 +43,25 @@ pub struct ApiConfig {
     /// A Unix socket to listen on as well.
     pub socket: Option<PathBuf>,
     pub token_file: PathBuf,
+    /// The names that it answers to, besides IP addresses and `localhost`.
+    pub hosts: Hosts,
     pub requests_per_second_max: u32,
     pub body_bytes_max: usize,
+    pub connections: ConnectionRules,
+}
+
+/// How many callers of the API there may be by TCP, and how slow they may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRules {
+    pub with_token_max: usize,
+    /// Of callers without the token, and of those who have not sent a whole head yet.
+    pub without_token_max: usize,
+    /// For a whole request head.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without a byte that the caller takes of an answer, or sends of a body.
+    pub stall: Duration,
 }
 
 /// A proxy to watch.

@@ -9,9 +9,10 @@ use std::{
     },
 };
 
+use cellgate_process::folder_of;
 use cellgate_table::HashSpec;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     change::Rules,
@@ -24,13 +25,18 @@ use crate::{
     provider::Provider,
     publish::Publisher,
     refusal::{Refusal, StorageError},
+    storage::full_disk,
     store::{AuditFilter, Done, Request, Store, Write},
+    turns::Turns,
 };
 
-/// Exports at once.
-const EXPORTS_MAX: usize = 4;
-/// Readers that follow the events, at once.
-const FOLLOWERS_MAX: usize = 64;
+/// Exports at once, with the token and without.
+const EXPORTS_MAX: [usize; 2] = [4, 2];
+/// Readers that follow the events at once, with the token and without.
+const FOLLOWERS_MAX: [usize; 2] = [64, 16];
+/// Requests being answered at once, with the token and without. The latter are fewer than the database's readers, so
+/// that one of these is there for an operator; the others wait in line.
+const ANSWERS_MAX: [usize; 2] = [256, 2];
 /// Audit lines turned into events at once.
 const NOTES_MAX: usize = 1_000;
 
@@ -50,10 +56,14 @@ pub struct Daemon {
     pub started_ms: i64,
     /// The last change could not be stored.
     pub is_storage_failing: AtomicBool,
+    /// What was wrong with the storage when it was last checked.
+    pub known_storage_problem: std::sync::Mutex<Option<String>>,
     /// Exports under way; each takes a thread for as long as its reader likes.
-    pub exports: Semaphore,
+    pub exports: Turns,
     /// Readers that follow the events.
-    pub followers: Arc<Semaphore>,
+    pub followers: Turns,
+    /// Requests whose answer is being made.
+    pub answers: Turns,
     /// The newest audit line that has become an event.
     told: std::sync::Mutex<u64>,
 }
@@ -97,8 +107,10 @@ impl Daemon {
             wake: Wake::default(),
             started_ms: clock::now_ms(),
             is_storage_failing: AtomicBool::new(false),
-            exports: Semaphore::new(EXPORTS_MAX),
-            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            known_storage_problem: std::sync::Mutex::default(),
+            exports: turns(EXPORTS_MAX),
+            followers: turns(FOLLOWERS_MAX),
+            answers: turns(ANSWERS_MAX),
             told: std::sync::Mutex::new(told),
             config,
         })
@@ -130,6 +142,20 @@ impl Daemon {
             }
         }
         Ok(done)
+    }
+
+    /// Why changes cannot be stored, or not for long, if that is so. Asks the disks.
+    pub fn storage_problem(&self) -> Option<String> {
+        if let Err(error) = self.store.check_place() {
+            return Some(error.to_string());
+        }
+        let table = folder_of(&self.config.table.path);
+        if let Some(problem) = full_disk(&self.config.state_dir).or_else(|| full_disk(&table)) {
+            return Some(problem);
+        }
+        self.is_storage_failing
+            .load(Ordering::Relaxed)
+            .then(|| "the last change could not be stored; look at the log and the disk".to_owned())
     }
 
     /// Turns new lines of the audit log into events.
@@ -185,6 +211,10 @@ fn recall_proxies(config: &Config, store: &Store) -> Result<Observed, StorageErr
         }
     }
     Ok(observed)
+}
+
+fn turns([with_token, without_token]: [usize; 2]) -> Turns {
+    Turns::new(with_token, without_token)
 }
 
 /// Sets, in a database that is new, how keys become slots. Later the database decides.

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod change;
+pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -26,5 +27,8 @@ pub mod provider;
 pub mod publish;
 pub mod refusal;
 pub mod run;
+pub mod signals;
+pub mod storage;
 pub mod store;
 pub mod tasks;
+pub mod turns;

@@ -15,6 +15,7 @@ pub struct Metrics {
     registry: Registry,
     pub changes: IntCounter,
     pub storage_failures: IntCounter,
+    pub storage_failing: IntGauge,
     pub requests_limited: IntCounter,
     pub tables_published: IntCounter,
     pub publish_blocked: IntGauge,
@@ -40,6 +41,11 @@ impl Metrics {
                 r,
                 "storage_failures_total",
                 "Changes that could not be stored.",
+            ),
+            storage_failing: gauge(
+                r,
+                "storage_failing",
+                "1 while changes cannot be stored, else 0.",
             ),
             requests_limited: counter(
                 r,

@@ -112,6 +112,12 @@ pub enum StorageError {
     File(std::io::Error),
     /// The database holds what this version never writes.
     Corrupt(String),
+    /// One of its files was deleted or replaced while it was open.
+    Displaced {
+        path: std::path::PathBuf,
+        /// Another file stands there now.
+        is_there: bool,
+    },
 }
 
 impl From<rusqlite::Error> for Refusal {
@@ -253,6 +259,12 @@ impl fmt::Display for StorageError {
             Self::Sqlite(error) => write!(f, "the database failed: {error}"),
             Self::File(error) => write!(f, "the database cannot be made: {error}"),
             Self::Corrupt(what) => write!(f, "the database holds what it should not: {what}"),
+            Self::Displaced { path, is_there } => write!(
+                f,
+                "the database's file {} was {} while the daemon runs; what is stored now would be lost",
+                path.display(),
+                if *is_there { "replaced" } else { "deleted" }
+            ),
         }
     }
 }

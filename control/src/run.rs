@@ -15,9 +15,9 @@ use cellgate_process::{
     log::LogCounts,
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::Signal,
     sync::watch,
     task::JoinSet,
     time::timeout,
@@ -25,13 +25,15 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    api, clock,
-    config::Config,
+    api::{self, Tokens},
+    children, clock,
+    config::{ApiConfig, Config},
     daemon::{Daemon, database_path, set_first_hash},
     publish::{
         Publisher,
         place::{self, Place},
     },
+    signals::Signals,
     store::Store,
     tasks,
 };
@@ -44,7 +46,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const BLOCKED_LIMIT: Duration = Duration::from_secs(1);
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode {
+pub fn serve(config: Config, is_taking_over: bool, signals: Signals, log: &LogCounts) -> ExitCode {
     descriptors::raise_limit();
     let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -53,7 +55,7 @@ pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode 
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(config, is_taking_over, log));
+    let ended = runtime.block_on(run(config, is_taking_over, signals, log));
     // Work that blocks, such as on a disk that hangs, must not keep the process alive.
     runtime.shutdown_timeout(BLOCKED_LIMIT);
     match ended {
@@ -65,9 +67,12 @@ pub fn serve(config: Config, is_taking_over: bool, log: &LogCounts) -> ExitCode 
     }
 }
 
-async fn run(config: Config, is_taking_over: bool, log: &LogCounts) -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+async fn run(
+    config: Config,
+    is_taking_over: bool,
+    mut signals: Signals,
+    log: &LogCounts,
+) -> Result<(), String> {
     // Held until the process ends.
     let _state_lock = lock_state_dir(&config.state_dir).map_err(text)?;
     let database = database_path(&config.state_dir);
@@ -77,35 +82,28 @@ async fn run(config: Config, is_taking_over: bool, log: &LogCounts) -> Result<()
     set_first_hash(&store, config.hash).map_err(text)?;
     let place = table_place(&config.table.path, is_taking_over)?;
     let publisher = Publisher::new(config.table.clone(), Arc::clone(&store), place);
-    let token = api::load_or_make_token(&config.api.token_file).map_err(text)?;
-    let address = config.api.address;
-    let tcp = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("the API cannot listen on {address}: {error}"))?;
-    let unix = match &config.api.socket {
-        None => None,
-        Some(path) => Some(
-            api::bind_unix(path)
-                .map_err(|error| format!("the API cannot listen on {}: {error}", path.display()))?,
-        ),
-    };
+    let tokens = api::Tokens::load_or_make(&config.api.token_file).map_err(text)?;
+    let tokens = Arc::new(tokens);
+    let (tcp, unix) = bind(&config.api).await?;
     let daemon = Arc::new(Daemon::new(config, store, publisher).map_err(text)?);
     daemon.metrics.add_process(log);
     let (stopping, stop) = watch::channel(false);
     let mut serving = JoinSet::new();
-    let router = api::router(&daemon, &token);
+    let router = api::router(&daemon, &tokens);
+    let rules = daemon.config.api.connections;
     if let Some(unix) = unix {
         let socket = daemon.config.api.socket.clone().unwrap_or_default();
         info!(socket = %socket.display(), "listening");
-        serving.spawn(api::serve(unix, router.clone(), stop.clone()));
+        serving.spawn(api::serve_unix(unix, router.clone(), rules, stop.clone()));
     }
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
-    serving.spawn(api::serve(tcp, router, stop.clone()));
+    serving.spawn(api::serve_tcp(tcp, router, rules, stop.clone()));
     let mut tasks = tasks::start(&daemon, &stop);
+    tasks.spawn(children::reaping(stop.clone()));
+    tasks.spawn(reloading(signals.hangup, tokens, stop.clone()));
     let mut broken = None;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop.asked() => {}
         ended = serving.join_next() => broken = Some(format!("a listener ended by itself: {ended:?}")),
     }
     info!("stopping");
@@ -123,6 +121,37 @@ async fn run(config: Config, is_taking_over: bool, log: &LogCounts) -> Result<()
     }
     info!("stopped");
     broken.map_or(Ok(()), Err)
+}
+
+async fn bind(api: &ApiConfig) -> Result<(TcpListener, Option<UnixListener>), String> {
+    let address = api.address;
+    let tcp = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("the API cannot listen on {address}: {error}"))?;
+    let unix = match &api.socket {
+        None => None,
+        Some(path) => Some(
+            api::bind_unix(path)
+                .map_err(|error| format!("the API cannot listen on {}: {error}", path.display()))?,
+        ),
+    };
+    Ok((tcp, unix))
+}
+
+/// Reads the token file again whenever SIGHUP asks for it.
+async fn reloading(mut hangup: Signal, tokens: Arc<Tokens>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            asked = hangup.recv() => if asked.is_none() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let read = Arc::clone(&tokens);
+        match tokio::task::spawn_blocking(move || read.reload()).await {
+            Ok(Ok(tokens)) => info!(tokens, "SIGHUP: the token file was read again"),
+            Ok(Err(error)) => error!(%error, "SIGHUP: the tokens stay what they were"),
+            Err(error) => error!(%error, "SIGHUP: the tokens stay what they were"),
+        }
+    }
 }
 
 /// Makes the state directory if it is missing, and locks it: one daemon at a time.

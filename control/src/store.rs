@@ -7,6 +7,7 @@ mod audit;
 mod cells;
 mod number;
 mod operations;
+mod place;
 mod proxies;
 mod read;
 mod schema;
@@ -29,7 +30,10 @@ use rusqlite::{
 use serde::Serialize;
 use serde_json::Value;
 
-use self::number::{as_sql, from_sql};
+use self::{
+    number::{as_sql, from_sql},
+    place::Place,
+};
 use crate::refusal::{Refusal, StorageError};
 
 pub use self::{
@@ -55,6 +59,7 @@ const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Store {
     writer: Mutex<Connection>,
     readers: [Mutex<Connection>; READERS],
+    place: Place,
 }
 
 /// Who asks for a change, why, and what they saw.
@@ -121,10 +126,21 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         schema::migrate(&mut writer)?;
         let reader = || connect(path).map(Mutex::new);
+        // The log of changes is there once something was read.
+        Read::new(&writer).meta()?;
         Ok(Self {
             writer: Mutex::new(writer),
             readers: [reader()?, reader()?, reader()?],
+            place: Place::of(path)?,
         })
+    }
+
+    /// Whether what is stored now lasts: the files are where they were opened.
+    ///
+    /// # Errors
+    /// One of them was deleted or replaced.
+    pub fn check_place(&self) -> Result<(), StorageError> {
+        self.place.check()
     }
 
     /// Reads, all of it from the same moment.
@@ -149,6 +165,7 @@ impl Store {
         work: impl FnOnce(&mut Write<'_>) -> Result<T, Refusal>,
     ) -> Result<Done, Refusal> {
         let mut connection = lock(&self.writer);
+        self.place.check()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let current = Read::new(&transaction).meta()?.generation;
         if let Some(idempotency) = &request.idempotency
@@ -186,6 +203,8 @@ impl Store {
             remember(&transaction, idempotency, &answer, now_ms)?;
         }
         transaction.commit()?;
+        // Before anybody is answered: it may have gone where nobody finds it.
+        self.place.check()?;
         Ok(Done {
             generation,
             answer,
@@ -200,9 +219,11 @@ impl Store {
         work: impl FnOnce(&Connection) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let mut connection = lock(&self.writer);
+        self.place.check()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = work(&transaction)?;
         transaction.commit()?;
+        self.place.check()?;
         Ok(result)
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use cellgate_process::restart;
 use tokio::{sync::watch, task::JoinSet};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use self::wait::{blocking, pause};
 use crate::{
@@ -115,6 +115,7 @@ fn publish_once(daemon: &Daemon) -> Outcome {
     if daemon.is_storage_failing.load(Ordering::Relaxed) && daemon.store.probe().is_ok() {
         daemon.is_storage_failing.store(false, Ordering::Relaxed);
     }
+    watch_storage(daemon);
     let sightings = daemon.observed.seen().sightings();
     let published = daemon.publisher.status().generation;
     if sightings.iter().any(|it| Some(it.generation) > published) {
@@ -145,6 +146,36 @@ fn publish_once(daemon: &Daemon) -> Outcome {
     daemon.metrics.table_generation.set(as_gauge(generation));
     end_allowed_move(daemon);
     outcome
+}
+
+/// Notes when something comes to be wrong with the storage, and when it is right again.
+fn watch_storage(daemon: &Daemon) {
+    let problem = daemon.storage_problem();
+    daemon
+        .metrics
+        .storage_failing
+        .set(i64::from(problem.is_some()));
+    let mut known = daemon
+        .known_storage_problem
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    match (&problem, known.is_some()) {
+        (Some(problem), false) => {
+            error!(problem, "changes cannot be stored");
+            let detail = serde_json::json!({ "problem": problem });
+            let now = clock::now_ms();
+            daemon.events.add(now, "storage.failing", "storage", detail);
+        }
+        (None, true) => {
+            info!("changes can be stored again");
+            let (now, detail) = (clock::now_ms(), serde_json::json!({}));
+            daemon
+                .events
+                .add(now, "storage.recovered", "storage", detail);
+        }
+        _ => {}
+    }
+    *known = problem;
 }
 
 /// Once every proxy has a table that was allowed to move more, the limits hold again.

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method, Response, header};
+use cellgate_process::host::{HostRefusal, Hosts};
+use http::{HeaderValue, Method, Response, header, uri::Authority};
 use pingora::{
     apps::{ServerApp as _, http_app::ServeHttp},
+    http::RequestHeader,
     protocols::{http::ServerSession, l4::stream::Stream},
     server::ShutdownWatch,
 };
@@ -27,9 +29,13 @@ use crate::{
     watch::{LastReload, Loader},
 };
 
+const FOR_ANY_HOST: [&str; 2] = ["/livez", "/readyz"];
+
 /// Answers on the admin address.
 #[derive(Debug)]
 pub struct Admin {
+    /// The names that it answers to.
+    pub hosts: Hosts,
     pub current: Arc<Current>,
     pub loader: Arc<Loader>,
     pub lifecycle: Arc<Lifecycle>,
@@ -96,6 +102,9 @@ impl ServeHttp for Admin {
         }
         let head_only = request.method == Method::HEAD;
         let uri = &request.uri;
+        if let Err(refusal) = self.check_host(request) {
+            return host_refused(&refusal);
+        }
         let mut response = match uri.path() {
             "/livez" => text(200, "ok\n"),
             "/readyz" => self.ready(),
@@ -122,6 +131,17 @@ impl ServeConnection for Arc<Admin> {
 }
 
 impl Admin {
+    /// Whoever only asks for health may call the proxy anything.
+    fn check_host(&self, request: &RequestHeader) -> Result<(), HostRefusal> {
+        if FOR_ANY_HOST.contains(&request.uri.path()) {
+            return Ok(());
+        }
+        let headers = request.headers.get_all(header::HOST);
+        let headers = headers.iter().map(HeaderValue::as_bytes);
+        let target = request.uri.authority().map(Authority::as_str);
+        self.hosts.check(headers, target)
+    }
+
     fn not_ready_because(&self) -> Option<String> {
         if self.lifecycle.has_reached(Phase::Leaving) {
             return Some("shutting down".to_owned());
@@ -254,6 +274,18 @@ fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
                 state: state(&endpoint.state),
             })
             .collect(),
+    }
+}
+
+fn host_refused(refusal: &HostRefusal) -> Response<Vec<u8>> {
+    match refusal {
+        HostRefusal::Several | HostRefusal::Malformed(_) => text(400, &format!("{refusal}\n")),
+        HostRefusal::Unknown(_) => text(
+            421,
+            &format!(
+                "{refusal}; use an IP address or localhost, or list the name in `admin.hosts` of proxy.yaml\n"
+            ),
+        ),
     }
 }
 

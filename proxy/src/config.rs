@@ -7,7 +7,7 @@ mod read;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
-use cellgate_process::lines::Sink;
+use cellgate_process::{host::Hosts, lines::Sink};
 use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
@@ -28,6 +28,8 @@ pub struct Config {
     pub table: TableConfig,
     pub state_dir: PathBuf,
     pub admin: SocketAddr,
+    /// The names that the admin address answers to, besides IP addresses and `localhost`.
+    pub admin_hosts: Hosts,
     pub threads: NonZeroUsize,
     /// Requests that are whole in hand go to their cell without Pingora.
     pub direct: bool,

@@ -7,6 +7,7 @@ use cellgate_proxy::{
     cli::{self, Cli},
     config::{self, Config},
     metrics, run,
+    signals::Signals,
 };
 use cellgate_table::yaml::settings::LogFormat;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
@@ -27,6 +28,14 @@ fn main() -> ExitCode {
             .error(ErrorKind::MissingRequiredArgument, message)
             .exit();
     };
+    // Before anything that takes time: without handlers, a signal for the housekeeping would end the process.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::last_words(format!("signals cannot be handled: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let config = match config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
@@ -35,7 +44,7 @@ fn main() -> ExitCode {
         }
     };
     let log = start_log(&config);
-    run::serve(config, log.counts())
+    run::serve(config, signals, log.counts())
 }
 
 /// Pingora's own account of its start and stop is left out.

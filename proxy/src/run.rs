@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cellgate_process::{descriptors, log::LogCounts, restart};
+use cellgate_process::{descriptors, host::Hosts, log::LogCounts, restart};
 use pingora::{
     proxy::HttpProxy,
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
@@ -58,13 +58,7 @@ struct Parts {
 }
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config, log: &LogCounts) -> ExitCode {
-    // First of all: without handlers, a signal for the housekeeping would end the process.
-    let Ok(signals) =
-        Signals::listen().inspect_err(|error| error!(%error, "signals cannot be handled"))
-    else {
-        return ExitCode::FAILURE;
-    };
+pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     let budget = share_descriptors(&config);
     let (edge, admin) = match bind_all(&config) {
         Ok(bound) => bound,
@@ -222,6 +216,7 @@ fn build_server(
         current: Arc::clone(&parts.current),
         metrics: Arc::clone(&parts.metrics),
     };
+    let admin_hosts = config.admin_hosts.clone();
     let edge_app = edge_app(config, &parts, services, &server.configuration);
     let edge_places = budget.connections_max + REFUSED_CLIENTS_MAX;
     let edge = ListenService::new("edge", edge, edge_app, threads, edge_places);
@@ -230,7 +225,10 @@ fn build_server(
         current: Arc::clone(&parts.current),
         checks_at_once_max: budget.checks_at_once_max,
     };
-    let (admin_app, places) = (Arc::new(admin_app(parts)), ADMIN_CONNECTIONS_MAX);
+    let (admin_app, places) = (
+        Arc::new(admin_app(parts, admin_hosts)),
+        ADMIN_CONNECTIONS_MAX,
+    );
     let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);
     server.add_service(admin.accepting_while_draining());
     server.add_service(background_service("health", health));
@@ -288,8 +286,9 @@ fn edge_app(
     }
 }
 
-fn admin_app(parts: Parts) -> Admin {
+fn admin_app(parts: Parts, hosts: Hosts) -> Admin {
     Admin {
+        hosts,
         current: parts.current,
         loader: parts.loader,
         lifecycle: parts.lifecycle,

@@ -4,6 +4,7 @@
 pub mod descriptors;
 pub mod figures;
 mod folder;
+pub mod host;
 pub mod lines;
 pub mod lock;
 pub mod log;

@@ -1,13 +1,17 @@
 //! What a request says besides what it asks for: who asks, why, what they saw, and under which name they may ask again.
 
+use std::time::Duration;
+
 use axum::{
-    body::{Bytes, to_bytes},
+    body::{Body as HttpBody, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest},
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
 use cellgate_table::limits::GENERATION_MAX;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 
 use super::{app::App, problem::Problem};
 use crate::store::{Idempotency, Request};
@@ -121,13 +125,42 @@ impl<T: Body> FromRequest<App> for Asked<T> {
     async fn from_request(http: HttpRequest, app: &App) -> Result<Self, Problem> {
         let (parts, body) = http.into_parts();
         let limit = app.config.api.body_bytes_max;
-        let bytes = to_bytes(body, limit).await.map_err(|_| {
-            let detail = format!("the body cannot be read, or has more than {limit} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-        })?;
+        let bytes = read_body(body, limit, app.config.api.connections.stall).await?;
         let request = read_request(&parts, &bytes)?;
         let body = T::read(bytes, &parts.headers)?;
         Ok(Self { request, body })
+    }
+}
+
+/// Reads a body whole. Between two pieces of it no more than `stall` may pass.
+async fn read_body(body: HttpBody, limit: usize, stall: Duration) -> Result<Bytes, Problem> {
+    let mut body = body.into_data_stream();
+    let mut bytes = Vec::new();
+    loop {
+        let Ok(piece) = timeout(stall, body.next()).await else {
+            let detail = format!("nothing of the body came for {} ms", stall.as_millis());
+            return Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                detail,
+            ));
+        };
+        match piece {
+            None => return Ok(bytes.into()),
+            Some(Err(error)) => {
+                let detail = format!("the body cannot be read: {error}");
+                return Err(Problem::bad_request(detail));
+            }
+            Some(Ok(piece)) if bytes.len() + piece.len() > limit => {
+                let detail = format!("the body has more than {limit} bytes");
+                return Err(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body_too_large",
+                    detail,
+                ));
+            }
+            Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+        }
     }
 }
 

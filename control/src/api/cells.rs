@@ -1,6 +1,6 @@
 //! `/v1/cells`.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{Extension, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,6 +21,7 @@ use crate::{
     plan::Plan,
     refusal::Refusal,
     store::Read,
+    turns::Standing,
 };
 
 /// Which cells to list.
@@ -89,7 +90,9 @@ pub(super) struct Updated {
 
 fn view(daemon: &Daemon, read: Read<'_>, cell: &Cell) -> Result<CellView, Refusal> {
     let slots = read.slots()?.count_of(&cell.id);
-    Ok(CellView::of(cell, slots, &daemon.observed.seen()))
+    let seen = daemon.observed.seen();
+    // For changes, which need the token.
+    Ok(CellView::of(cell, slots, &seen, Standing::WithToken))
 }
 
 /// List the cells
@@ -97,6 +100,7 @@ fn view(daemon: &Daemon, read: Read<'_>, cell: &Cell) -> Result<CellView, Refusa
     responses((status = 200, body = CellList), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(app): State<App>,
+    Extension(standing): Extension<Standing>,
     Params(query): Params<ListQuery>,
 ) -> Result<Answer, Problem> {
     read(&app, move |daemon, read| {
@@ -110,7 +114,7 @@ pub(super) async fn list(
         let cells = cells
             .iter()
             .filter(|cell| wanted(cell))
-            .map(|cell| CellView::of(cell, slots.count_of(&cell.id), &seen));
+            .map(|cell| CellView::of(cell, slots.count_of(&cell.id), &seen, standing));
         Ok(CellList {
             cells: cells.collect(),
         })
@@ -143,13 +147,20 @@ pub(super) async fn add(
 #[utoipa::path(get, path = "/v1/cells/{id}", operation_id = "show_cell", tag = "cells",
     params(("id" = String, Path, description = "The cell")),
     responses((status = 200, body = CellDetail), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(State(app): State<App>, At(id): At<String>) -> Result<Answer, Problem> {
+pub(super) async fn show(
+    State(app): State<App>,
+    Extension(standing): Extension<Standing>,
+    At(id): At<String>,
+) -> Result<Answer, Problem> {
     read(&app, move |daemon, read| {
         let cell = read.cell(&parse_id(&id)?)?;
-        let operations = read.operations_of(&cell.id)?;
+        let slots = read.slots()?.count_of(&cell.id);
+        let operations = read.operations_of(&cell.id)?.into_iter();
         Ok(CellDetail {
-            cell: view(daemon, read, &cell)?,
-            operations: operations.into_iter().map(OperationView::of).collect(),
+            cell: CellView::of(&cell, slots, &daemon.observed.seen(), standing),
+            operations: operations
+                .map(|operation| OperationView::of(operation, standing))
+                .collect(),
         })
     })
     .await

@@ -1,6 +1,7 @@
 //! `/v1/proxies`, `/v1/events` and `/v1/audit`.
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
@@ -24,6 +25,7 @@ use crate::{
     observe::{ProxySight, ProxyState},
     refusal::Refusal,
     store::AuditFilter,
+    turns::Standing,
 };
 
 const LINES_MAX: usize = 1_000;
@@ -143,6 +145,7 @@ pub(super) struct EventsQuery {
 pub(super) async fn events(
     State(app): State<App>,
     Params(query): Params<EventsQuery>,
+    Extension(standing): Extension<Standing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = lines(query.limit)?;
@@ -156,7 +159,7 @@ pub(super) async fn events(
         let last = headers
             .get("last-event-id")
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        return Ok(stream::follow(&app, last.or(query.after)));
+        return Ok(stream::follow(&app, last.or(query.after), standing));
     }
     let answer = read(&app, move |daemon, _| {
         Ok(EventList {

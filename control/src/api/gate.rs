@@ -1,6 +1,6 @@
 //! What every request to `/v1` passes: a limit on how many there are, and the token for those that change something.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -9,9 +9,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
-use super::{app::App, problem::Problem};
+use super::{app::App, problem::Problem, serve::Caller, token::Tokens};
+use crate::turns::Standing;
+
+/// How long a request may wait for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -20,54 +24,77 @@ pub(super) struct Gate {
     /// For those who have the token: nobody else can use up what an operator needs.
     known: Arc<DefaultDirectRateLimiter>,
     others: Arc<DefaultDirectRateLimiter>,
-    /// Of the token, so that comparing takes the same time wherever two differ.
-    token_digest: [u8; 32],
+    tokens: Arc<Tokens>,
 }
 
 impl Gate {
-    pub(super) fn new(app: &App, token: &str) -> Self {
+    pub(super) fn new(app: &App, tokens: &Arc<Tokens>) -> Self {
         let rate = app.config.api.requests_per_second_max;
         let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
         Self {
             app: App::clone(app),
             known: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
             others: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
-            token_digest: Sha256::digest(token).into(),
+            tokens: Arc::clone(tokens),
         }
     }
 
-    fn knows(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return false;
+    fn standing(&self, headers: &HeaderMap) -> Standing {
+        let sent = headers.get(header::AUTHORIZATION);
+        let sent = sent.and_then(|value| value.to_str().ok()?.split_once(' '));
+        match sent {
+            Some((scheme, token))
+                if scheme.eq_ignore_ascii_case("bearer") && self.tokens.knows(token.trim()) =>
+            {
+                Standing::WithToken
+            }
+            _ => Standing::WithoutToken,
+        }
+    }
+
+    /// Why a request is not let in.
+    fn refusal(&self, request: &Request, standing: Standing) -> Option<Problem> {
+        let limiter = match standing {
+            Standing::WithToken => &self.known,
+            Standing::WithoutToken => &self.others,
         };
-        let Some((scheme, token)) = value.to_str().ok().and_then(|text| text.split_once(' '))
-        else {
-            return false;
-        };
-        let digest: [u8; 32] = Sha256::digest(token.trim()).into();
-        scheme.eq_ignore_ascii_case("bearer") && digest == self.token_digest
+        if limiter.check().is_err() {
+            return Some(self.too_many());
+        }
+        let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+        if !only_reads && standing == Standing::WithoutToken {
+            let detail = "changes need the bearer token";
+            let hint = format!(
+                "send `authorization: Bearer …` with what stands in {}",
+                self.app.config.api.token_file.display()
+            );
+            return Some(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).hint(hint));
+        }
+        if standing == Standing::WithToken
+            && let Some(caller) = request.extensions().get::<Caller>()
+            && !caller.connections.has_shown_token(&caller.connection)
+        {
+            let detail = "there are too many connections that have shown the token";
+            return Some(Problem::overloaded(detail, standing));
+        }
+        None
+    }
+
+    fn too_many(&self) -> Problem {
+        self.app.metrics.requests_limited.inc();
+        let detail = "there are too many requests at once";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
     }
 }
 
-pub(super) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let is_known = gate.knows(request.headers());
-    let limiter = if is_known { &gate.known } else { &gate.others };
-    if limiter.check().is_err() {
-        gate.app.metrics.requests_limited.inc();
-        let detail = "there are too many requests at once";
-        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
-            .into_response();
+pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let standing = gate.standing(request.headers());
+    if let Some(problem) = gate.refusal(&request, standing) {
+        return problem.into_response();
     }
-    let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if !only_reads && !is_known {
-        let detail = "changes need the bearer token";
-        let hint = format!(
-            "send `authorization: Bearer …` with what stands in {}",
-            gate.app.config.api.token_file.display()
-        );
-        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-            .hint(hint)
-            .into_response();
-    }
+    request.extensions_mut().insert(standing);
+    let Ok(_turn) = timeout(TURN_WAIT, gate.app.answers.take(standing)).await else {
+        return gate.too_many().into_response();
+    };
     next.run(request).await
 }

@@ -1,6 +1,7 @@
 //! Tenants in bulk, in and out: lines of JSON, or CSV.
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::State,
     http::{StatusCode, header},
@@ -8,13 +9,13 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     answer::{Answer, change},
     app::App,
     caller::{Asked, Lines, Params},
+    cut_short::{CutShort, Piece},
     problem::Problem,
     view::TenantView,
 };
@@ -23,16 +24,20 @@ use crate::{
     plan::{ImportWarning, import_warnings},
     refusal::{Refusal, StorageError},
     store::TenantFilter,
+    turns::Standing,
 };
 
-/// Tenants of one request. A larger file is sent in pieces, each of them a change of its own.
+/// Tenants of one request, and lines that are none. A larger file is sent in pieces, each of them a change of its own.
 const LINES_MAX: usize = 50_000;
-/// Wrong lines that are told one by one.
+/// Bytes of a line: of a tenant with as many aliases as it may have, all of them escaped.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+/// Wrong lines that are reported one by one.
 const PROBLEMS_MAX: usize = 100;
 /// Tenants read at once for an export.
 const PAGE: usize = 5_000;
 /// Pages that may wait for a slow reader.
 const PAGES_WAITING: usize = 2;
+const NOT_UTF8: &str = "it is not UTF-8";
 /// Between two aliases in a field of CSV. No key that comes in a header can hold it.
 const ALIAS_SEPARATOR: char = '|';
 
@@ -126,49 +131,112 @@ fn in_line(line: usize, refusal: Refusal) -> Refusal {
 
 type Batch = (Vec<NewTenant>, Vec<usize>);
 
+/// What was read so far. Whatever is sent, it takes memory for so many lines only.
+#[derive(Default)]
+struct Reading {
+    batch: Vec<NewTenant>,
+    lines: Vec<usize>,
+    wrong: usize,
+    /// The first of the wrong lines.
+    problems: Vec<serde_json::Value>,
+}
+
+impl Reading {
+    fn add(&mut self, line: usize, read: Result<NewTenant, String>) -> Result<(), Problem> {
+        match read {
+            Ok(tenant) => {
+                self.batch.push(tenant);
+                self.lines.push(line);
+            }
+            Err(message) => {
+                self.wrong += 1;
+                if self.problems.len() < PROBLEMS_MAX {
+                    let problem = serde_json::json!({ "line": line, "message": message });
+                    self.problems.push(problem);
+                }
+            }
+        }
+        if self.batch.len() + self.wrong <= LINES_MAX {
+            return Ok(());
+        }
+        let detail = format!("there are more than {LINES_MAX} tenants in the body");
+        Err(
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+                .hint("send it in pieces, as `cellctl tenant import` does"),
+        )
+    }
+
+    fn finish(self) -> Result<Batch, Problem> {
+        if self.wrong == 0 {
+            return Ok((self.batch, self.lines));
+        }
+        let count = self.wrong;
+        let detail = format!("{count} lines cannot be read; none of the lines was taken");
+        let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_input", detail);
+        problem.problems = self.problems;
+        Err(problem)
+    }
+}
+
 fn read_ndjson(bytes: &Bytes) -> Result<Batch, Problem> {
-    let mut batch = Vec::new();
-    let mut lines = Vec::new();
-    let mut wrong = Vec::new();
+    let mut reading = Reading::default();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        match serde_json::from_slice(line) {
-            Ok(tenant) => {
-                batch.push(tenant);
-                lines.push(at + 1);
-            }
-            Err(error) => wrong.push((at + 1, fault_of_json(&error))),
-        }
-        check_count(batch.len())?;
+        let tenant = check_length(line.len())
+            .and_then(|()| serde_json::from_slice(line).map_err(|error| fault_of_json(&error)));
+        reading.add(at + 1, tenant)?;
     }
-    finish(batch, lines, &wrong)
+    reading.finish()
 }
 
 fn read_csv(bytes: &Bytes) -> Result<Batch, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::None)
         .from_reader(&bytes[..]);
-    let mut batch = Vec::new();
-    let mut lines = Vec::new();
-    let mut wrong = Vec::new();
-    for (at, row) in reader.deserialize::<Row>().enumerate() {
-        match row {
-            Ok(row) => {
-                batch.push(row.tenant());
-                // Behind the header line; a quoted field may hold line ends, which no key may.
-                lines.push(at + 2);
-            }
-            Err(error) => {
-                let line = error.position().map_or(at as u64 + 2, csv::Position::line);
-                let line = usize::try_from(line).unwrap_or(at + 2);
-                wrong.push((line, fault_of_csv(&error)));
-            }
+    let headers = match reader.headers() {
+        Ok(headers) => headers.clone(),
+        Err(error) => {
+            return Err(Problem::bad_request(format!(
+                "the header line cannot be read: {}",
+                fault_of_csv(&error)
+            )));
         }
-        check_count(batch.len())?;
+    };
+    let mut reading = Reading::default();
+    let mut record = csv::ByteRecord::new();
+    // Behind the header line; a quoted field may hold line ends, which no key may.
+    for at in 2.. {
+        let read = match reader.read_byte_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => read_record(&record, &headers),
+            Err(error) => Err(fault_of_csv(&error)),
+        };
+        let line = record.position().map_or(at as u64, csv::Position::line);
+        let line = if read.is_ok() {
+            at
+        } else {
+            usize::try_from(line).unwrap_or(at)
+        };
+        reading.add(line, read)?;
     }
-    finish(batch, lines, &wrong)
+    reading.finish()
+}
+
+fn read_record(record: &csv::ByteRecord, headers: &csv::StringRecord) -> Result<NewTenant, String> {
+    check_length(record.as_slice().len())?;
+    let record = csv::StringRecord::from_byte_record(record.clone());
+    let record = record.map_err(|_| NOT_UTF8.to_owned())?;
+    let row = record.deserialize::<Row>(Some(headers));
+    row.map(Row::tenant).map_err(|error| fault_of_csv(&error))
+}
+
+fn check_length(bytes: usize) -> Result<(), String> {
+    if bytes <= LINE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("it has {bytes} bytes, more than {LINE_BYTES_MAX}"))
 }
 
 /// What is wrong with a line. The parser counts lines too, from where this one begins.
@@ -188,41 +256,9 @@ fn fault_of_csv(error: &csv::Error) -> String {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!("it has {len} fields, and the first line {expected_len}"),
-        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+        csv::ErrorKind::Utf8 { .. } => NOT_UTF8.to_owned(),
         _ => error.to_string(),
     }
-}
-
-fn check_count(count: usize) -> Result<(), Problem> {
-    if count <= LINES_MAX {
-        return Ok(());
-    }
-    let detail = format!("there are more than {LINES_MAX} tenants in the body");
-    Err(
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-            .hint("send it in pieces, as `cellctl tenant import` does"),
-    )
-}
-
-fn finish(
-    batch: Vec<NewTenant>,
-    lines: Vec<usize>,
-    wrong: &[(usize, String)],
-) -> Result<Batch, Problem> {
-    if wrong.is_empty() {
-        return Ok((batch, lines));
-    }
-    let detail = format!(
-        "{} lines cannot be read; none of the lines was taken",
-        wrong.len()
-    );
-    let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_input", detail);
-    problem.problems = wrong
-        .iter()
-        .take(PROBLEMS_MAX)
-        .map(|(line, message)| serde_json::json!({ "line": line, "message": message }))
-        .collect();
-    Err(problem)
 }
 
 impl Row {
@@ -275,48 +311,59 @@ pub(super) struct ExportQuery {
 /// Export all tenants, in a form that an import takes
 ///
 /// Read in pages, so that a change meanwhile may be in it or not; no tenant is missing that was there all the time.
+/// An export that cannot be finished does not end properly: its last line begins with `error`, which no import takes,
+/// and the connection breaks off without the end of the body.
 #[utoipa::path(get, path = "/v1/export/tenants", operation_id = "export_tenants", tag = "tenants", params(ExportQuery),
     responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn export(
     State(app): State<App>,
+    Extension(standing): Extension<Standing>,
     Params(query): Params<ExportQuery>,
 ) -> Result<Response, Problem> {
-    if app.exports.available_permits() == 0 {
+    // Before anything is answered: what has begun also ends.
+    let Some(turn) = app.exports.try_take(standing) else {
         let detail = "there are too many exports under way";
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            detail,
-        ));
-    }
-    let (pages, receiver) = mpsc::channel(PAGES_WAITING);
-    let is_csv = query.format == ExportFormat::Csv;
-    tokio::task::spawn_blocking(move || {
-        // Between the look above and here another one may have come; then this one ends empty-handed.
-        let Ok(_turn) = app.exports.try_acquire() else {
-            return;
-        };
-        let sent = write_pages(&app, is_csv, &pages);
-        if let Err(error) = sent {
-            tracing::error!(%error, "an export broke off");
-            // The reader sees that the body has no proper end.
-            let _ = pages.blocking_send(Err(std::io::Error::other("the database failed")));
-        }
-    });
-    let kind = if is_csv {
-        "text/csv; charset=utf-8"
-    } else {
-        "application/x-ndjson"
+        return Err(Problem::overloaded(detail, standing));
     };
-    let body = Body::from_stream(ReceiverStream::new(receiver));
+    let (pages, receiver) = mpsc::channel(PAGES_WAITING);
+    let format = query.format;
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let last = match write_pages(&app, format, &pages) {
+            Ok(()) => Piece::End,
+            Err(error) => {
+                tracing::error!(%error, "an export broke off");
+                Piece::Failed(failure_line(format))
+            }
+        };
+        // The reader may be gone; one that is there waits for this.
+        let _ = pages.blocking_send(last);
+    });
+    let kind = match format {
+        ExportFormat::Csv => "text/csv; charset=utf-8",
+        ExportFormat::Ndjson => "application/x-ndjson",
+    };
+    let body = Body::new(CutShort::new(receiver));
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+/// The last line of an export that is not whole. No import takes it.
+fn failure_line(format: ExportFormat) -> Bytes {
+    Bytes::from_static(match format {
+        ExportFormat::Csv => {
+            b"error: this export is not complete; the database could not be read\n"
+        }
+        ExportFormat::Ndjson => {
+            b"{\"error\":\"this export is not complete; the database could not be read\"}\n"
+        }
+    })
 }
 
 fn write_pages(
     app: &App,
-    is_csv: bool,
-    pages: &mpsc::Sender<std::io::Result<Bytes>>,
+    format: ExportFormat,
+    pages: &mpsc::Sender<Piece>,
 ) -> Result<(), StorageError> {
     let mut filter = TenantFilter::default();
     let mut is_first = true;
@@ -337,12 +384,12 @@ fn write_pages(
             }
             Ok((tenants, page.has_more))
         })?;
-        let text = if is_csv {
-            as_csv(&tenants, is_first)
-        } else {
-            as_ndjson(&tenants)
+        let text = match format {
+            ExportFormat::Csv => as_csv(&tenants, is_first),
+            ExportFormat::Ndjson => as_ndjson(&tenants),
         };
-        if pages.blocking_send(Ok(text.into())).is_err() || !has_more {
+        let sent = pages.blocking_send(Piece::Page(text.into()));
+        if sent.is_err() || !has_more {
             return Ok(());
         }
         is_first = false;
@@ -418,5 +465,34 @@ mod tests {
         let faults: Vec<_> = problem.problems.iter().map(|one| &one["message"]).collect();
         assert_eq!(faults[1], "it has 1 fields, and the first line 2");
         assert_eq!(faults[2], "it is not UTF-8");
+    }
+
+    /// 15 MiB of them took 573 MB.
+    #[test]
+    fn so_many_lines_and_no_more() {
+        let check = |text: &str, code: &str, problems: usize| {
+            for problem in [
+                read_ndjson(&Bytes::from(text.to_owned())).unwrap_err(),
+                read_csv(&Bytes::from(format!("key,pin\n{text}"))).unwrap_err(),
+            ] {
+                assert_eq!(problem.code, code);
+                assert_eq!(problem.problems.len(), problems);
+            }
+        };
+        check(&"{}\n".repeat(LINES_MAX), "bad_input", PROBLEMS_MAX);
+        check(&"{}\n".repeat(LINES_MAX + 1), "body_too_large", 0);
+        let long = format!(
+            "{{\"key\":\"a\",\"aliases\":[{}]}}",
+            "\"\",".repeat(100_000)
+        );
+        check(&long, "bad_input", 1);
+    }
+
+    #[test]
+    fn no_import_takes_an_export_that_broke_off() {
+        assert!(read_ndjson(&failure_line(ExportFormat::Ndjson)).is_err());
+        let mut csv = as_csv(&[NewTenant::default()], true);
+        csv.extend_from_slice(&failure_line(ExportFormat::Csv));
+        assert!(read_csv(&csv.into()).is_err());
     }
 }

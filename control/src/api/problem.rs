@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::refusal::Refusal;
+use crate::{
+    refusal::{Refusal, StorageError},
+    turns::Standing,
+};
 
 /// How long a client does well to wait after 429 and 503.
 const RETRY_AFTER_SECONDS: u16 = 1;
@@ -53,6 +56,17 @@ impl Problem {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// There are too many of this kind at the moment.
+    pub(super) fn overloaded(detail: &str, standing: Standing) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
+        match standing {
+            Standing::WithToken => problem.hint("try again in a moment"),
+            Standing::WithoutToken => problem.hint(
+                "try again in a moment, or send the token: its holders have places of their own",
+            ),
+        }
     }
 
     /// The request itself is wrong.
@@ -120,6 +134,9 @@ fn name_of(refusal: &Refusal) -> (StatusCode, &'static str) {
             (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
         }
         Refusal::CannotRestore(_) => (StatusCode::CONFLICT, "cannot_restore"),
+        Refusal::Storage(StorageError::Displaced { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "database_displaced")
+        }
         Refusal::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_failed"),
     }
 }
@@ -150,6 +167,10 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::IdempotencyKeyReused => "use a new key for each request",
         Refusal::EndpointsFromProvider { .. } => "leave `endpoints` out",
         Refusal::TenantElsewhere { .. } => "look at it, and pin it if it is to live elsewhere",
+        Refusal::Storage(StorageError::Displaced { .. }) => {
+            "export the tenants now if there is no backup: reading still works; then put the database in its place and \
+             restart the daemon"
+        }
         Refusal::Storage(_) => "nothing was changed; look at the daemon's log and its disk",
         _ => return None,
     })

@@ -1,18 +1,16 @@
 //! Events as they happen (server-sent events).
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
-use axum::{
-    http::StatusCode,
-    response::{
-        IntoResponse as _, Response,
-        sse::{Event as SseEvent, KeepAlive, Sse},
-    },
+use axum::response::{
+    IntoResponse as _, Response,
+    sse::{Event as SseEvent, KeepAlive, Sse},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{app::App, problem::Problem};
+use crate::turns::Standing;
 
 /// Events that may wait for a slow reader; then the newest wait in the log.
 const WAITING_MAX: usize = 64;
@@ -22,11 +20,11 @@ const PIECE: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Sends the events behind `after`, or those to come, until the reader goes.
-pub(super) fn follow(app: &App, after: Option<u64>) -> Response {
+pub(super) fn follow(app: &App, after: Option<u64>, standing: Standing) -> Response {
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(WAITING_MAX);
-    let Ok(turn) = Arc::clone(&app.followers).try_acquire_owned() else {
-        let detail = "there are too many readers of the events";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).into_response();
+    let Some(turn) = app.followers.try_take(standing) else {
+        return Problem::overloaded("there are too many readers of the events", standing)
+            .into_response();
     };
     let app = App::clone(app);
     tokio::spawn(async move {

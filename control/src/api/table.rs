@@ -86,6 +86,9 @@ pub(super) struct TableView {
     not_confirmed: Vec<UnconfirmedView>,
     /// The listed proxies that an operator has declared gone.
     forgotten: Vec<String>,
+    /// Why changes cannot be stored, or not for long: the database was displaced, a disk is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_problem: Option<String>,
     /// The daemon's clock, RFC 3339.
     now: String,
 }
@@ -264,6 +267,7 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
             not_confirmed: found.missing.into_iter().map(unconfirmed).collect(),
             forgotten: found.forgotten,
             now: rfc3339(now_ms()),
+            storage_problem: daemon.storage_problem(),
         })
     })
     .await

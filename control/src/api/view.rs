@@ -15,6 +15,7 @@ use crate::{
     },
     observe::{ProxySight, ProxyState, Seen, Signal, proxies::ProxyCell},
     store::{AuditEntry, KeptTable, Operation, TableState},
+    turns::Standing,
 };
 
 /// A cell.
@@ -35,8 +36,10 @@ pub(super) struct CellView {
     /// The states that may follow.
     pub may_become: Vec<CellState>,
     pub provider: String,
-    #[schema(value_type = Object)]
-    pub params: Value,
+    /// Shown only to callers with the token: there may be secrets in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Value>,
     pub endpoints: Vec<EndpointSpec>,
     pub max_in_flight: u32,
     pub tunnels_max: u32,
@@ -114,8 +117,9 @@ pub(super) struct OperationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
     pub attempts: u64,
-    /// The end of what the provider wrote.
-    pub output: String,
+    /// The end of what the provider wrote. Shown only to callers with the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -257,7 +261,8 @@ pub(super) fn ms_since(then_ms: i64) -> u64 {
 }
 
 impl CellView {
-    pub(super) fn of(cell: &Cell, slots: u32, seen: &Seen) -> Self {
+    /// As a caller of this standing sees it.
+    pub(super) fn of(cell: &Cell, slots: u32, seen: &Seen, standing: Standing) -> Self {
         let spec = cell.settings.spec();
         #[expect(clippy::cast_precision_loss, reason = "told to a few digits")]
         let tenants = cell.tenants as f64;
@@ -273,7 +278,7 @@ impl CellView {
             state_since: rfc3339(cell.state_since_ms),
             may_become: cell.state.followers().to_vec(),
             provider: cell.provider.clone(),
-            params: cell.params.clone(),
+            params: for_holders(standing, cell.params.clone()),
             endpoints: spec.endpoints,
             max_in_flight: spec.max_in_flight,
             tunnels_max: spec.tunnels_max,
@@ -334,8 +339,17 @@ impl HealthView {
     }
 }
 
+/// What only holders of the token see.
+fn for_holders<T>(standing: Standing, value: T) -> Option<T> {
+    match standing {
+        Standing::WithToken => Some(value),
+        Standing::WithoutToken => None,
+    }
+}
+
 impl OperationView {
-    pub(super) fn of(operation: Operation) -> Self {
+    /// As a caller of this standing sees it.
+    pub(super) fn of(operation: Operation, standing: Standing) -> Self {
         Self {
             id: operation.id,
             verb: operation.verb,
@@ -344,7 +358,7 @@ impl OperationView {
             started: operation.started_ms.map(rfc3339),
             ended: operation.ended_ms.map(rfc3339),
             attempts: operation.attempts,
-            output: operation.output,
+            output: for_holders(standing, operation.output),
             error: operation.error,
         }
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cellgate_control::{
     cli::{self, Cli},
     config, metrics, run,
+    signals::Signals,
 };
 use cellgate_process::log;
 use cellgate_table::yaml::settings::LogFormat;
@@ -21,6 +22,14 @@ fn main() -> ExitCode {
             .error(ErrorKind::MissingRequiredArgument, message)
             .exit();
     };
+    // Before anything that takes time: without handlers SIGHUP would end the process.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::last_words(format!("signals cannot be handled: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let config = match config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
@@ -33,5 +42,5 @@ fn main() -> ExitCode {
         LogFormat::Text => log::Format::Text,
     };
     let log = log::start(metrics::NAMESPACE, format, "info");
-    run::serve(config, cli.take_over, log.counts())
+    run::serve(config, cli.take_over, signals, log.counts())
 }

@@ -69,12 +69,29 @@ struct ApiSection {
     socket: Option<String>,
     /// Holds the bearer token that changes need; made at the first start. Default `token` in the state directory.
     token_file: Option<String>,
+    /// Host names that it answers to, besides IP addresses and `localhost`. Default none.
+    hosts: Option<Vec<String>>,
     /// More are answered 429. Default 500.
     #[schemars(range(min = 1, max = 1_000_000))]
     requests_per_second_max: Option<u32>,
     /// Larger bodies are answered 413. Default 16,777,216.
     #[schemars(range(min = 1_024, max = 1_073_741_824))]
     body_bytes_max: Option<u32>,
+    /// Connections by TCP that have shown the token. Default 64.
+    #[schemars(range(min = 1, max = 100_000))]
+    connections_with_token_max: Option<u32>,
+    /// All other connections by TCP; of more, the one that has kept the daemon waiting longest is closed. Default 128.
+    #[schemars(range(min = 8, max = 100_000))]
+    connections_without_token_max: Option<u32>,
+    /// How long a request head may take. Default 10,000.
+    #[schemars(range(min = 100, max = 86_400_000))]
+    head_ms: Option<u32>,
+    /// How long a connection may wait for its next request. Default 60,000.
+    #[schemars(range(min = 100, max = 86_400_000))]
+    idle_ms: Option<u32>,
+    /// How long a caller may take nothing of an answer, or send nothing of a body. Default 30,000.
+    #[schemars(range(min = 100, max = 86_400_000))]
+    stall_ms: Option<u32>,
 }
 
 #[derive(JsonSchema)]

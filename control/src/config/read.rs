@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use cellgate_process::file_in_the_way;
+use cellgate_process::{file_in_the_way, host::Hosts};
 use cellgate_table::{
     HashSpec, Problems,
     address::Use,
@@ -19,8 +19,8 @@ use cellgate_table::{
 };
 
 use super::{
-    ApiConfig, CellRules, Config, ExecConfig, ObserveConfig, ProcessConfig, ProviderConfig,
-    ProxyConfig,
+    ApiConfig, CellRules, Config, ConnectionRules, ExecConfig, ObserveConfig, ProcessConfig,
+    ProviderConfig, ProxyConfig,
 };
 use crate::{change::cells::STATIC, publish::TableRules};
 
@@ -29,6 +29,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) const PROXIES_MAX: usize = 1_000;
 pub(super) const PROVIDERS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 63;
+const CONNECTIONS_MAX: u32 = 100_000;
 
 const KEYS: [&str; 8] = [
     "table",
@@ -159,8 +160,14 @@ fn read_api(
         "address",
         "socket",
         "token_file",
+        "hosts",
         "requests_per_second_max",
         "body_bytes_max",
+        "connections_with_token_max",
+        "connections_without_token_max",
+        "head_ms",
+        "idle_ms",
+        "stall_ms",
     ];
     section(fields, "api", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
@@ -177,6 +184,10 @@ fn read_api(
             Some(value) => settings::path(&value, folder, findings),
             None => Some(state_dir.join("token")),
         };
+        let hosts = match field("hosts") {
+            Some(value) => settings::host_names(&value, findings),
+            None => Some(Vec::new()),
+        };
         let rate = number(
             fields,
             "requests_per_second_max",
@@ -191,13 +202,37 @@ fn read_api(
             16 * 1024 * 1024,
             findings,
         );
+        let connections = read_connections(fields, findings);
         Some(ApiConfig {
             address: address?,
             socket: socket?,
             token_file: token_file?,
+            hosts: Hosts::new(hosts?),
             requests_per_second_max: rate?,
             body_bytes_max: body? as usize,
+            connections: connections?,
         })
+    })
+}
+
+fn read_connections(
+    fields: Option<&Fields<'_>>,
+    findings: &mut Findings,
+) -> Option<ConnectionRules> {
+    let mut count =
+        |name, least, default| number(fields, name, least..=CONNECTIONS_MAX, default, findings);
+    let with_token = count("connections_with_token_max", 1, 64);
+    // With fewer, callers close each other's connections before a request is read.
+    let without_token = count("connections_without_token_max", 8, 128);
+    let head = milliseconds(fields, "head_ms", 100, 10_000, findings);
+    let idle = milliseconds(fields, "idle_ms", 100, 60_000, findings);
+    let stall = milliseconds(fields, "stall_ms", 100, 30_000, findings);
+    Some(ConnectionRules {
+        with_token_max: with_token? as usize,
+        without_token_max: without_token? as usize,
+        head: head?,
+        idle: idle?,
+        stall: stall?,
     })
 }
 
@@ -456,7 +491,8 @@ mod tests {
         let text = r#"
 table: { path: t.yaml, seed: 7, slots: 16, max_moved_percent: 5, max_moved_overrides: 9, kept: 3, name_tenants: all }
 state_dir: state
-api: { address: "127.0.0.1:0", socket: api.sock, token_file: secret, requests_per_second_max: 3, body_bytes_max: 4096 }
+api: { address: "127.0.0.1:0", socket: api.sock, token_file: secret, requests_per_second_max: 3, body_bytes_max: 4096,
+  hosts: [control.internal], connections_with_token_max: 9, connections_without_token_max: 10, head_ms: 100, idle_ms: 200, stall_ms: 300 }
 proxies: [{ name: edge-1, admin: "127.0.0.1:9600" }, { name: edge-2, admin: "127.0.0.1:9601" }]
 providers:
   local: { type: process, command: [bin/demo-cell, --name, "{cell}"], directory: cells, ports: "9001-9010" }
@@ -496,6 +532,14 @@ log: { format: json }
                 "1:25: table.kept: is 1, out of range",
                 "2:12: observe.intervall_ms: is not a known key; did you mean `interval_ms`?",
                 "3:1: statedir: is not a known key; did you mean `state_dir`?",
+            ],
+        );
+        check(
+            "table: { path: t }\napi: { hosts: [a.b, \"*\", \"a:1\"], connections_without_token_max: 7 }\n",
+            &[
+                "2:21: api.hosts[1]: `*` is not a host name",
+                "2:26: api.hosts[2]: `a:1` is not a host name",
+                "2:65: api.connections_without_token_max: is 7, out of range",
             ],
         );
         check(

@@ -20,6 +20,8 @@ pub struct Cell {
     pub state_since: String,
     pub may_become: Vec<String>,
     pub provider: String,
+    /// Shown only with the token.
+    #[serde(default)]
     pub params: Value,
     pub endpoints: Vec<Endpoint>,
     pub max_in_flight: u32,
@@ -119,6 +121,8 @@ pub struct Operation {
     pub asked: String,
     pub ended: Option<String>,
     pub attempts: u64,
+    /// Shown only with the token.
+    #[serde(default)]
     pub output: String,
     pub error: Option<String>,
 }
@@ -248,6 +252,7 @@ pub struct Table {
     pub confirmed: Vec<String>,
     pub not_confirmed: Vec<Unconfirmed>,
     pub forgotten: Vec<String>,
+    pub storage_problem: Option<String>,
     /// The daemon's clock.
     pub now: String,
 }

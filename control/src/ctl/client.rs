@@ -86,12 +86,16 @@ impl Client {
     /// Sends, and hands on the answer before its body has come. A change is named, so that sending it twice makes it once.
     pub async fn send(&self, call: &Call) -> Result<Response, Failure> {
         let key = call.is_change().then(random_key).transpose()?;
-        let token = call.is_change().then(|| self.token()).transpose()?;
+        // Reads go without it too, but holders of the token see more, and have places of their own.
+        let token = match self.token() {
+            Err(failure) if call.is_change() => return Err(failure),
+            token => token.ok(),
+        };
         let request = || {
-            let request = self.request(call);
-            match (&key, &token) {
-                (Some(key), Some(token)) => self.as_change(request, key, token),
-                _ => request,
+            let request = with_token(self.request(call), token.as_ref());
+            match &key {
+                Some(key) => self.as_change(request, key),
+                None => request,
             }
         };
         let mut sent = request().send().await;
@@ -112,8 +116,7 @@ impl Client {
     /// Follows the events behind this one, or those to come.
     pub async fn follow(&self, after: Option<u64>) -> Result<Response, Failure> {
         let call = Call::get(&["events"]).with_some("after", after);
-        let mut request = self
-            .request(&call)
+        let mut request = with_token(self.request(&call), self.token().ok().as_ref())
             .header(header::ACCEPT, "text/event-stream");
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
@@ -174,14 +177,8 @@ impl Client {
         }
     }
 
-    fn as_change(
-        &self,
-        request: reqwest::RequestBuilder,
-        key: &str,
-        token: &str,
-    ) -> reqwest::RequestBuilder {
+    fn as_change(&self, request: reqwest::RequestBuilder, key: &str) -> reqwest::RequestBuilder {
         let mut request = request
-            .bearer_auth(token)
             .header("idempotency-key", key)
             .header("x-cellgate-actor", &self.actor);
         if let Some(generation) = self.if_match {
@@ -204,7 +201,8 @@ impl Client {
                 (path.clone(), text)
             }
         };
-        let token = text.trim();
+        // The daemon takes two while one takes the place of the other. The first is the one it has known for longer.
+        let token = text.trim().lines().next().unwrap_or_default().trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::NoToken {
                 path,
@@ -233,6 +231,13 @@ impl Client {
             error: innermost(error),
             is_lost: !error.is_connect(),
         }
+    }
+}
+
+fn with_token(request: reqwest::RequestBuilder, token: Option<&String>) -> reqwest::RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
     }
 }
 

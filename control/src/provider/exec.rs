@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail};
-use crate::{config::ExecConfig, model::cell::EndpointSpec};
+use crate::{children, config::ExecConfig, model::cell::EndpointSpec};
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -87,16 +87,17 @@ impl ExecProvider {
             .command
             .split_first()
             .expect("the configuration wants a program");
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .inspect(restore_limits)
+            .kill_on_drop(true);
+        let (mut child, _own) = children::spawn(&mut command)
+            .inspect(|(child, _)| restore_limits(child))
             .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
         let mut group = Group(child.id());
         let question = json!({

@@ -25,7 +25,7 @@ use super::{
     job::{Described, Failed, Job, OUTPUT_BYTES_MAX, restore_limits, tail},
     supervision::Supervision,
 };
-use crate::{config::ProcessConfig, model::cell::EndpointSpec};
+use crate::{children, config::ProcessConfig, model::cell::EndpointSpec};
 
 /// How long a process may take to end after SIGTERM.
 const STOP_WAIT: Duration = Duration::from_secs(10);
@@ -160,14 +160,15 @@ impl ProcessProvider {
             .split_first()
             .expect("the configuration wants a program");
         let out = log.try_clone().map_err(|error| broken(&folder, &error))?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(log)
-            .process_group(0)
-            .spawn()
-            .inspect(restore_limits)
+            .process_group(0);
+        let (child, own) = children::spawn(&mut command)
+            .inspect(|(child, _)| restore_limits(child))
             .map_err(|error| Failed::new(format!("`{program}` cannot be started: {error}")))?;
         let pid = child
             .id()
@@ -181,7 +182,7 @@ impl ProcessProvider {
         info!(cell = %job.cell, pid, address = %record.address, "cell started");
         // Its end is noticed by the next look; the runtime sees to it that no zombie is left.
         tokio::spawn(async move {
-            let mut child = child;
+            let (mut child, _own) = (child, own);
             let _ = child.wait().await;
         });
         Ok(record)

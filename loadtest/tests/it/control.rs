@@ -1,11 +1,15 @@
 //! The control daemon, from outside: with real cells, real proxies and real faults.
 
 mod answers;
+mod callers;
 mod crash;
+mod displaced;
 mod faults;
 mod fuzz;
 mod home;
+mod hosts;
 mod locks;
+mod orphans;
 mod power;
 mod providers;
 mod recovery;
@@ -15,5 +19,6 @@ mod signs;
 mod stability;
 mod story;
 mod table_file;
+mod tokens;
 mod waiting;
 mod world;

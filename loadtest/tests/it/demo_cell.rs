@@ -261,7 +261,7 @@ fn whoami_shows_what_arrived() {
             "path": "/whoami/a%20b",
             "query": "c=d",
             "headers": [
-                ["host", "test"],
+                ["host", "localhost"],
                 ["x-cellgate-tenant", "acmeé"],
                 ["x-cellgate-generation", "42"],
                 ["x-twice", "1"],

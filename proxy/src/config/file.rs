@@ -119,6 +119,8 @@ struct TableSection {
 struct AdminSection {
     /// Where health, metrics and status are served. Default `127.0.0.1:9600`.
     address: Option<String>,
+    /// Host names that it answers to, besides IP addresses and `localhost`. Default none.
+    hosts: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]

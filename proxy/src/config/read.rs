@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cellgate_process::lines::Sink;
+use cellgate_process::{host::Hosts, lines::Sink};
 use cellgate_table::{
     Problems, Share,
     yaml::{
@@ -128,13 +128,15 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         None => Some(None),
     };
     let log_format = settings::log_format(&fields, findings);
+    let (admin, admin_hosts) = admin?;
     Some(Config {
         listeners: listeners?,
         key_rules: key_rules?,
         unknown_tenants: unknown_tenants?,
         table: table?,
         state_dir: state_dir?,
-        admin: admin?,
+        admin,
+        admin_hosts,
         threads: threads?,
         direct: direct?,
         trust: Trust {
@@ -229,15 +231,23 @@ fn read_unknown_tenants(fields: &Fields<'_>, findings: &mut Findings) -> Option<
     value.choice(&choices, findings)
 }
 
-fn read_admin(fields: &Fields<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+fn read_admin(fields: &Fields<'_>, findings: &mut Findings) -> Option<(SocketAddr, Hosts)> {
     section(
         fields,
         "admin",
-        &["address"],
+        &["address", "hosts"],
         findings,
-        |fields, findings| match fields.and_then(|fields| fields.optional("address")) {
-            Some(value) => settings::address(&value, findings),
-            None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
+        |fields, findings| {
+            let field = |name| fields.as_ref().and_then(|fields| fields.optional(name));
+            let address = match field("address") {
+                Some(value) => settings::address(&value, findings),
+                None => Some(SocketAddr::from(([127, 0, 0, 1], 9600))),
+            };
+            let hosts = match field("hosts") {
+                Some(value) => settings::host_names(&value, findings),
+                None => Some(Vec::new()),
+            };
+            Some((address?, Hosts::new(hosts?)))
         },
     )
 }

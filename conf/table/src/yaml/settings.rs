@@ -18,6 +18,7 @@ use crate::{
 
 /// The longest time that can be configured: a day.
 pub const MS_MAX: u32 = 86_400_000;
+const HOST_NAME_BYTES_MAX: usize = 255;
 
 /// Reads a whole file with `read`, which notes what is wrong and gives `None` where it cannot go on.
 ///
@@ -127,6 +128,26 @@ pub fn path(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option
         return None;
     }
     Some(folder.join(text))
+}
+
+/// Host names, without ports, that a program answers to on its own pages.
+pub fn host_names(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let items = value.sequence(findings)?;
+    let mut names = Vec::new();
+    for item in items {
+        let Some(text) = item.text(findings) else {
+            continue;
+        };
+        let is_part_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() || text.len() > HOST_NAME_BYTES_MAX || !text.bytes().all(is_part_of_name)
+        {
+            let hint = "write a name such as `control.internal`, without a port, `http://` or `*`";
+            item.refuse(findings, format!("`{text}` is not a host name"), hint);
+            continue;
+        }
+        names.push(text.strip_suffix('.').unwrap_or(text).to_owned());
+    }
+    Some(names)
 }
 
 /// How a line of the log is written.

@@ -128,7 +128,13 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     }
     fact("may become", cell.may_become.join(", "));
     fact("provider", cell.provider.clone());
-    fact("params", fields(&cell.params));
+    fact(
+        "params",
+        match &cell.params {
+            Value::Null => "shown only with the token".to_owned(),
+            params => fields(params),
+        },
+    );
     fact("labels", pairs(&cell.labels));
     let data = if cell.stateless {
         "none: the table alone can move its tenants"

@@ -35,6 +35,9 @@ pub(super) enum Severity {
 pub(super) fn judge(table: &Table, proxies: &[Proxy], cells: &[Cell]) -> Verdict {
     let mut reasons = Vec::new();
     let is_late = |ms: Option<u64>| ms.is_none_or(|ms| ms >= SETTLE_LIMIT_MS);
+    if let Some(problem) = &table.storage_problem {
+        reasons.push(format!("changes cannot be stored: {problem}"));
+    }
     if let Some(because) = &table.blocked_because {
         reasons.push(format!("no table can be published: {because}"));
     } else if !table.current && is_late(table.pending_for_ms) {

@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{PATIENCE, cell::DemoCell, control::Control, proxy::Proxy, wait_until};
+use crate::support::{
+    PATIENCE, cell::DemoCell, control::Control, proxy::Proxy, wait_until, wire::Request,
+};
 
 /// Made, full, failed with its words, tried again, removed: the whole life of a cell of an `exec` provider.
 #[test]
@@ -64,6 +66,45 @@ fn the_example_provider_makes_cells_and_takes_them_down() {
     wait_until("its requests go to the other cell", PATIENCE, || {
         proxy.cell_of("anybody") == "web-2"
     });
+}
+
+/// Parameters and output may hold passwords, and whoever reaches the API may read without the token.
+#[test]
+fn what_a_provider_is_given_and_says_is_shown_only_with_the_token() {
+    let scratch = TempDir::new().expect("the temporary directory can be written to");
+    let script = "echo the password is hunter2 >&2; cat > /dev/null; exit 1";
+    let command = json!(["/bin/sh", "-c", script]);
+    let control = Control::plan(scratch.path(), &scratch.path().join("table.yaml"))
+        .line(&format!(
+            "providers: {{ mine: {{ type: exec, command: {command} }} }}"
+        ))
+        .start();
+    let cell = json!({ "id": "web-1", "provider": "mine", "params": { "password": "hunter2" } });
+    control.change("POST", "/v1/cells", &cell);
+    control.wait_for_state("web-1", "failed");
+    let seen = control.get("/v1/cells/web-1");
+    assert_eq!(seen["params"]["password"], "hunter2");
+    assert_eq!(
+        operation(&control, "web-1")["output"],
+        "the password is hunter2\n"
+    );
+    for path in [
+        "/v1/cells",
+        "/v1/cells/web-1",
+        "/v1/audit",
+        "/v1/events",
+        "/v1/proxies",
+        "/v1/table",
+        "/metrics",
+    ] {
+        let answer = Request::get(path).send(control.address());
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(
+            !answer.text().contains("hunter2"),
+            "{path}: {}",
+            answer.text()
+        );
+    }
 }
 
 /// The newest operation of a cell.

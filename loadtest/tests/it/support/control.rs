@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     proxies: Vec<SocketAddr>,
     /// Further lines of `control.yaml`.
     lines: Vec<String>,
+    /// Further settings of `api`.
+    api: Vec<String>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
@@ -51,6 +53,12 @@ impl Plan {
     /// A further top-level line of `control.yaml`.
     pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// A further setting of `api`, such as `head_ms: 500`.
+    pub(crate) fn api(mut self, setting: &str) -> Self {
+        self.api.push(format!(", {setting}"));
         self
     }
 
@@ -84,13 +92,14 @@ impl Plan {
             .map(|(at, admin)| format!("{{ name: proxy-{at}, admin: \"{admin}\" }}"))
             .collect();
         let config = format!(
-            "table: {{ path: {table} }}\nstate_dir: {state}\napi: {{ address: \"127.0.0.1:0\", requests_per_second_max: 100000 }}\n\
+            "table: {{ path: {table} }}\nstate_dir: {state}\napi: {{ address: \"127.0.0.1:0\", requests_per_second_max: 100000{api} }}\n\
              proxies: [{proxies}]\ncells: {{ first_table_settle_ms: 300 }}\n\
              observe: {{ interval_ms: 100 }}\n{lines}\n",
             table = json!(self.table),
             state = json!(self.directory.join("state")),
             proxies = proxies.join(", "),
             lines = self.lines.join("\n"),
+            api = self.api.concat(),
         );
         fs::create_dir_all(&self.directory).expect("the scratch directory is ours");
         fs::write(self.directory.join("control.yaml"), config)
@@ -166,6 +175,7 @@ impl Control {
             table: table.to_owned(),
             proxies: Vec::new(),
             lines: Vec::new(),
+            api: Vec::new(),
             arguments: Vec::new(),
             wrapper: Vec::new(),
             environment: Vec::new(),
@@ -207,7 +217,7 @@ impl Control {
     /// Asks for something and wants an answer of 2xx.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {
-        let answer = Request::get(path).send(self.address);
+        let answer = self.request("GET", path).send(self.address);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }

@@ -229,7 +229,7 @@ impl Framing {
 impl Request {
     /// `target` goes out as it is.
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        let head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n").into_bytes();
+        let head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
         Self {
             method: method.to_owned(),
             head,

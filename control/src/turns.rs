@@ -1,0 +1,68 @@
+//! Places for what takes long, such as an export: so many at once, and callers without the token cannot use up those
+//! that an operator needs.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Whether a caller has shown the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    WithToken,
+    WithoutToken,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Turns {
+    with_token: Arc<Semaphore>,
+    without_token: Arc<Semaphore>,
+}
+
+impl Turns {
+    pub fn new(with_token_max: usize, without_token_max: usize) -> Self {
+        Self {
+            with_token: Arc::new(Semaphore::new(with_token_max)),
+            without_token: Arc::new(Semaphore::new(without_token_max)),
+        }
+    }
+
+    /// A place until the permit is dropped; `None` if all are taken.
+    pub fn try_take(&self, standing: Standing) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.of(standing)).try_acquire_owned().ok()
+    }
+
+    /// Waits for a place, in the order of asking.
+    pub async fn take(&self, standing: Standing) -> OwnedSemaphorePermit {
+        Arc::clone(self.of(standing))
+            .acquire_owned()
+            .await
+            .expect("nobody closes these semaphores")
+    }
+
+    fn of(&self, standing: Standing) -> &Arc<Semaphore> {
+        match standing {
+            Standing::WithToken => &self.with_token,
+            Standing::WithoutToken => &self.without_token,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_operators_places() {
+        let turns = Turns::new(2, 1);
+        let taken = turns.try_take(Standing::WithoutToken);
+        assert!(taken.is_some());
+        assert!(turns.try_take(Standing::WithoutToken).is_none());
+        let operator: Vec<_> = (0..3)
+            .filter_map(|_| turns.try_take(Standing::WithToken))
+            .collect();
+        assert_eq!(operator.len(), 2);
+        drop(taken);
+        assert!(turns.try_take(Standing::WithoutToken).is_some());
+    }
+}
