@@ -4,11 +4,10 @@ use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use cellgate_proxy::{
     access_log::Entry,
-    digest::Digest,
     exchange::Connection,
     snapshot::{Accepted, Source},
 };
-use cellgate_table::{Generation, Table, parse};
+use cellgate_table::{Digest, Generation, Table, parse};
 
 /// Cells of a generated table.
 const CELLS: usize = 16;

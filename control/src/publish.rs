@@ -16,10 +16,11 @@ use std::{
 };
 
 use cellgate_table::{
-    self as table, Generation, Table,
+    self as table, Digest, Generation, Step, Table,
     accept::{self, MoveLimits},
+    diff::diff,
+    limits::HISTORY_STEPS_MAX,
 };
-use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 
 use self::{
@@ -104,12 +105,7 @@ pub enum Outcome {
 
 /// SHA-256 in hexadecimal: how the proxies name a table's bytes.
 pub fn digest_of(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        write!(text, "{byte:02x}").expect("writing to a string never fails");
-    }
-    text
+    Digest::of(bytes).to_string()
 }
 
 impl Publisher {
@@ -225,7 +221,10 @@ impl Publisher {
         let generation = Generation::new(meta.generation.max(1)).ok_or(Blocked::NoGeneration)?;
         let rendered = render(&parts, generation, false)?;
         if let Some(published) = &inner.published {
-            if published.table.same_content(&rendered.table) {
+            // A permission given since then has to reach the proxies: one that refuses what is published, because it was
+            // away for too long, waits for it.
+            let is_permitted_anew = meta.move_allowed > published.generation;
+            if published.table.same_content(&rendered.table) && !is_permitted_anew {
                 inner.considered = meta.generation;
                 return Ok(Outcome::Current);
             }
@@ -290,10 +289,13 @@ impl Publisher {
     ) -> Result<(), Blocked> {
         let mut has_word = meta.move_allowed > 0;
         if let Some(published) = &inner.published {
-            let current = Generation::new(published.generation).map(|generation| accept::Current {
-                generation,
-                table: &published.table,
-            });
+            let current = published
+                .name()
+                .map(|(generation, digest)| accept::Current {
+                    generation,
+                    digest,
+                    table: &published.table,
+                });
             let refusals = accept::judge(&rendered.table, current, &self.rules.move_limits).err();
             if let Some(refusals) = refusals
                 && meta.move_allowed <= published.generation
@@ -306,7 +308,30 @@ impl Publisher {
         if has_word {
             rendered = render(parts, generation, true)?;
         }
-        self.put(inner, meta.generation, rendered)
+        let history = self.history(inner.published.as_ref(), &rendered.table)?;
+        let step = history.last().copied();
+        let rendered = rendered.with_history(history)?;
+        self.put(inner, meta.generation, rendered, step.as_ref())
+    }
+
+    /// The history of a table that takes the place of the published one.
+    fn history(&self, published: Option<&Published>, new: &Table) -> Result<Vec<Step>, Blocked> {
+        let Some((published, (generation, digest))) =
+            published.and_then(|it| Some((it, it.name()?)))
+        else {
+            return Ok(Vec::new());
+        };
+        // One that was written by somebody else may have any number.
+        if new.generation().is_none_or(|new| new <= generation) {
+            return Ok(Vec::new());
+        }
+        let diff = diff(&published.table, new);
+        let moved_overrides = diff.tenant_moves.len();
+        let step = Step::new(generation, digest, diff.moved_share, moved_overrides);
+        let mut steps = self.store.read(|read| read.steps_to(generation, digest))?;
+        steps.push(step);
+        steps.drain(..steps.len().saturating_sub(HISTORY_STEPS_MAX));
+        Ok(steps)
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
@@ -365,13 +390,19 @@ impl Publisher {
     }
 
     /// Record, write, record.
-    fn put(&self, inner: &mut Inner, generation: u64, rendered: Rendered) -> Result<(), Blocked> {
+    fn put(
+        &self,
+        inner: &mut Inner,
+        generation: u64,
+        rendered: Rendered,
+        step: Option<&Step>,
+    ) -> Result<(), Blocked> {
         let rendered = self.as_recorded(generation, rendered)?;
         let digest = digest_of(&rendered.bytes);
         self.store
             .mark_named(rendered.table.cells().iter().map(table::Cell::id))?;
         self.store
-            .begin_table(generation, &digest, &rendered.bytes, clock::now_ms())?;
+            .begin_table(generation, &digest, &rendered.bytes, step, clock::now_ms())?;
         file::replace(&self.place, &rendered.bytes)?;
         self.store.end_table(generation, self.rules.kept_max)?;
         info!(
@@ -508,6 +539,16 @@ impl Publisher {
         }
         status.digest = digest;
         status.considered = inner.considered;
+    }
+}
+
+impl Published {
+    /// What a proxy that has this table calls it.
+    fn name(&self) -> Option<(Generation, Digest)> {
+        Some((
+            Generation::new(self.generation)?,
+            Digest::parse(&self.digest)?,
+        ))
     }
 }
 

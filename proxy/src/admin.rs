@@ -1,6 +1,6 @@
 //! The operator's window: health, metrics, status, explanations. It changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use cellgate_process::host::{HostRefusal, Hosts};
@@ -50,6 +50,10 @@ struct Status {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_ready_because: Option<String>,
+    /// What is wrong, though requests are served; each a line of `/readyz`.
+    degraded: Vec<String>,
+    /// The table in force is not the one in the file, because that is refused or missing.
+    table_behind: bool,
     draining: bool,
     generation: Option<u64>,
     digest: Option<String>,
@@ -147,7 +151,16 @@ impl Admin {
             return Some("shutting down".to_owned());
         }
         if self.current.load().is_some() {
-            return None;
+            let behind = self.loader.behind().filter(|behind| behind.is_unready)?;
+            let others = if behind.others_moved_on {
+                "others have moved on to a table that is refused here"
+            } else {
+                "the table file is refused"
+            };
+            return Some(format!(
+                "{others}, and generation {} is served: {}",
+                behind.generation, behind.why
+            ));
         }
         let refused = self
             .loader
@@ -160,11 +173,30 @@ impl Admin {
         })
     }
 
+    /// What is wrong, though requests are served: nothing that another proxy would do better.
+    fn degraded(&self) -> Vec<String> {
+        let behind = self.loader.behind().map(|behind| {
+            format!(
+                "the table file is refused, and generation {} is served: {}",
+                behind.generation, behind.why
+            )
+        });
+        let state =
+            self.loader.status().state_dir_error.map(|error| {
+                format!("the table in force could not be kept for a restart: {error}")
+            });
+        behind.into_iter().chain(state).collect()
+    }
+
     fn ready(&self) -> Response<Vec<u8>> {
-        match self.not_ready_because() {
-            None => text(200, "ok\n"),
-            Some(why) => text(503, &format!("not ready: {why}\n")),
+        let (status, mut lines) = match self.not_ready_because() {
+            None => (200, "ok\n".to_owned()),
+            Some(why) => (503, format!("not ready: {why}\n")),
+        };
+        for degraded in self.degraded() {
+            let _ = writeln!(lines, "degraded: {degraded}");
         }
+        text(status, &lines)
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {
@@ -186,6 +218,8 @@ impl Admin {
             uptime_seconds: now / 1000,
             ready: not_ready_because.is_none(),
             not_ready_because,
+            degraded: self.degraded(),
+            table_behind: self.loader.behind().is_some(),
             draining: self.lifecycle.has_reached(Phase::Leaving),
             generation: snapshot.map(|s| s.generation.get()),
             digest: snapshot.map(|s| s.digest.to_string()),

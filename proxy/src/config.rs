@@ -53,6 +53,8 @@ pub struct Listener {
 pub struct TableConfig {
     pub path: PathBuf,
     pub move_limits: MoveLimits,
+    /// Not ready while the table file is refused, whatever the file proves.
+    pub unready_when_behind: bool,
     /// How often the file's stat is looked at, whether or not an event came.
     pub poll_interval: Duration,
 }

@@ -17,7 +17,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
-pub mod digest;
 pub mod exchange;
 pub mod explain;
 pub mod field_lines;

@@ -42,6 +42,7 @@ pub struct Metrics {
     pub table_generation: IntGauge,
     pub table_reload_failures: IntCounter,
     pub table_last_reload_success: IntGauge,
+    pub table_behind: IntGauge,
     pub table_loaded_timestamp: IntGauge,
     pub table_from_last_good: IntGauge,
     pub table_allow_move: IntGauge,
@@ -226,6 +227,11 @@ impl Metrics {
                 r,
                 "table_last_reload_success",
                 "1 when the last look at the table file ended well, else 0.",
+            ),
+            table_behind: gauge(
+                r,
+                "table_behind",
+                "1 while the table in force is not the one in the file, because that is refused or missing; else 0.",
             ),
             table_loaded_timestamp: gauge(
                 r,

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, net::SocketAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwapOption;
-use cellgate_table::{Cell, CellId, CellIndex, Generation, Share, Table};
+use cellgate_table::{Cell, CellId, CellIndex, Digest, Generation, Share, Table};
 use http::HeaderValue;
 use serde::Serialize;
 
@@ -16,7 +16,6 @@ use crate::{
         may_eject_one_more,
     },
     config::Ejection,
-    digest::Digest,
     field_lines::{OWN_CELL, OWN_GENERATION},
     metrics::Metrics,
     route::Routes,

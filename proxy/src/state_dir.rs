@@ -11,10 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cellgate_table::Generation;
+use cellgate_table::{Digest, Generation};
 use tracing::warn;
-
-use crate::digest::Digest;
 
 /// Between the name of a file that is being written and the number of the process that writes it.
 const TEMPORARY: &str = ".tmp-";

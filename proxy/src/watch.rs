@@ -27,7 +27,7 @@ use file::Stamp;
 use wake::strongest;
 
 pub use file::{FileError, read_table_file};
-pub use loader::{FIRST_SECONDS, LastReload, Loader, Outcome, TableStatus};
+pub use loader::{Behind, FIRST_SECONDS, LastReload, Loader, Outcome, TableStatus};
 pub use wake::{Wake, Waker, channel};
 
 /// The file is read and hashed anyway after this long, whatever its stat says.

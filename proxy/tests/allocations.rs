@@ -6,13 +6,12 @@ use std::{hint::black_box, net::IpAddr, sync::Arc};
 
 use allocation_counter::measure;
 use cellgate_proxy::{
-    digest::Digest,
     field_lines::{FieldLine, FieldLines},
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
     tenant_key::{KeyRule, KeyRules, PathPattern, Pattern, RequestView, Source},
 };
-use cellgate_table::{Generation, parse};
+use cellgate_table::{Digest, Generation, parse};
 use http::HeaderName;
 
 fn snapshot() -> Snapshot {

@@ -51,6 +51,31 @@ pub struct TableFile {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub holds: BTreeMap<String, HoldFile>,
+    /// The newest tables before this one, by generation, the oldest first, and how much each step moved. For programs
+    /// that publish tables: a proxy that was away accepts by it what came in steps within its limits. Leave it out in a
+    /// file edited by hand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, length(max = limits::HISTORY_STEPS_MAX))]
+    pub history: Vec<StepFile>,
+}
+
+/// A table that was published earlier, and how much the step from it to the next one moved. The next one is that of the
+/// entry below; for the last entry it is the table that the history stands in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StepFile {
+    /// The generation of that table.
+    #[schemars(range(min = 1, max = limits::GENERATION_MAX))]
+    pub generation: u64,
+    /// SHA-256 of that table's file, as 64 lower-case hex digits.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// Share of the slots that the step from that table to the next one gave to another cell, in percent.
+    #[schemars(range(min = 0, max = 100))]
+    pub moved_slots_percent: f64,
+    /// Named tenants that the step from that table to the next one took to another cell.
+    #[schemars(range(min = 0, max = limits::MOVED_OVERRIDES_MAX))]
+    pub moved_overrides: u64,
 }
 
 /// How tenant keys become slots. A change here moves nearly every tenant.
@@ -191,6 +216,16 @@ pub fn schema() -> Schema {
 /// follows. It is not checked: [`parse`](crate::parse) does that.
 pub fn write(file: &TableFile) -> String {
     to_text(file)
+}
+
+/// The text of the key `history`, as it ends the text of a table file.
+pub(crate) fn write_history(history: Vec<StepFile>) -> String {
+    #[derive(Serialize)]
+    struct Tail {
+        history: Vec<StepFile>,
+    }
+    serde_yaml::to_string(&Tail { history })
+        .expect("a history is plain data, which always serializes")
 }
 
 #[expect(

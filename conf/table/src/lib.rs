@@ -27,8 +27,10 @@
 pub mod accept;
 pub mod address;
 pub mod diff;
+mod digest;
 pub mod file;
 pub mod hash;
+mod history;
 pub mod id;
 pub mod limits;
 pub mod problem;
@@ -41,10 +43,12 @@ mod testing;
 pub mod yaml;
 
 pub use crate::{
+    digest::Digest,
     hash::HashSpec,
+    history::Step,
     id::{CellId, CellIndex, Generation, Slot, TenantKey},
     problem::{Problem, Problems},
     read::parse,
-    render::render,
+    render::{append_history, render},
     table::{Cell, Endpoint, HEALTH_USER_AGENT, HealthCheck, Home, Owner, Probe, Share, Table},
 };

@@ -49,6 +49,15 @@ pub const ALIASES_MAX: usize = 1_000_000;
 /// Number of rejected tenants of a table.
 pub const REJECTS_MAX: usize = 1_000_000;
 
+/// Entries of a table's history.
+pub const HISTORY_STEPS_MAX: usize = 64;
+
+/// Named tenants that one step of a table's history may say it moved: all that a table can name.
+pub const MOVED_OVERRIDES_MAX: u32 = 5_000_000;
+
+/// What floating point may add to a percentage of slots; one slot is at least 0.00009 %.
+pub(crate) const PERCENT_ROUNDING: f64 = 1e-9;
+
 /// Length of a tenant key, in bytes, in the table and in a request.
 pub const TENANT_KEY_BYTES_MAX: usize = 256;
 

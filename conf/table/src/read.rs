@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use self::cells::Cells;
 use crate::{
     hash::HashSpec,
+    history,
     id::{CellIndex, Generation},
     limits,
     problem::{Problems, Quoted},
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// The keys of a table file.
-pub(crate) const TABLE_KEYS: [&str; 10] = [
+pub(crate) const TABLE_KEYS: [&str; 11] = [
     "format",
     "generation",
     "allow_move",
@@ -28,6 +29,7 @@ pub(crate) const TABLE_KEYS: [&str; 10] = [
     "aliases",
     "rejects",
     "holds",
+    "history",
 ];
 
 /// The keys of `hash`.
@@ -88,6 +90,10 @@ fn read_table(tree: &Node, findings: &mut Findings) -> Option<Table> {
         .required("slots", findings)
         .and_then(|value| read_slots(&value, hash?, &cells, findings));
     let tenants = tenants::read(&fields, &cells, findings);
+    let history = match fields.optional("history") {
+        Some(value) => history::read(&value, generation, findings)?,
+        None => Vec::new(),
+    };
     Some(Table {
         generation,
         allow_move: allow_move.unwrap_or(false),
@@ -97,6 +103,7 @@ fn read_table(tree: &Node, findings: &mut Findings) -> Option<Table> {
         overrides: tenants.overrides,
         aliases: tenants.aliases,
         rejects: tenants.rejects,
+        history,
     })
 }
 

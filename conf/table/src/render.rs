@@ -7,6 +7,7 @@ use crate::{
         self, CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
         SlotRangeFile, TableFile,
     },
+    history::Step,
     id::CellIndex,
     table::{Cell, HealthCheck, Probe, Share, Table},
 };
@@ -52,8 +53,20 @@ pub fn render(table: &Table) -> String {
             .collect(),
         rejects: table.rejects().iter().map(ToString::to_string).collect(),
         holds: BTreeMap::new(),
+        history: table.history().iter().map(Step::file).collect(),
     };
     file::write(&file)
+}
+
+/// The text of a table with a history, out of the table's canonical text without one. For whoever knows the history only
+/// once the table is there to be compared with the one before it: it saves rendering and reading everything again.
+///
+/// The history is the last key of the canonical text, so `append_history(render(table), steps)` is the text of
+/// `table.with_history(steps)`.
+pub fn append_history(text: &mut String, steps: &[Step]) {
+    if !steps.is_empty() {
+        text.push_str(&file::write_history(steps.iter().map(Step::file).collect()));
+    }
 }
 
 fn cell_file(cell: &Cell) -> CellFile {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::{
     hash::HashSpec,
+    history::Step,
     id::{CellId, CellIndex, Generation, Slot, TenantKey},
+    limits,
     slots::{self, SlotRange},
 };
 
@@ -22,6 +24,8 @@ pub struct Table {
     pub(crate) overrides: Vec<(TenantKey, CellIndex)>,
     pub(crate) aliases: Vec<(TenantKey, TenantKey)>,
     pub(crate) rejects: Vec<TenantKey>,
+    /// By generation, the oldest first; all of them older than the table.
+    pub(crate) history: Vec<Step>,
 }
 
 /// One copy of the service.
@@ -217,7 +221,30 @@ impl Table {
         }
     }
 
-    /// Same meaning, whatever the generations and the word that allows moves.
+    /// The newest tables before this one, as its writer says, the oldest first, and how much each step moved; at most
+    /// [`HISTORY_STEPS_MAX`](crate::limits::HISTORY_STEPS_MAX).
+    pub fn history(&self) -> &[Step] {
+        &self.history
+    }
+
+    /// The same table with another history.
+    ///
+    /// # Panics
+    /// If the history is not one of this table; see [`append_history`](crate::append_history).
+    #[must_use]
+    pub fn with_history(mut self, history: Vec<Step>) -> Self {
+        let is_ordered = history.is_sorted_by(|left, right| left.generation < right.generation);
+        let last = history.last().map(|step| step.generation);
+        let is_older = last.is_none_or(|last| self.generation.is_some_and(|own| last < own));
+        assert!(
+            is_ordered && is_older && history.len() <= limits::HISTORY_STEPS_MAX,
+            "a history lists older tables, the oldest first"
+        );
+        self.history = history;
+        self
+    }
+
+    /// Same meaning, whatever the generations, the history, and the permission to move more.
     pub fn same_content(&self, other: &Self) -> bool {
         self.hash == other.hash
             && self.cells == other.cells

@@ -9,7 +9,9 @@ use proptest::{prelude::*, sample::Index, strategy::Union};
 
 use crate::{
     address::Use,
+    digest::Digest,
     hash::HashSpec,
+    history::Step,
     id::{CellId, CellIndex, Generation, TenantKey, has_outer_white_space},
     limits,
     table::{Cell, Endpoint, HealthCheck, Probe, Share, Table},
@@ -92,17 +94,29 @@ fn tables(
         proptest::collection::btree_map(key.clone(), any::<Index>(), 0..8),
         proptest::collection::btree_map(key.clone(), key.clone(), 0..5),
         proptest::collection::btree_set(key, 0..4),
+        proptest::collection::vec(
+            (
+                1..1_000_u64,
+                any::<[u8; 4]>(),
+                0..=1_000_000_u32,
+                0..=limits::MOVED_OVERRIDES_MAX,
+            ),
+            0..4,
+        ),
     )
         .prop_map(
-            |(generation, allow_move, hash, cells, owners, overrides, aliases, rejects)| Raw {
-                generation,
-                allow_move,
-                hash,
-                cells,
-                owners,
-                overrides,
-                aliases,
-                rejects,
+            |(generation, allow_move, hash, cells, owners, overrides, aliases, rejects, steps)| {
+                Raw {
+                    generation,
+                    allow_move,
+                    hash,
+                    cells,
+                    owners,
+                    overrides,
+                    aliases,
+                    rejects,
+                    steps,
+                }
             },
         )
         .prop_map(Raw::into_table)
@@ -120,6 +134,7 @@ struct Raw {
     overrides: BTreeMap<TenantKey, Index>,
     aliases: BTreeMap<TenantKey, TenantKey>,
     rejects: BTreeSet<TenantKey>,
+    steps: Vec<(u64, [u8; 4], u32, u32)>,
 }
 
 impl Raw {
@@ -153,8 +168,31 @@ impl Raw {
                 .collect(),
             aliases: self.aliases.into_iter().collect(),
             rejects: self.rejects.into_iter().collect(),
+            history: self
+                .generation
+                .map_or_else(Vec::new, |own| history(own, &self.steps)),
         }
     }
+}
+
+/// Steps back from the newest table, as far as there are generations.
+fn history(own: u64, steps: &[(u64, [u8; 4], u32, u32)]) -> Vec<Step> {
+    let mut generation = own;
+    let mut history = Vec::new();
+    for (back, content, percent, moved_overrides) in steps {
+        let Some(before) = generation.checked_sub(*back).and_then(Generation::new) else {
+            break;
+        };
+        generation = before.get();
+        history.push(Step {
+            generation: before,
+            digest: Digest::of(content),
+            moved_slots_percent: f64::from(*percent) / 10_000.0,
+            moved_overrides: *moved_overrides as usize,
+        });
+    }
+    history.reverse();
+    history
 }
 
 fn any_cell() -> impl Strategy<Value = Cell> {

@@ -114,10 +114,17 @@ fn adopt(store: &Store, table: &cellgate_table::Table, bytes: &[u8]) -> Result<(
     let generation = table
         .generation()
         .map_or(0, cellgate_table::Generation::get);
-    let digest = crate::publish::digest_of(bytes);
+    let digest = cellgate_table::Digest::of(bytes);
     store
-        .begin_table(generation, &digest, bytes, clock::now_ms())
+        .begin_table(
+            generation,
+            &digest.to_string(),
+            bytes,
+            None,
+            clock::now_ms(),
+        )
         .and_then(|()| store.end_table(generation, KEPT_LEAST))
+        .and_then(|()| store.adopt_steps(table.history(), digest))
         .map_err(text)
 }
 

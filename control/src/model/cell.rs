@@ -416,6 +416,7 @@ fn check_alone(cell: CellFile) -> Result<table::Cell, Problems> {
         aliases: BTreeMap::new(),
         rejects: Vec::new(),
         holds: BTreeMap::new(),
+        history: Vec::new(),
     };
     let text = table::file::write(&file);
     let table = table::parse(text.as_bytes()).map_err(|mut problems| {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use cellgate_table::{
-    self as table, CellId, Generation, Problems, Table, TenantKey,
+    self as table, CellId, Generation, Problems, Step, Table, TenantKey,
     file::{HashFile, SlotRangeFile, TableFile},
 };
 
@@ -25,6 +25,37 @@ pub struct Parts {
 pub struct Rendered {
     pub table: Table,
     pub bytes: Vec<u8>,
+}
+
+impl Rendered {
+    /// The same table with a history, at the end of its bytes.
+    ///
+    /// # Errors
+    /// The bytes of the history are not what was meant.
+    pub fn with_history(self, history: Vec<Step>) -> Result<Self, NoTable> {
+        let mut tail = String::new();
+        table::append_history(&mut tail, &history);
+        if !history_is(&tail, &history) {
+            return Err(NoTable::OtherMeaning("history"));
+        }
+        let mut bytes = self.bytes;
+        bytes.extend_from_slice(tail.as_bytes());
+        Ok(Self {
+            table: self.table.with_history(history),
+            bytes,
+        })
+    }
+}
+
+/// Whether these bytes, at the end of a table, are this history. They are read at the end of a small table: reading a
+/// million tenants once more would say nothing about them.
+fn history_is(tail: &str, history: &[Step]) -> bool {
+    let text = format!(
+        "format: 1\ngeneration: {}\nhash: {{ slots: 1 }}\n\
+         cells: {{ a: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}] }} }}\nslots: {{ a: [0] }}\n{tail}",
+        table::limits::GENERATION_MAX
+    );
+    table::parse(text.as_bytes()).is_ok_and(|table| table.history() == history)
 }
 
 /// Why there is no table to publish.
@@ -109,6 +140,8 @@ fn file(parts: &Parts, generation: Generation, is_move_allowed: bool) -> TableFi
             .collect(),
         rejects: parts.rejects.iter().map(ToString::to_string).collect(),
         holds: BTreeMap::new(),
+        // It is appended once the table is there to be compared with the one before it.
+        history: Vec::new(),
     }
 }
 
@@ -216,6 +249,15 @@ mod tests {
         assert_eq!(rendered.table.generation(), Some(generation));
         let again = table::render(&rendered.table);
         assert_eq!(again.as_bytes(), rendered.bytes, "it is canonical");
+        let step = |number| {
+            let generation = Generation::new(number).unwrap();
+            Step::new(generation, table::Digest::of(b"before"), 0.07, 3)
+        };
+        let steps = vec![step(40), step(41)];
+        let with = rendered.with_history(steps.clone()).unwrap();
+        assert_eq!(table::parse(&with.bytes).unwrap(), with.table);
+        assert_eq!(with.table.history(), steps);
+        assert_eq!(table::render(&with.table).as_bytes(), with.bytes);
     }
 
     #[test]

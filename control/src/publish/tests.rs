@@ -128,6 +128,7 @@ fn rules() -> Rules {
         move_limits: MoveLimits {
             moved_percent_max: 25.0,
             moved_overrides_max: TENANTS_MAX,
+            ..MoveLimits::default()
         },
         names_all_tenants: false,
         providers: vec!["static".to_owned()],
@@ -364,6 +365,89 @@ fn the_word_is_for_the_bytes_that_stood_there() {
     assert_eq!(home.bytes(), FOREIGN.as_bytes());
     fs::write(home.table(), "no table at all").unwrap();
     assert!(matches!(publisher.publish(&[]), Outcome::Published(_)));
+}
+
+/// What a history says: generation, digest, percent of the slots, tenants.
+fn steps(table: &Table) -> Vec<(u64, String, f64, usize)> {
+    let step = |step: &Step| {
+        (
+            step.generation.get(),
+            step.digest.to_string(),
+            step.moved_slots_percent,
+            step.moved_overrides,
+        )
+    };
+    table.history().iter().map(step).collect()
+}
+
+#[test]
+fn a_table_says_how_it_came_about() {
+    let home = Home::new();
+    let mut publisher = home.publisher();
+    publisher.publish(&[]);
+    assert_eq!(steps(&home.parsed()), []);
+    let first = home.parsed().generation().unwrap().get();
+    let mut expected = vec![(first, digest_of(&home.bytes()), 0.0, 2)];
+    let second = home.register(&away(["acme".to_owned(), "globex".to_owned()]));
+    assert_eq!(publisher.publish(&[]), Outcome::Published(second));
+    assert_eq!(steps(&home.parsed()), expected);
+
+    // A life that knows it from its records only.
+    expected.push((second, digest_of(&home.bytes()), 7.0, 0));
+    drop(publisher);
+    publisher = home.publisher();
+    let third = home.cut_at(57);
+    assert_eq!(publisher.publish(&[]), Outcome::Published(third));
+    assert_eq!(steps(&home.parsed()), expected);
+
+    // Longer than the tables are kept, and never longer than 64 steps.
+    for at in 0..70_u32 {
+        home.cut_at(50 + at % 2);
+        publisher.publish(&[]);
+    }
+    let history = steps(&home.parsed());
+    assert_eq!(history.len(), 64);
+    assert!(!history.contains(&expected[1]));
+    check_agreement(&home, &publisher, publisher.status().generation.unwrap());
+}
+
+/// What was written over was somebody else's: the way from our own table to theirs is not known.
+#[test]
+fn a_history_begins_anew_behind_a_table_of_somebody_else() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish(&[]);
+    home.cut_at(51);
+    publisher.publish(&[]);
+    fs::write(home.table(), FOREIGN).unwrap();
+    let (standing, generation) = publisher.standing().unwrap();
+    publisher.allow_overwrite(Some(standing.clone()), 0);
+    home.change(|write| {
+        write.skip_to(generation + 1);
+        write.allow_move();
+        Ok(())
+    });
+    assert_eq!(publisher.publish(&[]), Outcome::Published(501));
+    assert_eq!(steps(&home.parsed()), [(500, standing, 100.0, 0)]);
+}
+
+/// A proxy that was away may wait for the permission, though the map itself stays as it is.
+#[test]
+fn a_permission_to_move_is_always_written() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish(&[]);
+    assert!(!home.parsed().allow_move());
+    for _ in 0..2 {
+        let allowed = home.change(|write| {
+            write.allow_move();
+            Ok(())
+        });
+        assert_eq!(publisher.publish(&[]), Outcome::Published(allowed));
+        assert!(home.parsed().allow_move());
+        check_agreement(&home, &publisher, allowed);
+        assert_eq!(publisher.publish(&[]), Outcome::Current);
+    }
 }
 
 #[test]

@@ -5,9 +5,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::refusal::StorageError;
 
 /// Each step brings the database from the version of its place to the next.
-const STEPS: [&str; VERSION as usize] = [FIRST, SECOND];
+const STEPS: [&str; VERSION as usize] = [FIRST, FLEET, HISTORY];
 /// The version that the steps lead to.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const FIRST: &str = "
 CREATE TABLE meta (
@@ -154,7 +154,7 @@ CREATE INDEX idempotency_by_age ON idempotency (at_ms);
 INSERT INTO meta VALUES (1, 0, 0, 65536, 0, 0);
 ";
 
-const SECOND: &str = "
+const FLEET: &str = "
 -- Whether a table that was published, or was about to be, has ever named the cell. Of the cells of earlier versions
 -- this is not known: they count as named.
 ALTER TABLE cells ADD COLUMN was_in_table INTEGER NOT NULL DEFAULT 1;
@@ -174,6 +174,19 @@ CREATE TABLE proxies (
 
 -- Which changes each published table was made of.
 CREATE INDEX audit_by_generation ON audit (generation);
+";
+
+const HISTORY: &str = "
+-- The steps from one published table to the next, for longer than the tables are kept.
+CREATE TABLE table_steps (
+    -- The table that the step began with.
+    generation          INTEGER PRIMARY KEY,
+    digest              TEXT NOT NULL,
+    -- The table that it led to.
+    next_digest         TEXT NOT NULL,
+    moved_slots_percent REAL NOT NULL,
+    moved_overrides     INTEGER NOT NULL
+) STRICT;
 ";
 
 /// Brings the database up to the newest version. A newer one than this program knows is refused.

@@ -373,7 +373,7 @@ fn the_newest_tables_are_kept() {
         let content = format!("table {generation}");
         let digest = format!("digest {generation}");
         store
-            .begin_table(generation, &digest, content.as_bytes(), 1)
+            .begin_table(generation, &digest, content.as_bytes(), None, 1)
             .unwrap();
         assert_eq!(kept()[0], (generation, false));
         store.end_table(generation, 3).unwrap();
@@ -383,9 +383,15 @@ fn the_newest_tables_are_kept() {
     assert_eq!(content(5).unwrap(), b"table 5");
     assert!(matches!(content(4), Err(Refusal::NoSuchTable(4))));
     // The one begun before is overtaken by one that was published; the one begun behind it is not.
-    store.begin_table(9, "digest 9", b"table 9", 1).unwrap();
-    store.begin_table(11, "digest 11", b"table 11", 1).unwrap();
-    store.begin_table(10, "digest 10", b"table 10", 1).unwrap();
+    store
+        .begin_table(9, "digest 9", b"table 9", None, 1)
+        .unwrap();
+    store
+        .begin_table(11, "digest 11", b"table 11", None, 1)
+        .unwrap();
+    store
+        .begin_table(10, "digest 10", b"table 10", None, 1)
+        .unwrap();
     store.end_table(10, 3).unwrap();
     assert_eq!(kept(), [(11, false), (10, true), (8, true)]);
     store.end_table(11, 0).unwrap();

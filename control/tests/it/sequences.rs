@@ -18,7 +18,9 @@ use cellgate_control::{
     refusal::Refusal,
     store::{Counts, Write},
 };
-use cellgate_table::{CellId, Table, TenantKey, accept};
+use cellgate_table::{
+    CellId, Digest, Table, TenantKey, accept, diff::diff, limits::HISTORY_STEPS_MAX,
+};
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::support::{Intent, World, id, key, new_cell, register};
@@ -414,6 +416,22 @@ fn check_moves(step: &Step, before: &Intent, after: &Intent) {
 }
 
 /// The table says where everybody lives.
+/// The newest step of a table's history leads from the table before it; the others are those of that table.
+fn check_history(old: &Table, old_bytes: &[u8], new: &Table) {
+    let (last, earlier) = new
+        .history()
+        .split_last()
+        .expect("there was a table before");
+    assert_eq!(last.digest, Digest::of(old_bytes));
+    assert_eq!(Some(last.generation), old.generation());
+    assert!(old.history().ends_with(earlier));
+    assert!(earlier.len() == old.history().len() || earlier.len() == HISTORY_STEPS_MAX - 1);
+    let diff = diff(old, new);
+    assert!(last.moved_slots_percent + 1e-9 >= diff.moved_share * 100.0);
+    assert!(last.moved_slots_percent <= diff.moved_share * 100.0 + 0.0001);
+    assert_eq!(last.moved_overrides, diff.tenant_moves.len());
+}
+
 fn check_homes(intent: &Intent, table: &Table) {
     for (key, tenant) in &intent.tenants {
         let home = table.home_of(key.as_bytes());
@@ -489,11 +507,16 @@ impl Run {
         if let Some((old_bytes, old)) = &self.file {
             let current = accept::Current {
                 generation: old.generation().unwrap(),
+                digest: Digest::of(old_bytes),
                 table: old,
             };
             let judged = accept::judge(&table, Some(current), &self.world.rules.move_limits);
             let is_new = *old_bytes != bytes;
-            assert_eq!(judged, Ok(is_new.then_some(generation)));
+            let taken = judged.map(|verdict| verdict.map(|verdict| verdict.generation));
+            assert_eq!(taken, Ok(is_new.then_some(generation)));
+            if is_new {
+                check_history(old, old_bytes, &table);
+            }
             assert_eq!(matches!(outcome, Outcome::Published(_)), is_new);
         }
         if outcome != Outcome::Blocked {

@@ -106,6 +106,7 @@ impl World {
                 move_limits: MoveLimits {
                     moved_percent_max: 25.0,
                     moved_overrides_max: TENANTS_MAX,
+                    ..MoveLimits::default()
                 },
                 names_all_tenants: false,
                 providers: vec![cells::STATIC.to_owned(), "exec".to_owned()],

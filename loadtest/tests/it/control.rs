@@ -1,6 +1,7 @@
 //! The control daemon, from outside: with real cells, real proxies and real faults.
 
 mod answers;
+mod away;
 mod callers;
 mod crash;
 mod displaced;

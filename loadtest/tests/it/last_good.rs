@@ -318,3 +318,71 @@ fn a_table_that_has_proved_itself_is_not_blamed() {
 
     assert_source(&proxy, 2, "file");
 }
+
+/// An edit that is refused must not become an outage: every proxy refuses it, so each of them serves on, also after a
+/// restart, and says what it serves by.
+#[test]
+fn a_refused_edit_leaves_restarted_proxies_ready_and_degraded() {
+    let fleet = Fleet::start(2);
+    let table = fleet.table().pin("acme", "cell-1");
+    let mut proxies = [Proxy::start(&table), Proxy::start(&table)];
+    let too_much = fleet
+        .table()
+        .slots("cell-1", &["0-999"])
+        .slots("cell-2", &[]);
+    for proxy in &proxies {
+        proxy.write_table(&too_much);
+        proxy.wait_for_refusal("50.00 % of the slots");
+    }
+    for proxy in &mut proxies {
+        proxy.stop();
+        proxy.restart();
+        check_degraded(proxy, "50.00 % of the slots");
+        assert_source(proxy, 1, "last_good");
+        assert_eq!(proxy.cell_of("acme"), "cell-1");
+    }
+    for proxy in &proxies {
+        fs::remove_file(proxy.table_path()).unwrap();
+        proxy.wait_for_refusal("not there");
+        check_degraded(proxy, "not there");
+        proxy.write_table(&table);
+        wait_until("it is not degraded any more", PATIENCE, || {
+            proxy.admin_get("/readyz").text() == "ok\n"
+        });
+        assert_eq!(proxy.metric("table_behind", &[]), Some(0.0));
+        assert_eq!(proxy.status()["table_behind"], false);
+    }
+}
+
+/// It is ready, and says in all places that the table file is refused.
+#[track_caller]
+fn check_degraded(proxy: &Proxy, why: &str) {
+    let ready = proxy.admin_get("/readyz");
+    assert_eq!(ready.status, 200);
+    let text = ready.text();
+    let degraded = "ok\ndegraded: the table file is refused, and generation 1 is served: ";
+    assert!(text.starts_with(degraded) && text.contains(why), "{text}");
+    let status = proxy.status();
+    assert_eq!(status["ready"], true, "{status}");
+    assert_eq!(status["table_behind"], true, "{status}");
+    assert_eq!(status["degraded"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(proxy.metric("table_behind", &[]), Some(1.0));
+    proxy.wait_for_log(&["WARN", "the table file is refused", why]);
+}
+
+#[test]
+fn a_proxy_may_be_configured_to_be_unready_when_behind() {
+    let fleet = Fleet::start(2);
+    let plan = Proxy::plan().table(fleet.table());
+    let table = r#"{ path: "tables/table.yaml", unready_when_behind: true }"#;
+    let proxy = plan.set("table", table).start();
+    proxy.write_table("format: 2");
+    proxy.wait_for_refusal("the key `hash` is missing");
+    let ready = proxy.admin_get("/readyz");
+    assert_eq!(ready.status, 503);
+    let expected = "not ready: the table file is refused, and generation 1 is served: ";
+    assert!(ready.text().starts_with(expected), "{}", ready.text());
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    proxy.write_table(fleet.table());
+    proxy.wait_ready();
+}

@@ -94,15 +94,18 @@ fn check_table(path: &Path, config: Option<&Config>) -> Result<String, Problems>
         let state_dir = StateDir::new(config.state_dir.clone());
         state_dir
             .kept()
-            .find_map(|kept| Some((kept.generation, parse(&kept.bytes).ok()?)))
+            .find_map(|kept| Some((kept.generation, kept.digest, parse(&kept.bytes).ok()?)))
     });
-    let current = last_good.as_ref().map(|(generation, table)| Current {
-        generation: *generation,
-        table,
-    });
+    let current = last_good
+        .as_ref()
+        .map(|(generation, digest, table)| Current {
+            generation: *generation,
+            digest: *digest,
+            table,
+        });
     let limits = config.map_or_else(MoveLimits::default, |config| config.table.move_limits);
     let taken = accept::take(&bytes, current, &limits)
-        .map_err(|problems| problems.in_file(path.display()))?;
+        .map_err(|rejection| rejection.problems.in_file(path.display()))?;
     let mut text = String::new();
     let table = match &taken {
         Taken::Changed { table, .. } => table,
@@ -110,26 +113,31 @@ fn check_table(path: &Path, config: Option<&Config>) -> Result<String, Problems>
             &last_good
                 .as_ref()
                 .expect("without a last good table every table is a change")
-                .1
+                .2
         }
     };
     describe(&mut text, path, table);
     match (&taken, &last_good) {
-        (Taken::Unchanged { .. }, Some((generation, _))) => {
+        (Taken::Unchanged { .. }, Some((generation, ..))) => {
             let _ = writeln!(
                 text,
                 "it says what the last good table says (generation {generation})"
             );
         }
-        (Taken::Changed { generation, .. }, Some((last, table_before))) => {
+        (Taken::Changed { verdict, .. }, Some((last, _, table_before))) => {
             let _ = writeln!(
                 text,
-                "it would follow the last good table (generation {last}) as generation {generation}:"
+                "it would follow the last good table (generation {last}) as generation {}:",
+                verdict.generation
             );
             describe_diff(&mut text, &diff(table_before, table));
         }
-        (Taken::Changed { generation, .. }, None) => {
-            let _ = writeln!(text, "it would be taken as generation {generation}");
+        (Taken::Changed { verdict, .. }, None) => {
+            let _ = writeln!(
+                text,
+                "it would be taken as generation {}",
+                verdict.generation
+            );
         }
         (Taken::Unchanged { .. }, None) => {}
     }

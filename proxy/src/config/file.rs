@@ -108,6 +108,13 @@ struct TableSection {
     max_moved_percent: Option<f64>,
     /// Overrides that one table may move without `allow_move: true`. Default 1,000.
     max_moved_overrides: Option<u32>,
+    /// What several tables may move together, in percent, where the history of the newest one shows that each of them
+    /// was within the two limits above: of the slots, and of the tenants named so far. Default 50.
+    #[schemars(range(min = 0, max = 100))]
+    max_moved_total_percent: Option<f64>,
+    /// `/readyz` answers 503 while the table file is refused or missing. Otherwise it does so only where the file proves
+    /// that others have moved on. Default false.
+    unready_when_behind: Option<bool>,
     /// How often the file is looked at when no event came, 50 to 60,000. Default 1,000.
     #[schemars(range(min = 50, max = 60_000))]
     poll_interval_ms: Option<u32>,

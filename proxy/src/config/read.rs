@@ -15,6 +15,7 @@ use std::{
 use cellgate_process::{host::Hosts, lines::Sink};
 use cellgate_table::{
     Problems, Share,
+    accept::MoveLimits,
     yaml::{
         Fields, Findings, Value,
         settings::{self, milliseconds, number, section},
@@ -257,6 +258,8 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
         "path",
         "max_moved_percent",
         "max_moved_overrides",
+        "max_moved_total_percent",
+        "unready_when_behind",
         "poll_interval_ms",
     ];
     let fields = value.fields(&known, findings)?;
@@ -264,6 +267,14 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
         .required("path", findings)
         .and_then(|v| settings::path(&v, folder, findings));
     let move_limits = settings::move_limits(&fields, findings);
+    let total = match fields.optional("max_moved_total_percent") {
+        Some(value) => value.number(0.0..=100.0, findings),
+        None => Some(MoveLimits::default().moved_total_percent_max),
+    };
+    let unready_when_behind = match fields.optional("unready_when_behind") {
+        Some(value) => value.boolean(findings),
+        None => Some(false),
+    };
     let poll = number(
         Some(&fields),
         "poll_interval_ms",
@@ -273,7 +284,11 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
     );
     Some(TableConfig {
         path: path?,
-        move_limits: move_limits?,
+        move_limits: MoveLimits {
+            moved_total_percent_max: total?,
+            ..move_limits?
+        },
+        unready_when_behind: unready_when_behind?,
         poll_interval: Duration::from_millis(poll?.into()),
     })
 }

@@ -2,14 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use cellgate_table::{Generation, parse};
+use cellgate_table::{Digest, Generation, parse};
 use http::HeaderName;
 
 use super::*;
 use crate::{
     cell::Change,
     config::Ejection,
-    digest::Digest,
     field_lines::{FieldLine, FieldLines},
     gate::Refusal,
     metrics::Metrics,

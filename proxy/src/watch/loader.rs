@@ -12,9 +12,9 @@ use std::{
 
 use cellgate_process::file_in_the_way;
 use cellgate_table::{
-    Cell, CellId, Generation, Problems,
-    accept::{self, Taken},
-    diff::diff,
+    Cell, CellId, Digest, Generation, Problems,
+    accept::{self, Allowance, Rejection, Taken},
+    diff::{Diff, diff},
     parse,
 };
 use serde::Serialize;
@@ -24,7 +24,6 @@ use super::file::{FileError, read_table_file};
 use crate::{
     clock,
     config::TableConfig,
-    digest::Digest,
     metrics::Metrics,
     snapshot::{Accepted, Current, Snapshot, Source},
     state_dir::{EarlyDeaths, Kept, StateDir},
@@ -71,6 +70,22 @@ pub struct TableStatus {
     pub last_reload: Option<LastReload>,
     /// Why the state directory could not keep the table in force, if it could not.
     pub state_dir_error: Option<String>,
+    /// The refused file proves that others have moved on from the table in force.
+    #[serde(skip)]
+    others_moved_on: bool,
+}
+
+/// How the table in force differs from the file, which is refused or missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The table in force.
+    pub generation: Generation,
+    /// Why the file is refused.
+    pub why: String,
+    /// The file proves that others have moved on from the table in force.
+    pub others_moved_on: bool,
+    /// Clients are better served by other proxies.
+    pub is_unready: bool,
 }
 
 /// The last look at the table file that had something to say.
@@ -133,6 +148,23 @@ impl Loader {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// `None` while the table in force is what the file says, or there is none.
+    ///
+    /// A file that is refused says nothing yet about other proxies: they refuse it too. Taking each of them out of its
+    /// load balancer would turn a bad edit into an outage. So a proxy stays ready, unless the file proves that others
+    /// have moved on, or the configuration wants it otherwise.
+    pub fn behind(&self) -> Option<Behind> {
+        let generation = self.current.load()?.generation;
+        let status = self.status();
+        let why = status.last_reload?.error?;
+        Some(Behind {
+            generation,
+            why,
+            others_moved_on: status.others_moved_on,
+            is_unready: status.others_moved_on || self.config.unready_when_behind,
+        })
     }
 
     /// The first look: the file if it is good, else the newest last good table, else none. What the file says is judged
@@ -224,7 +256,8 @@ impl Loader {
         let bytes = match self.read() {
             Ok(bytes) => bytes,
             Err(error) => {
-                return self.refuse(&mut last, None, error.into_problems(&self.config.path));
+                let problems = error.into_problems(&self.config.path);
+                return self.refuse(&mut last, None, refused(problems));
             }
         };
         let digest = Digest::of(&bytes);
@@ -232,26 +265,26 @@ impl Loader {
             return Outcome::Unchanged;
         }
         let before = self.current.load();
-        let problems = match guarded(|| self.take(&bytes, digest)) {
+        let mut rejection = match guarded(|| self.take(&bytes, digest)) {
             Some(Ok(outcome)) => {
                 if last.refused.is_some() {
                     self.report_good_again(before.as_deref());
                 }
-                self.tell_ok(&mut last, digest);
+                self.report_ok(&mut last, digest);
                 return outcome;
             }
-            Some(Err(problems)) => problems,
-            None => Problems::whole_file(
+            Some(Err(rejection)) => rejection,
+            None => refused(Problems::whole_file(
                 "the loader failed on this table: a mistake in cellgate, not in the file",
                 "please report it together with the file",
-            ),
+            )),
         };
-        let problems = problems.in_file(self.config.path.display());
-        self.refuse(&mut last, Some(digest), problems)
+        rejection.problems = rejection.problems.in_file(self.config.path.display());
+        self.refuse(&mut last, Some(digest), rejection)
     }
 
     /// Judges the file's bytes and puts in force what they say, if it is anything new.
-    fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Problems> {
+    fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Rejection> {
         let accepted = match self.judge(bytes, digest)? {
             Judged::New(accepted) => accepted,
             Judged::InForce { allow_move } => {
@@ -275,29 +308,37 @@ impl Loader {
     }
 
     /// What the file's bytes are, if they may be taken.
-    fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Judged, Problems> {
+    fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Judged, Rejection> {
         let snapshot = self.current.load();
         if self.earlier_deaths.condemn(digest)
             && snapshot.as_ref().is_some_and(|s| s.digest != digest)
         {
-            return Err(Problems::whole_file(
+            return Err(refused(Problems::whole_file(
                 "the process died on this table twice within its first seconds, so it is skipped",
                 "change the file, or remove the file `early-deaths` from the state directory and restart",
-            ));
+            )));
         }
         let current = snapshot.as_ref().map(|s| accept::Current {
             generation: s.generation,
+            digest: s.digest,
             table: &s.table,
         });
-        match accept::take(bytes, current, &self.config.move_limits)? {
-            Taken::Unchanged { allow_move } => Ok(Judged::InForce { allow_move }),
-            Taken::Changed { table, generation } => Ok(Judged::New(Accepted {
-                table,
-                generation,
-                digest,
-                source: Source::File,
-            })),
+        let (table, verdict) = match accept::take(bytes, current, &self.config.move_limits)? {
+            Taken::Unchanged { allow_move } => return Ok(Judged::InForce { allow_move }),
+            Taken::Changed { table, verdict } => (table, verdict),
+        };
+        if let Allowance::Steps(steps) = verdict.allowance {
+            info!(
+                steps,
+                "the table moves more than one may, and is accepted because it came in steps within the limits"
+            );
         }
+        Ok(Judged::New(Accepted {
+            table,
+            generation: verdict.generation,
+            digest,
+            source: Source::File,
+        }))
     }
 
     fn keep(&self, snapshot: &Snapshot, bytes: &[u8]) {
@@ -432,8 +473,15 @@ impl Loader {
             return;
         };
         let moved = before.map(|before| diff(&before.table, &now.table));
+        let limits = &self.config.move_limits;
+        let is_beyond = |moved: &Diff| {
+            moved.moved_share * 100.0 > limits.moved_percent_max
+                || moved.tenant_moves.len() > limits.moved_overrides_max
+        };
         let allowance = if now.table.allow_move() {
             "allow_move: true"
+        } else if moved.as_ref().is_some_and(is_beyond) {
+            "its history: it came in steps within the limits"
         } else {
             "within max_moved_percent and max_moved_overrides"
         };
@@ -448,23 +496,28 @@ impl Loader {
         );
     }
 
-    fn tell_ok(&self, last: &mut LastLook, digest: Digest) {
+    fn report_ok(&self, last: &mut LastLook, digest: Digest) {
         *last = LastLook {
             good: Some(digest),
             refused: None,
         };
         self.metrics.table_last_reload_success.set(1);
-        self.tell(LastReload {
+        let reload = LastReload {
             ok: true,
             error: None,
             at: clock::rfc3339(SystemTime::now()),
             digest: Some(digest),
             problems: None,
-        });
+        };
+        self.report(reload, false);
     }
 
     /// Logs and counts a refusal; the same file seen again on the timer is the same refusal.
-    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, problems: Problems) -> Outcome {
+    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, rejection: Rejection) -> Outcome {
+        let Rejection {
+            problems,
+            others_moved_on,
+        } = rejection;
         let refused = (digest, problems.summary());
         if last.refused.as_ref() == Some(&refused) {
             debug!(problem = refused.1, "the table file is still refused");
@@ -484,21 +537,28 @@ impl Loader {
         );
         self.metrics.table_reload_failures.inc();
         self.metrics.table_last_reload_success.set(0);
-        self.tell(LastReload {
+        if others_moved_on {
+            error!("others have moved on to a table that is refused here: not ready");
+        }
+        let reload = LastReload {
             ok: false,
             error: Some(summary),
             at: clock::rfc3339(SystemTime::now()),
             digest,
             problems: Some(problems.clone()),
-        });
+        };
+        self.report(reload, others_moved_on);
         Outcome::Refused(problems)
     }
 
-    fn tell(&self, last_reload: LastReload) {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .last_reload = Some(last_reload);
+    fn report(&self, last_reload: LastReload, others_moved_on: bool) {
+        {
+            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.last_reload = Some(last_reload);
+            status.others_moved_on = others_moved_on;
+        }
+        let is_behind = self.behind().is_some();
+        self.metrics.table_behind.set(i64::from(is_behind));
     }
 }
 
@@ -532,6 +592,14 @@ impl Drop for Attempt<'_> {
             self.loader.restore_mark(self.marked_before);
             self.loader.forget_removed_cells(self.cells.iter());
         }
+    }
+}
+
+/// A refusal that says nothing about other proxies.
+fn refused(problems: Problems) -> Rejection {
+    Rejection {
+        problems,
+        others_moved_on: false,
     }
 }
 

@@ -29,6 +29,7 @@ fn a_change_before_the_thread_begins_is_seen() {
     let config = TableConfig {
         path: path.clone(),
         move_limits: MoveLimits::default(),
+        unready_when_behind: false,
         poll_interval: Duration::from_millis(50),
     };
     let current = Arc::new(Current::default());

@@ -6,7 +6,13 @@ use crate::{diff::diff, testing};
 const LIMITS: MoveLimits = MoveLimits {
     moved_percent_max: 25.0,
     moved_overrides_max: 2,
+    moved_total_percent_max: 50.0,
 };
+
+/// The digest of the file in force.
+fn digest() -> Digest {
+    Digest::of(b"in force")
+}
 
 /// A table of 100 slots, as text: `head` are its first lines, `share` the slots of cell `a`, `rest` its last lines.
 fn text(head: &str, share: u32, rest: &str) -> String {
@@ -34,15 +40,16 @@ fn outcome(text: &str) -> String {
     let table = current();
     let current = Current {
         generation: Generation::new(42).unwrap(),
+        digest: digest(),
         table: &table,
     };
     match take(text.as_bytes(), Some(current), &LIMITS) {
         Ok(Taken::Unchanged { .. }) => "unchanged".to_owned(),
-        Ok(Taken::Changed { table, generation }) => {
+        Ok(Taken::Changed { table, verdict }) => {
             assert_eq!(table, parse(text.as_bytes()).unwrap());
-            format!("generation {generation}")
+            format!("generation {}", verdict.generation)
         }
-        Err(problems) => problems.to_string(),
+        Err(rejection) => rejection.problems.to_string(),
     }
 }
 
@@ -64,7 +71,7 @@ fn pinned(x: &str, y: &str, z: &str) -> String {
 fn the_first_table_is_taken_whatever_it_says() {
     let take_first = |text: &str| {
         take(text.as_bytes(), None, &LIMITS).map(|taken| match taken {
-            Taken::Changed { generation, .. } => generation.get(),
+            Taken::Changed { verdict, .. } => verdict.generation.get(),
             Taken::Unchanged { .. } => panic!("nothing to be the same as"),
         })
     };
@@ -106,7 +113,7 @@ fn generations() {
 }
 
 #[test]
-fn a_file_edited_by_hand_counts_on() {
+fn a_file_edited_by_hand_takes_the_next_generation() {
     check("", 50, SAME, "unchanged");
     check("", 50, &pinned("b", "a", "a"), "generation 43");
     check("allow_move: true", 1, SAME, "generation 43");
@@ -117,14 +124,15 @@ fn a_file_edited_by_hand_counts_on() {
         let text = text("", 50, &pinned(cell, "a", "a"));
         let current = Current {
             generation,
+            digest: digest(),
             table: &table,
         };
         if let Taken::Changed {
             table: new,
-            generation: counted,
+            verdict,
         } = take(text.as_bytes(), Some(current), &LIMITS).unwrap()
         {
-            (table, generation) = (new, counted);
+            (table, generation) = (new, verdict.generation);
         }
         assert_eq!(generation.get(), expected);
     }
@@ -137,10 +145,12 @@ fn counting_on_ends_at_the_largest_generation() {
     let generation = Generation::new(crate::limits::GENERATION_MAX).unwrap();
     let current = Current {
         generation,
+        digest: digest(),
         table: &table,
     };
     let take = |text: String| {
-        take(text.as_bytes(), Some(current), &LIMITS).map_err(|problems| problems.to_string())
+        take(text.as_bytes(), Some(current), &LIMITS)
+            .map_err(|rejection| rejection.problems.to_string())
     };
     let unchanged = Taken::Unchanged { allow_move: false };
     assert_eq!(take(text("", 50, SAME)), Ok(unchanged));
@@ -191,15 +201,20 @@ fn moves_are_limited() {
         &pinned("b", "b", "a"),
         &format!("{slots}\n{tenants}"),
     );
-    // The limit itself is allowed, whatever floating point makes of it.
+}
+
+#[test]
+fn the_limit_itself_is_allowed() {
+    // Whatever floating point makes of it.
     for moved in 0..50 {
         let new = parse(text("", 50 - moved, SAME).as_bytes()).unwrap();
         let limits = MoveLimits {
             moved_percent_max: f64::from(moved),
-            moved_overrides_max: 2,
+            ..LIMITS
         };
         let current = Current {
             generation: Generation::FIRST,
+            digest: digest(),
             table: &current(),
         };
         assert!(
@@ -218,6 +233,7 @@ fn moves_are_limited() {
         &new,
         Some(Current {
             generation,
+            digest: digest(),
             table: &current(),
         }),
         &limits,
@@ -262,6 +278,8 @@ fn a_bad_file_is_refused_for_what_is_wrong_in_it() {
     );
 }
 
+mod steps;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -277,13 +295,13 @@ proptest! {
     ) {
         let generation = Generation::new(number).unwrap();
         let new = Table { generation: offered.and_then(Generation::new), ..new };
-        let limits = MoveLimits { moved_percent_max, moved_overrides_max: 2 };
+        let limits = MoveLimits { moved_percent_max, ..LIMITS };
         let same = new.same_content(&old);
-        match judge(&new, Some(Current { generation, table: &old }), &limits) {
+        match judge(&new, Some(Current { generation, digest: digest(), table: &old }), &limits) {
             Ok(None) => prop_assert!(same),
-            Ok(Some(taken)) => {
-                prop_assert!(taken > generation);
-                prop_assert!(new.generation().is_none_or(|offered| offered == taken));
+            Ok(Some(verdict)) => {
+                prop_assert!(verdict.generation > generation);
+                prop_assert!(new.generation().is_none_or(|offered| offered == verdict.generation));
                 let diff = diff(&old, &new);
                 let small = diff.moved_share * 100.0 <= moved_percent_max && diff.tenant_moves.len() <= 2;
                 prop_assert!(small || new.allow_move());
@@ -296,7 +314,7 @@ proptest! {
         // The table in force never refuses itself.
         let mut again = old.clone();
         again.generation = Some(generation);
-        let again = judge(&again, Some(Current { generation, table: &old }), &limits);
+        let again = judge(&again, Some(Current { generation, digest: digest(), table: &old }), &limits);
         prop_assert_eq!(again, Ok(None));
     }
 }

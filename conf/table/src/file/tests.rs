@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    history,
     read::{self, cells, tenants},
     render, testing,
 };
@@ -36,6 +37,8 @@ overrides: { acme: eu-2 }
 aliases: { www.acme.example: acme }
 rejects: [evil-corp]
 holds: { globex: { mode: writes } }
+history:
+  - { generation: 40, digest: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", moved_slots_percent: 0, moved_overrides: 7 }
 "#;
 
 #[test]
@@ -72,6 +75,11 @@ fn the_schema_takes_good_tables_and_refuses_others() {
         ("acme: eu-2", "acme: 7"),
         ("[evil-corp]", "evil-corp"),
         ("mode: writes", "mode: reads"),
+        ("generation: 40", "generation: 0"),
+        ("ba7816bf", "BA7816BF"),
+        ("moved_slots_percent: 0", "moved_slots_percent: 101"),
+        ("moved_overrides: 7", "moved_overrides: x"),
+        (", moved_overrides: 7", ""),
     ] {
         check(&with(from, to), false);
     }
@@ -109,8 +117,9 @@ fn the_schema_and_the_reader_know_the_same_keys() {
     check(part("EndpointFile"), &cells::ENDPOINT_KEYS);
     check(part("HealthCheckFile"), &cells::HEALTH_CHECK_KEYS);
     check(part("HoldFile"), &tenants::HOLD_KEYS);
+    check(part("StepFile"), &history::STEP_KEYS);
     let parts: Vec<&String> = schema["$defs"].as_object().unwrap().keys().collect();
-    assert_eq!(parts.len(), 9, "a part is not compared: {parts:?}");
+    assert_eq!(parts.len(), 10, "a part is not compared: {parts:?}");
 }
 
 /// Whatever has a default may be left out, and the schema says which one the reader takes.

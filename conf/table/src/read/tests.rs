@@ -221,7 +221,7 @@ fn unknown_and_repeated_keys() {
     check_with(
         "version: 1\n",
         &[
-            "21:1: version: is not a known key; known here are format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds",
+            "21:1: version: is not a known key; known here are format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds, history",
         ],
     );
     check_good_but(

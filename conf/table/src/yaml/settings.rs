@@ -196,6 +196,7 @@ pub fn move_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<MoveL
     Some(MoveLimits {
         moved_percent_max: moved_percent_max?,
         moved_overrides_max: overrides? as usize,
+        ..default
     })
 }
 

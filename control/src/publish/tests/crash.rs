@@ -7,12 +7,21 @@ fn next(home: &Home, publisher: &Publisher) -> (u64, Vec<u8>) {
     let (meta, parts) = home.store.read(|read| publisher.gather(read)).unwrap();
     let generation = Generation::new(meta.generation).unwrap();
     let rendered = render(&parts, generation, false).unwrap();
+    let inner = publisher.inner();
+    let history = publisher.history(inner.published.as_ref(), &rendered.table);
+    let rendered = rendered.with_history(history.unwrap()).unwrap();
     (meta.generation, rendered.bytes)
 }
 
 fn record(home: &Home, generation: u64, bytes: &[u8]) {
     home.store
-        .begin_table(generation, &digest_of(bytes), bytes, 1)
+        .begin_table(
+            generation,
+            &digest_of(bytes),
+            bytes,
+            table::parse(bytes).unwrap().history().last(),
+            1,
+        )
         .unwrap();
 }
 

@@ -49,7 +49,9 @@ fn every_default() {
         move_limits: MoveLimits {
             moved_percent_max: 25.0,
             moved_overrides_max: 1_000,
+            moved_total_percent_max: 50.0,
         },
+        unready_when_behind: false,
         poll_interval: ms(1_000),
     };
     assert_eq!(config.table, table);

@@ -24,6 +24,7 @@ impl Scene {
         let config = TableConfig {
             path: self.folder.path().join("table.yaml"),
             move_limits: accept::MoveLimits::default(),
+            unready_when_behind: false,
             poll_interval: Duration::from_secs(1),
         };
         let state_dir = StateDir::new(self.folder.path().join("state"));

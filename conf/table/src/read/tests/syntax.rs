@@ -44,7 +44,7 @@ fn places_count_characters() {
     check(
         "- [a, {b: c}]\n",
         &[
-            "1:1: the file is a list, not a mapping; check that the right file is named; it has to be a mapping with the keys format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds",
+            "1:1: the file is a list, not a mapping; check that the right file is named; it has to be a mapping with the keys format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds, history",
         ],
     );
 }
@@ -60,7 +60,7 @@ fn files_that_are_no_table() {
     for text in ["# nothing\n", "---\n", "null\n", "--- # a\n...\n"] {
         check(text, &[nothing]);
     }
-    let keys = "not a mapping; check that the right file is named; it has to be a mapping with the keys format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds";
+    let keys = "not a mapping; check that the right file is named; it has to be a mapping with the keys format, generation, allow_move, hash, cells, slots, overrides, aliases, rejects, holds, history";
     check(
         "hello\n",
         &[&format!("1:1: the file is the text `hello`, {keys}")],
