@@ -44,6 +44,10 @@ pub struct Admin {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the answer of its own"
+)]
 struct Status {
     version: &'static str,
     uptime_seconds: u64,

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod check;
 mod commands;
+mod output;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -17,7 +19,8 @@ pub use commands::run;
 /// Signals: SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reads the table file now; SIGUSR1 opens
 /// the access log anew.
 ///
-/// Exit codes: 0 all is fine, 1 the input is bad or the proxy cannot start, 2 wrong usage.
+/// Exit codes: 0 all is fine, 1 the input is bad or the proxy cannot start, 2 wrong usage, 3 `check` could not judge
+/// everything.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -42,13 +45,18 @@ pub enum Command {
     ///
     /// Reads the configuration and the table the way the proxy does at start, the last good table in the state directory
     /// included: a table that would move too much, or that is older, is refused here too. Prints every problem with file,
-    /// line, column, key, what is wrong and what to do, and exits 1.
+    /// line, column, key, what is wrong and what to do, and exits 1. Warns about keys in the table that no rule under
+    /// `tenant_key` can produce. Says what it could not judge, and then exits 3: the state directory may be readable for
+    /// the proxy's user only.
     Check {
         /// The table to check in the place of the configured one.
         #[arg(long, value_name = "FILE")]
         table: Option<PathBuf>,
+        /// The table in force, to judge by it instead of the last good table in the state directory.
+        #[arg(long, value_name = "TABLE")]
+        against: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        output: Format,
     },
     /// Show which cell a tenant key leads to, and why.
     Explain {
@@ -56,7 +64,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         table: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        output: Format,
         /// The canonical tenant key, as logs and cells have it: without escapes.
         key: OsString,
     },
@@ -67,7 +75,12 @@ pub enum Command {
         /// The table to come.
         new: PathBuf,
         #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        output: Format,
+    },
+    /// Manage the state directory.
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
     },
     /// Print the JSON schema of a file.
     Schema {
@@ -79,6 +92,14 @@ pub enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum StateCommand {
+    /// Give the state directory to the table that the configuration names, after that table was renamed or moved.
+    ///
+    /// The last good tables stay. The proxy has to be stopped.
+    Adopt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

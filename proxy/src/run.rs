@@ -59,6 +59,14 @@ struct Parts {
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
 pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
+    // Before anything of it is read: what is kept there outranks the table file.
+    let state_dir = StateDir::new(config.state_dir.clone());
+    let Ok(_claim) = state_dir
+        .claim(&config.table.path)
+        .inspect_err(|refusal| error!("{refusal}; {}", refusal.hint()))
+    else {
+        return ExitCode::FAILURE;
+    };
     let budget = share_descriptors(&config);
     let (edge, admin) = match bind_all(&config) {
         Ok(bound) => bound,
@@ -70,7 +78,7 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     metrics.add_process(log);
     let (access_log, log_writer) = AccessLog::start(config.access_log.as_ref(), &metrics);
-    let parts = assemble(&config, metrics, access_log, budget);
+    let parts = assemble(&config, state_dir, metrics, access_log, budget);
     parts.loader.start();
     let channel = watch::channel();
     let waker = channel.0.clone();
@@ -109,7 +117,7 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     if watcher.join().is_err() {
         error!("the table watcher failed");
     }
-    loader.survive(Duration::ZERO);
+    loader.end();
     if let Some(writer) = log_writer {
         writer.finish(lifecycle.left_to_drain(shutdown_limit).max(LOG_FINISH_MIN));
     }
@@ -178,6 +186,7 @@ fn reason(error: &io::Error) -> String {
 
 fn assemble(
     config: &Config,
+    state_dir: StateDir,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     budget: Budget,
@@ -185,7 +194,7 @@ fn assemble(
     let current = Arc::new(Current::default());
     let loader = Loader::new(
         config.table.clone(),
-        StateDir::new(config.state_dir.clone()),
+        state_dir,
         Arc::clone(&current),
         Arc::clone(&metrics),
     );

@@ -4,8 +4,10 @@
 //! written again; the newest few are kept. So a table that turns out bad minutes later cannot have taken the place of
 //! the good one before it, and a file that rotted on disk is noticed.
 
+mod crashes;
+mod owner;
+
 use std::{
-    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -14,18 +16,27 @@ use std::{
 use cellgate_table::{Digest, Generation};
 use tracing::warn;
 
+use self::crashes::TABLES_REMEMBERED;
+
+pub use self::{
+    crashes::StartupCrashes,
+    owner::{Adopted, Claim, ClaimError, Owner},
+};
+
 /// Between the name of a file that is being written and the number of the process that writes it.
 const TEMPORARY: &str = ".tmp-";
 /// How many tables are kept.
 const TABLES_KEPT: usize = 5;
-/// Deaths within the first seconds under a table after which it is skipped.
-const DEATHS_MAX: u32 = 2;
-/// How many tables' deaths are remembered.
-const DEATHS_REMEMBERED: usize = 5;
-/// Names the table under which the process has yet to survive its first seconds.
+/// Names the table that is in force and has yet to prove itself.
 const MARK: &str = "starting";
-/// Counts the deaths, one table a line. Removing the file forgives all.
-const DEATHS: &str = "early-deaths";
+/// Counts the crashes under such a table, one table a line. Removing the file forgives all.
+const CRASHES: &str = "startup_crashes";
+/// Lists the tables that have served beyond their first seconds, one a line, the latest first.
+const PROVEN: &str = "proven";
+/// Names the table that the directory belongs to.
+const OWNER: &str = "owner";
+/// The files that are written whole, besides the tables.
+const NOTES: [&str; 4] = [MARK, CRASHES, PROVEN, OWNER];
 
 /// The directory of the last good tables.
 #[derive(Clone, Debug)]
@@ -41,57 +52,6 @@ pub struct Kept {
     pub bytes: Vec<u8>,
 }
 
-/// On which tables earlier lives of the process died within their first seconds, and how often; the latest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EarlyDeaths {
-    counts: Vec<(String, u32)>,
-}
-
-impl EarlyDeaths {
-    /// True for a table on which the process died too often.
-    pub fn condemn(&self, digest: Digest) -> bool {
-        let digest = digest.to_string();
-        self.counts
-            .iter()
-            .any(|(name, deaths)| *name == digest && *deaths >= DEATHS_MAX)
-    }
-
-    fn parse(text: &str) -> Self {
-        let line = |line: &str| {
-            let (digest, deaths) = line.split_once(' ')?;
-            Some((digest.to_owned(), deaths.trim().parse().ok()?))
-        };
-        Self {
-            counts: text
-                .lines()
-                .filter_map(line)
-                .take(DEATHS_REMEMBERED)
-                .collect(),
-        }
-    }
-
-    fn count(&mut self, digest: &str) {
-        let before = self.forget(digest);
-        self.counts
-            .insert(0, (digest.to_owned(), before.saturating_add(1)));
-        self.counts.truncate(DEATHS_REMEMBERED);
-    }
-
-    /// Returns how many deaths are forgotten.
-    fn forget(&mut self, digest: &str) -> u32 {
-        let at = self.counts.iter().position(|(name, _)| name == digest);
-        at.map_or(0, |at| self.counts.remove(at).1)
-    }
-}
-
-impl fmt::Display for EarlyDeaths {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.counts
-            .iter()
-            .try_for_each(|(digest, deaths)| writeln!(f, "{digest} {deaths}"))
-    }
-}
-
 impl StateDir {
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
@@ -103,46 +63,58 @@ impl StateDir {
 
     /// The kept tables, newest first. What cannot be read is left out, with a warning.
     pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.names()
-            .into_iter()
-            .filter_map(|(generation, name)| self.read(generation, &name))
+        let names = self.names().unwrap_or_else(|error| {
+            warn!(path = %self.folder.display(), %error, "the state directory cannot be read");
+            Vec::new()
+        });
+        names.into_iter().filter_map(|(generation, name)| {
+            let path = self.folder.join(&name);
+            match self.read(generation, &name) {
+                Ok(None) => warn!(path = %path.display(), "a kept table does not match its digest and is left out"),
+                Ok(kept) => return kept,
+                Err(error) => warn!(path = %path.display(), %error, "a kept table cannot be read"),
+            }
+            None
+        })
     }
 
-    fn read(&self, generation: Generation, name: &str) -> Option<Kept> {
-        let path = self.folder.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let digest = Digest::of(&bytes);
-                if name == file_name(generation, digest) {
-                    return Some(Kept {
-                        generation,
-                        digest,
-                        bytes,
-                    });
-                }
-                warn!(path = %path.display(), "a kept table does not match its digest and is left out");
+    /// The newest kept table of which this makes something.
+    ///
+    /// # Errors
+    /// It cannot be read, or what is kept cannot be listed; so which one it is cannot be told.
+    pub fn newest<T>(&self, make: impl Fn(Kept) -> Option<T>) -> io::Result<Option<T>> {
+        for (generation, name) in self.names()? {
+            if let Some(made) = self.read(generation, &name)?.and_then(&make) {
+                return Ok(Some(made));
             }
-            Err(error) => warn!(path = %path.display(), %error, "a kept table cannot be read"),
         }
-        None
+        Ok(None)
+    }
+
+    /// `None` when the bytes are not what the name says.
+    fn read(&self, generation: Generation, name: &str) -> io::Result<Option<Kept>> {
+        let bytes = fs::read(self.folder.join(name))?;
+        let digest = Digest::of(&bytes);
+        Ok((name == file_name(generation, digest)).then_some(Kept {
+            generation,
+            digest,
+            bytes,
+        }))
     }
 
     /// Names of kept tables, newest first.
-    fn names(&self) -> Vec<(Generation, String)> {
+    fn names(&self) -> io::Result<Vec<(Generation, String)>> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                warn!(path = %self.folder.display(), %error, "the state directory cannot be read");
-                return Vec::new();
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
         let mut names: Vec<(Generation, String)> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter_map(|name| Some((generation_of(&name)?, name)))
             .collect();
         names.sort_unstable_by(|left, right| right.cmp(left));
-        names
+        Ok(names)
     }
 
     /// Keeps a table that was accepted, crash-safe, and lets go of the oldest.
@@ -154,14 +126,17 @@ impl StateDir {
         self.write_whole(&name, bytes)?;
         self.remove_remains();
         // This one stays even if others have higher generations: those may be broken files that nothing came of.
-        let others = self.names().into_iter().filter(|(_, other)| *other != name);
+        let others = self
+            .names()?
+            .into_iter()
+            .filter(|(_, other)| *other != name);
         for (_, other) in others.skip(TABLES_KEPT - 1) {
             fs::remove_file(self.folder.join(other))?;
         }
         Ok(())
     }
 
-    /// Removes the temporary files of lives that ended while they wrote one. No other process writes here.
+    /// Removes the temporary files of runs that ended while they wrote one. No other process writes here.
     fn remove_remains(&self) {
         let ours = temporary_suffix();
         let names = fs::read_dir(&self.folder)
@@ -203,42 +178,57 @@ impl StateDir {
         written
     }
 
-    /// Marks the first seconds under a table. A mark that a later life finds is a death that counts against it.
+    /// Marks the first seconds under a new table. A mark that is still there after a restart is a crash under it.
     pub fn mark_start(&self, digest: Digest) -> io::Result<()> {
         self.write_whole(MARK, format!("{digest}\n").as_bytes())
     }
 
-    /// Takes the mark back: there is no table to watch after all.
+    /// Takes the mark back: no new table is in force, or the process ends in good order.
     pub fn unmark(&self) -> io::Result<()> {
         self.remove(MARK)
     }
 
-    /// The first seconds under a table went well, or the process ends in good order: the table is not to blame.
-    pub fn survived(&self, digest: Digest) -> io::Result<()> {
+    /// The first seconds under a table went well. From here on no crash counts against it.
+    pub fn proved(&self, digest: Digest) -> io::Result<()> {
         self.remove(MARK)?;
-        let mut deaths = self.read_deaths();
-        if deaths.forget(&digest.to_string()) == 0 {
+        let digest = digest.to_string();
+        let mut proven = vec![digest.clone()];
+        proven.extend(self.proven().into_iter().filter(|other| *other != digest));
+        proven.truncate(TABLES_REMEMBERED);
+        self.write_whole(PROVEN, (proven.join("\n") + "\n").as_bytes())?;
+        let mut crashes = self.read_crashes();
+        if crashes.forget(&digest) == 0 {
             return Ok(());
         }
-        self.write_whole(DEATHS, deaths.to_string().as_bytes())
+        self.write_whole(CRASHES, crashes.to_string().as_bytes())
     }
 
-    /// The early deaths of all earlier lives; that of the last one is counted now, from the mark that it left behind.
-    pub fn early_deaths(&self) -> EarlyDeaths {
-        let mut deaths = self.read_deaths();
+    /// Whether a table has served beyond its first seconds before.
+    pub fn is_proven(&self, digest: Digest) -> bool {
+        self.proven().contains(&digest.to_string())
+    }
+
+    fn proven(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.join(PROVEN)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The crashes of all previous runs; that of the last one is counted now, from the mark that it left behind.
+    pub fn startup_crashes(&self) -> StartupCrashes {
+        let mut crashes = self.read_crashes();
         if let Ok(mark) = fs::read_to_string(self.folder.join(MARK)) {
-            deaths.count(mark.trim());
-            let written = self.write_whole(DEATHS, deaths.to_string().as_bytes());
+            crashes.count(mark.trim());
+            let written = self.write_whole(CRASHES, crashes.to_string().as_bytes());
             if let Err(error) = written.and_then(|()| self.remove(MARK)) {
-                warn!(%error, "an early death cannot be noted in the state directory");
+                warn!(%error, "a crash within the first seconds cannot be noted in the state directory");
             }
         }
-        deaths
+        crashes
     }
 
-    fn read_deaths(&self) -> EarlyDeaths {
-        let text = fs::read_to_string(self.folder.join(DEATHS)).unwrap_or_default();
-        EarlyDeaths::parse(&text)
+    fn read_crashes(&self) -> StartupCrashes {
+        let text = fs::read_to_string(self.folder.join(CRASHES)).unwrap_or_default();
+        StartupCrashes::parse(&text)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -257,7 +247,7 @@ fn is_temporary(name: &str) -> bool {
     let Some((name, process)) = name.rsplit_once(TEMPORARY) else {
         return false;
     };
-    let is_known = name == MARK || name == DEATHS || generation_of(name).is_some();
+    let is_known = NOTES.contains(&name) || generation_of(name).is_some();
     is_known && !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit())
 }
 

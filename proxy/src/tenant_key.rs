@@ -15,6 +15,7 @@ mod error;
 mod escapes;
 mod key;
 mod pattern;
+mod producible;
 mod values;
 
 use std::net::IpAddr;

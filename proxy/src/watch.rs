@@ -82,10 +82,10 @@ impl Watcher {
         let mut read_at = Instant::now();
         loop {
             directory.arm();
-            let to_survive = self.loader.survive(FIRST_SECONDS);
+            let to_prove = self.loader.prove(FIRST_SECONDS);
             let pause = self
                 .poll_interval
-                .min(to_survive.unwrap_or(self.poll_interval));
+                .min(to_prove.unwrap_or(self.poll_interval));
             let mut wake = match self.wakes.recv_timeout(pause) {
                 Ok(wake) => Some(wake),
                 Err(RecvTimeoutError::Timeout) => None,

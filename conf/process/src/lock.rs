@@ -1,4 +1,4 @@
-//! One daemon at a time: a lock on a file, which the system lets go when its holder ends, however it ends.
+//! One process at a time: a lock on an open file, which the system lets go when its holder ends, however it ends.
 
 use std::{
     fmt,
@@ -80,7 +80,7 @@ impl Lock {
             };
             // Between opening and locking, another one may have been put into its place.
             if lock.is_held() {
-                lock.write_note(note).map_err(failed)?;
+                lock.write_note(note);
                 return Ok(lock);
             }
         }
@@ -106,7 +106,7 @@ impl Lock {
             path: path.to_owned(),
             file,
         };
-        lock.write_note(note).map_err(failed)?;
+        lock.write_note(note);
         Ok(lock)
     }
 
@@ -118,11 +118,13 @@ impl Lock {
         (mine.dev(), mine.ino()) == (there.dev(), there.ino())
     }
 
-    fn write_note(&self, note: &str) -> io::Result<()> {
+    /// The lock holds without it, too: on a full disk others are told of "another process".
+    fn write_note(&self, note: &str) {
         let mut file = &self.file;
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{note}")
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{note}"));
     }
 }
 

@@ -224,8 +224,7 @@ pub(crate) fn write_history(history: Vec<StepFile>) -> String {
     struct Tail {
         history: Vec<StepFile>,
     }
-    serde_yaml::to_string(&Tail { history })
-        .expect("a history is plain data, which always serializes")
+    to_text(&Tail { history })
 }
 
 #[expect(

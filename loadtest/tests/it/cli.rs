@@ -91,12 +91,137 @@ fn check_reports_what_it_would_load() {
          it would be taken as generation 1\n"
     );
     let json = scene
-        .expect(0, &["check", "--config", "proxy.yaml", "--format", "json"])
+        .expect(0, &["check", "--config", "proxy.yaml", "--output", "json"])
         .json();
     assert_eq!(json["ok"], true);
     assert_eq!(json["problems"], serde_json::json!([]));
     // Checking changes nothing.
     assert!(!scene.path().join("state").exists());
+}
+
+/// Only the proxy's user may read the state directory: `check` cannot tell what the table would follow, and says so.
+#[test]
+fn check_says_what_it_could_not_judge() {
+    let scene = Scene::new();
+    // Nobody can read a folder out of a file, not even root.
+    scene.put("state", "");
+    let arguments = ["check", "--config", "proxy.yaml"];
+    let printed = scene.expect(3, &arguments);
+    assert!(printed.out.contains("it would be taken"), "{printed:?}");
+    let expected = "not judged: whether the table may follow the one in force";
+    assert!(printed.err.starts_with(expected), "{printed:?}");
+    assert!(printed.err.contains("--against TABLE"), "{printed:?}");
+    let json = scene.expect(3, &[&arguments[..], &["--output", "json"]].concat());
+    let json = json.json();
+    assert_eq!(
+        (&json["ok"], &json["problems"]),
+        (&false.into(), &serde_json::json!([]))
+    );
+    assert_eq!(json["not_judged"].as_array().unwrap().len(), 1, "{json}");
+    // Mistakes come first.
+    scene.put("table.yaml", "format: 2");
+    scene.expect(1, &arguments);
+}
+
+#[test]
+fn check_judges_by_the_table_that_is_named() {
+    let scene = Scene::new();
+    scene.put("state", "");
+    scene.put("now.yaml", &TABLE.replace("acme: b", "acme: a"));
+    let arguments = ["check", "--config", "proxy.yaml", "--against", "now.yaml"];
+    let printed = scene.expect(0, &arguments);
+    let lines: Vec<&str> = printed.out.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "it would follow now.yaml (generation 1) as generation 2:",
+            "no slot moves",
+            "2 tenants named in the table move:",
+            "  acme: a -> b",
+            "  www: a -> b",
+        ]
+    );
+    assert_eq!(printed.err, "");
+    scene.put(
+        "now.yaml",
+        &TABLE.replace("a: [\"0-2\"], b: [\"3\"]", "b: [\"0-2\"], a: [\"3\"]"),
+    );
+    let refused = scene.expect(1, &arguments);
+    assert!(
+        refused.err.contains("100.00 % of the slots would move"),
+        "{refused:?}"
+    );
+    scene.put("now.yaml", "format: 2");
+    assert!(scene.expect(1, &arguments).err.starts_with("now.yaml:"));
+}
+
+#[test]
+fn check_warns_of_keys_that_no_rule_can_produce() {
+    let scene = Scene::new();
+    scene.put(
+        "proxy.yaml",
+        &CONFIG.replace("header: x-tenant-id", "host: \"{tenant}\""),
+    );
+    scene.put(
+        "table.yaml",
+        &TABLE
+            .replace(
+                "{ acme: b }",
+                "{ acme: b, \"Only By Its Alias\": b, Globex: a, \" initech\": a }",
+            )
+            .replace(
+                "{ www: acme }",
+                "{ www: acme, WWW.Acme.Example: acme, ok.example: Only By Its Alias }",
+            ),
+    );
+    let arguments = ["check", "--config", "proxy.yaml"];
+    let printed = scene.expect(0, &arguments);
+    let why = "no rule under `tenant_key` can produce this key";
+    let lines: Vec<String> = printed.err.lines().map(str::to_owned).collect();
+    for (line, (key, hint)) in lines.iter().zip([
+        (
+            "overrides.Globex",
+            "host names are lower-cased: write `globex`",
+        ),
+        ("overrides. initech", "remove the white space at its ends"),
+        (
+            "aliases.WWW.Acme.Example",
+            "host names are lower-cased: write `www.acme.example`",
+        ),
+    ]) {
+        assert!(line.starts_with("warning: table.yaml:"), "{line}");
+        assert!(line.ends_with(&format!("{why}; {hint}")), "{line}");
+        let plain = line.replace(['"', '\'', '`'], "");
+        assert!(plain.contains(key), "{line}");
+    }
+    assert_eq!(lines.len(), 3, "{printed:?}");
+    let json = scene.expect(0, &[&arguments[..], &["--output", "json"]].concat());
+    let json = json.json();
+    assert_eq!(json["ok"], true);
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 3, "{json}");
+    assert_eq!(json["warnings"][0]["file"], "table.yaml");
+}
+
+/// What the README shows works together: a request for the alias reaches the tenant.
+#[test]
+fn the_examples_of_the_readme_fit_together() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).collect();
+    let block = |start: &str| {
+        let found = blocks.iter().find(|block| block.contains(start)).unwrap();
+        found.split("```").next().unwrap().to_owned()
+    };
+    let scene = Scene::new();
+    let config = block("tenant_key:").replace("/var/lib/cellgate", "state");
+    scene.put("proxy.yaml", &config);
+    scene.put("table.yaml", &block("aliases:"));
+    let printed = scene.expect(0, &["check", "--config", "proxy.yaml"]);
+    assert_eq!(printed.err, "");
+    assert!(
+        config.contains("{ host: \"{tenant}\" }"),
+        "the alias is a host name: {config}"
+    );
 }
 
 #[test]
@@ -128,7 +253,7 @@ fn check_reports_every_mistake_of_both_files() {
         );
     }
     let json = scene
-        .expect(1, &[&arguments[..], &["--format", "json"]].concat())
+        .expect(1, &[&arguments[..], &["--output", "json"]].concat())
         .json();
     let problems = json["problems"].as_array().unwrap();
     assert_eq!(
@@ -247,7 +372,7 @@ fn diff_shows_what_moves() {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
     let json = scene
-        .expect(0, &["diff", "table.yaml", "new.yaml", "--format", "json"])
+        .expect(0, &["diff", "table.yaml", "new.yaml", "--output", "json"])
         .json();
     assert_eq!(json["moved_share"], 0.25);
     let same = scene.expect(0, &["diff", "table.yaml", "table.yaml"]).out;
@@ -281,7 +406,7 @@ fn wrong_usage() {
         &["schema", "nothing"],
         &["frobnicate"],
         &["--confg", "proxy.yaml"],
-        &["check", "--config", "proxy.yaml", "--format", "xml"],
+        &["check", "--config", "proxy.yaml", "--output", "xml"],
     ] {
         let printed = scene.expect(2, arguments);
         assert!(

@@ -115,7 +115,7 @@ fn keys() -> Vec<Vec<u8>> {
 
 fn explain_command(proxy: &Proxy, key: &[u8]) -> Command {
     let mut command = proxy::command();
-    command.args(["explain", "--format", "json", "--table"]);
+    command.args(["explain", "--output", "json", "--table"]);
     command.arg(proxy.table_path());
     command.arg("--").arg(OsStr::from_bytes(key));
     command

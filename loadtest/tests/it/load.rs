@@ -41,7 +41,7 @@ fn explained(proxy: &Proxy, tenants: &[String]) -> String {
 #[track_caller]
 fn explained_by_program(proxy: &Proxy, tenant: &str) -> String {
     let output = command()
-        .args(["explain", "--format", "json", "--table"])
+        .args(["explain", "--output", "json", "--table"])
         .arg(proxy.table_path())
         .arg(tenant)
         .output()

@@ -41,6 +41,7 @@ mod messages;
 mod retries;
 mod shutdown;
 mod slow_bodies;
+mod state;
 mod support;
 mod surroundings;
 mod table;

@@ -1,4 +1,4 @@
-//! The state directory on a real disk: what a later life of the process finds there.
+//! The state directory on a real disk: what the process finds there after a restart.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -84,7 +84,7 @@ fn keeping_the_same_table_again_changes_nothing() {
 
 /// The table in force is kept even where broken files with higher generations stand in its way.
 #[test]
-fn a_new_table_outlives_broken_ones() {
+fn a_new_table_outruns_broken_ones() {
     let scene = Scene::new();
     for generation in 10..20 {
         scene.put(&named(generation, "what it was"), "what became of it");
@@ -121,7 +121,7 @@ fn remains_of_a_crash_are_removed() {
     let remains = [
         format!("{}.tmp-1", named(2, "half")),
         "starting.tmp-1".to_owned(),
-        "early-deaths.tmp-4194304".to_owned(),
+        "startup_crashes.tmp-4194304".to_owned(),
     ];
     let others = ["notes.tmp-1", "starting.tmp-", "starting.tmp-x"];
     for name in remains.iter().map(String::as_str).chain(others) {
@@ -143,7 +143,7 @@ fn a_directory_that_cannot_be_used() {
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     assert!(scene.kept().is_empty());
     assert!(scene.state.mark_start(digest).is_err());
-    assert_eq!(scene.state.early_deaths(), EarlyDeaths::default());
+    assert_eq!(scene.state.startup_crashes(), StartupCrashes::default());
 }
 
 #[test]
@@ -165,62 +165,129 @@ fn a_directory_without_permission() {
     assert_eq!(scene.kept().len(), 1);
 }
 
-/// Lives of a process, each of which takes a table and dies early or does not.
+/// Runs of a process, each of which takes a table and crashes early or does not.
 #[test]
-fn early_deaths_condemn_a_table() {
-    let check = |lives: &[(&str, bool)], condemned: &[&str]| {
+fn startup_crashes_quarantine_a_table() {
+    let check = |runs: &[(&str, bool)], quarantined: &[&str]| {
         let scene = Scene::new();
-        for (table, dies) in lives {
+        for (table, crashes) in runs {
             let digest = Digest::of(table.as_bytes());
-            scene.state.early_deaths();
+            scene.state.startup_crashes();
+            if scene.state.is_proven(digest) {
+                continue;
+            }
             scene.state.mark_start(digest).unwrap();
-            if !dies {
-                scene.state.survived(digest).unwrap();
+            if !crashes {
+                scene.state.proved(digest).unwrap();
             }
         }
-        let deaths = scene.state.early_deaths();
+        let crashes = scene.state.startup_crashes();
         for table in ["a", "b"] {
-            let is_condemned = deaths.condemn(Digest::of(table.as_bytes()));
+            let is_quarantined = crashes.is_quarantined(Digest::of(table.as_bytes()));
             assert_eq!(
-                is_condemned,
-                condemned.contains(&table),
-                "{table} after {lives:?}"
+                is_quarantined,
+                quarantined.contains(&table),
+                "{table} after {runs:?}"
             );
         }
         // Looking does not count.
-        assert_eq!(scene.state.early_deaths(), deaths, "{lives:?}");
+        assert_eq!(scene.state.startup_crashes(), crashes, "{runs:?}");
     };
     check(&[], &[]);
     check(&[("a", false)], &[]);
     check(&[("a", true)], &[]);
     check(&[("a", true), ("a", true)], &["a"]);
     check(&[("a", true), ("b", true)], &[]);
-    // What was condemned stays so while another table serves.
+    // What was quarantined stays so while another table serves.
     check(&[("a", true), ("a", true), ("b", false)], &["a"]);
     check(
         &[("a", true), ("b", true), ("a", true), ("b", true)],
         &["a", "b"],
     );
     check(&[("a", true), ("a", false), ("a", true)], &[]);
+    // Whatever happens once it has proved itself.
+    check(&[("a", false), ("a", true), ("a", true), ("a", true)], &[]);
 }
 
 #[test]
-fn what_is_remembered_of_deaths_is_bounded() {
+fn what_is_remembered_of_crashes_is_bounded() {
     let scene = Scene::new();
     for number in 0..100 {
         scene
             .state
             .mark_start(Digest::of(format!("{number}").as_bytes()))
             .unwrap();
-        scene.state.early_deaths();
+        scene.state.startup_crashes();
     }
-    let text = fs::read_to_string(scene.state.path().join(DEATHS)).unwrap();
-    assert_eq!(text.lines().count(), DEATHS_REMEMBERED);
+    let text = fs::read_to_string(scene.state.path().join(CRASHES)).unwrap();
+    assert_eq!(text.lines().count(), TABLES_REMEMBERED);
 }
 
 #[test]
-fn garbage_in_the_files_about_deaths_is_no_death() {
+fn garbage_in_the_files_about_crashes_is_no_crash() {
     let scene = Scene::new();
-    scene.put(DEATHS, "\0\0\nnonsense\nx y z\n");
-    assert_eq!(scene.state.early_deaths(), EarlyDeaths::default());
+    scene.put(CRASHES, "\0\0\nnonsense\nx y z\n");
+    assert_eq!(scene.state.startup_crashes(), StartupCrashes::default());
+}
+
+#[test]
+fn one_process_at_a_time_uses_it() {
+    let scene = Scene::new();
+    let table = scene.folder.path().join("table.yaml");
+    let first = scene.state.claim(&table).unwrap();
+    let refused = scene.state.claim(&table).unwrap_err().to_string();
+    let holder = format!("process {}, a proxy with the table", std::process::id());
+    assert!(refused.contains(&holder), "{refused}");
+    assert!(scene.state.adopt(&table).is_err());
+    drop(first);
+    scene.state.claim(&table).unwrap();
+}
+
+#[test]
+fn it_belongs_to_one_table() {
+    let scene = Scene::new();
+    let at = |name: &str| scene.folder.path().join(name);
+    for folder in ["release-1", "release-2", "other"] {
+        fs::create_dir(at(folder)).unwrap();
+    }
+    let link = |target: &str| {
+        let _ = fs::remove_file(at("current"));
+        std::os::unix::fs::symlink(at(target), at("current")).unwrap();
+    };
+    let claim = |table: &str| scene.state.claim(&at(table)).map(drop);
+    link("release-1");
+    claim("current/table.yaml").unwrap();
+    // The same file in other words, and the same words for a folder that was swapped.
+    claim("release-1/table.yaml").unwrap();
+    claim("current/table.yaml").unwrap();
+    link("release-2");
+    claim("current/table.yaml").unwrap();
+
+    let refused = claim("other/table.yaml").unwrap_err();
+    assert!(refused.hint().contains("cellgate-proxy state adopt"));
+    let refused = refused.to_string();
+    assert!(refused.contains("current/table.yaml"), "{refused}");
+    let judged = scene.state.check_owner(&at("other/table.yaml")).unwrap();
+    assert_eq!(judged.unwrap_err().to_string(), refused);
+
+    let adopted = scene.state.adopt(&at("other/table.yaml")).unwrap();
+    let before = adopted.before.unwrap();
+    assert_eq!(before.configured, at("current/table.yaml"));
+    claim("other/table.yaml").unwrap();
+    assert!(claim("current/table.yaml").is_err());
+}
+
+/// A file in its place, or nobody's permission: that is no reason not to serve.
+#[test]
+fn what_cannot_be_locked_or_noted_is_claimed_all_the_same() {
+    let scene = Scene::new();
+    let table = scene.folder.path().join("table.yaml");
+    fs::write(scene.folder.path().join("state"), "a file").unwrap();
+    scene.state.claim(&table).unwrap();
+    assert!(scene.state.adopt(&table).is_err());
+    fs::remove_file(scene.folder.path().join("state")).unwrap();
+    // Nobody can tell whose it is.
+    scene.put(OWNER, "garbage");
+    scene.state.claim(&table).unwrap();
+    scene.state.check_owner(&table).unwrap().unwrap();
 }

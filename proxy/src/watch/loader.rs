@@ -26,10 +26,10 @@ use crate::{
     config::TableConfig,
     metrics::Metrics,
     snapshot::{Accepted, Current, Snapshot, Source},
-    state_dir::{EarlyDeaths, Kept, StateDir},
+    state_dir::{Kept, StartupCrashes, StateDir},
 };
 
-/// A process that dies sooner than this after it took a table counts a death against that table.
+/// A process that crashes sooner than this after it took a new table counts a crash against that table.
 pub const FIRST_SECONDS: Duration = Duration::from_secs(3);
 /// A file that is always being written is tried this often before the next look.
 const TORN_READS_MAX: usize = 3;
@@ -42,7 +42,7 @@ pub struct Loader {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
     status: Mutex<TableStatus>,
-    earlier_deaths: EarlyDeaths,
+    startup_crashes: StartupCrashes,
     /// One look at a time; also what was looked at last, so that one refusal is told once.
     looking: Mutex<LastLook>,
     /// Since when the table in force stands marked as one that has yet to prove itself.
@@ -103,7 +103,7 @@ pub struct LastReload {
 
 /// A file that may be taken.
 enum Judged {
-    New(Accepted),
+    New(Box<Accepted>),
     /// It says what is in force already; and whether it allows more to be moved than the limits do.
     InForce {
         allow_move: bool,
@@ -125,14 +125,14 @@ impl Loader {
         current: Arc<Current>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let earlier_deaths = state_dir.early_deaths();
+        let startup_crashes = state_dir.startup_crashes();
         Self {
             config,
             state_dir,
             current,
             metrics,
             status: Mutex::default(),
-            earlier_deaths,
+            startup_crashes,
             looking: Mutex::default(),
             marked: Mutex::default(),
             build: Snapshot::build,
@@ -177,30 +177,40 @@ impl Loader {
         }
     }
 
-    /// Notes that the process lives on under the table in force: after its first seconds, or when the process ends in
-    /// good order, that table is not to blame for any death.
+    /// Notes that a new table has been in force for its first seconds: from here on no crash counts against it, in this
+    /// run or any other.
     ///
     /// Returns how long until there is something to note.
-    pub fn survive(&self, first_seconds: Duration) -> Option<Duration> {
+    pub fn prove(&self, first_seconds: Duration) -> Option<Duration> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, digest) = (*marked)?;
-        let lived = since.elapsed();
-        if lived < first_seconds {
-            return Some(first_seconds.saturating_sub(lived));
+        let served = since.elapsed();
+        if served < first_seconds {
+            return Some(first_seconds.saturating_sub(served));
         }
         *marked = None;
-        if let Err(error) = self.state_dir.survived(digest) {
-            warn!(%error, "it cannot be noted in the state directory that the start went well");
+        if let Err(error) = self.state_dir.proved(digest) {
+            warn!(%error, "it cannot be noted in the state directory that the table in force has proved itself");
         }
         None
     }
 
-    /// Puts the newest kept table in force that is still good. One on which previous runs died early comes last of all:
+    /// The process ends in good order, which no table is to blame for.
+    pub fn end(&self) {
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if marked.take().is_some()
+            && let Err(error) = self.state_dir.unmark()
+        {
+            warn!(%error, "it cannot be noted in the state directory that the process ended in good order");
+        }
+    }
+
+    /// Puts the newest kept table in force that is still good. One on which previous runs crashed comes last of all:
     /// serving by it may kill this run too, but a proxy without any table serves nobody for certain.
     fn serve_last_good(&self) {
         let mut quarantined = Vec::new();
         for kept in self.state_dir.kept() {
-            if !self.earlier_deaths.condemn(kept.digest) {
+            if !self.startup_crashes.is_quarantined(kept.digest) {
                 if self.serve_kept(&kept) {
                     return;
                 }
@@ -286,7 +296,7 @@ impl Loader {
     /// Judges the file's bytes and puts in force what they say, if it is anything new.
     fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Rejection> {
         let accepted = match self.judge(bytes, digest)? {
-            Judged::New(accepted) => accepted,
+            Judged::New(accepted) => *accepted,
             Judged::InForce { allow_move } => {
                 self.accepted_again(digest, allow_move);
                 return Ok(Outcome::Unchanged);
@@ -310,12 +320,12 @@ impl Loader {
     /// What the file's bytes are, if they may be taken.
     fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Judged, Rejection> {
         let snapshot = self.current.load();
-        if self.earlier_deaths.condemn(digest)
+        if self.startup_crashes.is_quarantined(digest)
             && snapshot.as_ref().is_some_and(|s| s.digest != digest)
         {
             return Err(refused(Problems::whole_file(
                 "the process died on this table twice within its first seconds, so it is skipped",
-                "change the file, or remove the file `early-deaths` from the state directory and restart",
+                "change the file, or remove the file `startup_crashes` from the state directory and restart",
             )));
         }
         let current = snapshot.as_ref().map(|s| accept::Current {
@@ -333,12 +343,12 @@ impl Loader {
                 "the table moves more than one may, and is accepted because it came in steps within the limits"
             );
         }
-        Ok(Judged::New(Accepted {
+        Ok(Judged::New(Box::new(Accepted {
             table,
             generation: verdict.generation,
             digest,
             source: Source::File,
-        }))
+        })))
     }
 
     fn keep(&self, snapshot: &Snapshot, bytes: &[u8]) {
@@ -392,12 +402,18 @@ impl Loader {
         }
     }
 
-    /// Marks a table as one that has yet to prove itself; what was marked before.
+    /// Marks a table as one that has yet to prove itself, if it has; what was marked before.
     fn mark(&self, digest: Digest) -> Option<Marked> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *marked;
-        match self.state_dir.mark_start(digest) {
-            Ok(()) => *marked = Some((Instant::now(), digest)),
+        let is_proven = self.state_dir.is_proven(digest);
+        let noted = if is_proven {
+            self.state_dir.unmark()
+        } else {
+            self.state_dir.mark_start(digest)
+        };
+        match noted {
+            Ok(()) => *marked = (!is_proven).then(|| (Instant::now(), digest)),
             Err(error) => debug!(%error, "the start under a table cannot be marked on disk"),
         }
         before

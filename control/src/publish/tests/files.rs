@@ -155,6 +155,6 @@ fn what_was_recorded_is_written_as_it_was_recorded() {
 
 fn record(home: &Home, generation: u64, bytes: &[u8]) {
     home.store
-        .begin_table(generation, &digest_of(bytes), bytes, 1)
+        .begin_table(generation, &digest_of(bytes), bytes, None, 1)
         .unwrap();
 }

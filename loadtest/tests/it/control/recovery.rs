@@ -59,7 +59,7 @@ fn a_lost_database_comes_back_out_of_the_table() {
     world.control.change("PATCH", "/v1/cells/cell-1", &body);
     world.control.wait_until_published();
     let output = command()
-        .args(["diff", "--format", "json"])
+        .args(["diff", "--output", "json"])
         .args([&before, &table])
         .output()
         .expect("the program runs");

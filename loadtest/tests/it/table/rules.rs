@@ -213,7 +213,7 @@ fn all_mistakes_are_told_with_their_lines() {
     let table = proxy.directory().join("five.yaml");
     fs::write(&table, FIVE_MISTAKES).unwrap();
     let checked = proxy::command()
-        .args(["check", "--format", "json", "--config"])
+        .args(["check", "--output", "json", "--config"])
         .arg(proxy.directory().join("proxy.yaml"))
         .arg("--table")
         .arg(&table)

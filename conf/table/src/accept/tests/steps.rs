@@ -42,7 +42,7 @@ fn judged(text: &str) -> Result<Allowance, Rejection> {
     };
     take(text.as_bytes(), Some(current), &LIMITS).map(|taken| match taken {
         Taken::Changed { verdict, .. } => verdict.allowance,
-        Taken::Unchanged => panic!("it changes something"),
+        Taken::Unchanged { .. } => panic!("it changes something"),
     })
 }
 

@@ -1,0 +1,283 @@
+//! `check`: what the proxy would load, or everything that is wrong, and what could not be judged.
+
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use cellgate_table::{
+    Digest, Generation, Problems, Table,
+    accept::{self, Current, MoveLimits, Taken},
+    diff::diff,
+    parse,
+    yaml::{Findings, Node, Value, parse_tree},
+};
+use serde_json::json;
+
+use super::{
+    Format,
+    output::{as_json, describe_diff, print, print_json, refuse},
+};
+use crate::{
+    config::{self, Config},
+    state_dir::StateDir,
+    tenant_key::KeyRules,
+    watch::read_table_file,
+};
+
+/// Nothing is wrong as far as could be judged, but not everything could.
+const NOT_JUDGED: u8 = 3;
+
+/// What is checked.
+#[derive(Debug)]
+pub(super) struct Files<'c> {
+    pub(super) config: &'c Path,
+    /// In the place of the configured table.
+    pub(super) table: Option<PathBuf>,
+    /// In the place of the last good table in the state directory.
+    pub(super) against: Option<PathBuf>,
+}
+
+/// The table in force, as far as can be told.
+struct Base {
+    /// In words.
+    name: String,
+    generation: Generation,
+    digest: Digest,
+    table: Table,
+}
+
+/// A good table file.
+struct Checked {
+    summary: String,
+    /// What works, but not as it was meant.
+    warnings: Problems,
+    not_judged: Vec<String>,
+}
+
+pub(super) fn check(files: &Files<'_>, output: Format) -> ExitCode {
+    let loaded = config::load(files.config);
+    let config = loaded.as_ref().ok();
+    let table_path = files
+        .table
+        .as_deref()
+        .or_else(|| config.map(|config| &*config.table.path));
+    let checked = table_path.map(|path| check_table(path, files.against.as_deref(), config));
+    match (loaded.as_ref().err(), checked) {
+        (None, Some(Ok(checked))) => report(&checked, output),
+        (bad_config, checked) => {
+            let bad_table = checked.and_then(Result::err);
+            let problems: Vec<&Problems> = bad_config.into_iter().chain(&bad_table).collect();
+            refuse(&problems, output)
+        }
+    }
+}
+
+fn report(checked: &Checked, output: Format) -> ExitCode {
+    let printed = match output {
+        Format::Text => {
+            // With standard error closed there is nobody to report to.
+            for line in checked.warnings.to_string().lines() {
+                let _ = writeln!(io::stderr(), "warning: {line}");
+            }
+            for what in &checked.not_judged {
+                let _ = writeln!(io::stderr(), "not judged: {what}");
+            }
+            print(&checked.summary)
+        }
+        Format::Json => print_json(&json!({
+            "ok": checked.not_judged.is_empty(),
+            "problems": [],
+            "warnings": as_json(&checked.warnings),
+            "not_judged": checked.not_judged,
+            "summary": checked.summary.trim_end(),
+        })),
+    };
+    if checked.not_judged.is_empty() {
+        printed
+    } else {
+        ExitCode::from(NOT_JUDGED)
+    }
+}
+
+/// What the proxy would do with this table, judged as it judges at start: against the newest last good table.
+fn check_table(
+    path: &Path,
+    against: Option<&Path>,
+    config: Option<&Config>,
+) -> Result<Checked, Problems> {
+    let bytes = read_table_file(path).map_err(|error| error.into_problems(path))?;
+    let mut not_judged = Vec::new();
+    let base = match (against, config) {
+        (Some(path), _) => Some(base_of_file(path)?),
+        (None, Some(config)) => base_of_state(config, &mut not_judged)?,
+        (None, None) => None,
+    };
+    let current = base.as_ref().map(|base| Current {
+        generation: base.generation,
+        digest: base.digest,
+        table: &base.table,
+    });
+    let limits = config.map_or_else(MoveLimits::default, |config| config.table.move_limits);
+    let taken = accept::take(&bytes, current, &limits)
+        .map_err(|rejection| rejection.problems.in_file(path.display()))?;
+    let table = match (&taken, &base) {
+        (Taken::Changed { table, .. }, _) => table,
+        (Taken::Unchanged { .. }, Some(base)) => &base.table,
+        (Taken::Unchanged { .. }, None) => {
+            unreachable!("without a table in force every table is a change")
+        }
+    };
+    let warnings = config.map_or_else(Problems::default, |config| {
+        unspeakable_keys(&bytes, table, &config.key_rules).in_file(path.display())
+    });
+    let mut summary = String::new();
+    describe(&mut summary, path, table);
+    describe_change(&mut summary, &taken, base.as_ref());
+    Ok(Checked {
+        summary,
+        warnings,
+        not_judged,
+    })
+}
+
+fn base_of_file(path: &Path) -> Result<Base, Problems> {
+    let bytes = read_table_file(path).map_err(|error| error.into_problems(path))?;
+    let table = parse(&bytes).map_err(|problems| problems.in_file(path.display()))?;
+    Ok(Base {
+        name: path.display().to_string(),
+        generation: table.generation().unwrap_or(Generation::FIRST),
+        digest: Digest::of(&bytes),
+        table,
+    })
+}
+
+/// The newest last good table. The state directory may be another user's to read; then nobody can tell what is in force.
+fn base_of_state(config: &Config, not_judged: &mut Vec<String>) -> Result<Option<Base>, Problems> {
+    let state_dir = StateDir::new(config.state_dir.clone());
+    let judged = state_dir.check_owner(&config.table.path).and_then(|owner| {
+        let newest = state_dir.newest(|kept| {
+            Some(Base {
+                name: "the last good table".to_owned(),
+                generation: kept.generation,
+                digest: kept.digest,
+                table: parse(&kept.bytes).ok()?,
+            })
+        })?;
+        Ok((owner, newest))
+    });
+    match judged {
+        Ok((Ok(()), newest)) => Ok(newest),
+        Ok((Err(refusal), _)) => Err(Problems::whole_file(refusal.to_string(), refusal.hint())),
+        Err(error) => {
+            not_judged.push(format!(
+                "whether the table may follow the one in force, and what it would move: the state directory {} cannot be \
+                 read ({error}); run this as the proxy's user, or name the table in force with --against TABLE",
+                config.state_dir.display()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn describe(text: &mut String, path: &Path, table: &Table) {
+    let _ = writeln!(
+        text,
+        "{}: good: {} cells, {} slots, {} overrides, {} aliases, {} rejects",
+        path.display(),
+        table.cells().len(),
+        table.hash().slots(),
+        table.overrides().len(),
+        table.aliases().len(),
+        table.rejects().len(),
+    );
+}
+
+fn describe_change(text: &mut String, taken: &Taken, base: Option<&Base>) {
+    match (taken, base) {
+        (Taken::Changed { table, verdict }, Some(base)) => {
+            let _ = writeln!(
+                text,
+                "it would follow {} (generation {}) as generation {}:",
+                base.name, base.generation, verdict.generation
+            );
+            describe_diff(text, &diff(&base.table, table));
+        }
+        (Taken::Changed { verdict, .. }, None) => {
+            let _ = writeln!(
+                text,
+                "it would be taken as generation {}",
+                verdict.generation
+            );
+        }
+        (Taken::Unchanged { .. }, Some(base)) => {
+            let _ = writeln!(
+                text,
+                "it says what {} says (generation {})",
+                base.name, base.generation
+            );
+        }
+        (Taken::Unchanged { .. }, None) => {}
+    }
+}
+
+/// Keys that no request can name under these rules, with their places. The tenant of an alias is reached by the alias.
+fn unspeakable_keys(bytes: &[u8], table: &Table, rules: &KeyRules) -> Problems {
+    let by_alias: HashSet<&str> = table
+        .aliases()
+        .iter()
+        .map(|(_, tenant)| tenant.as_str())
+        .collect();
+    let is_unspeakable = |key: &str| !by_alias.contains(key) && !rules.can_produce(key.as_bytes());
+    let mut findings = Findings::default();
+    let (Ok(tree), Ok(text)) = (parse_tree(bytes), std::str::from_utf8(bytes)) else {
+        return Problems::default();
+    };
+    let root = Value::root(&tree);
+    for (section, value) in root.entries(&mut Findings::default()).into_iter().flatten() {
+        match (section, value.node()) {
+            ("overrides" | "aliases", Node::Mapping(_)) => {
+                let entries = value
+                    .entries(&mut Findings::default())
+                    .into_iter()
+                    .flatten();
+                for (key, entry) in entries.filter(|(key, _)| is_unspeakable(key)) {
+                    entry.refuse_key_with(&mut findings, || words(key, rules));
+                }
+            }
+            ("rejects", Node::Sequence(_)) => {
+                for item in value
+                    .sequence(&mut Findings::default())
+                    .into_iter()
+                    .flatten()
+                {
+                    if let Node::Text(key) = item.node()
+                        && is_unspeakable(key)
+                    {
+                        item.refuse_with(&mut findings, || words(key, rules));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    findings.into_problems(text)
+}
+
+fn words(key: &str, rules: &KeyRules) -> (String, String) {
+    let lower = key.to_ascii_lowercase();
+    let hint = if key.trim() != key {
+        "remove the white space at its ends".to_owned()
+    } else if rules.can_produce(lower.as_bytes()) {
+        format!("host names are lower-cased: write `{lower}`")
+    } else {
+        "write the key as requests name the tenant, or add a rule that finds it".to_owned()
+    };
+    (
+        "no rule under `tenant_key` can produce this key".to_owned(),
+        hint,
+    )
+}

@@ -1,0 +1,218 @@
+//! Whose a state directory is: one process at a time, and the tables of one path.
+//!
+//! What is kept there outranks the configuration at the next start, so a second proxy with another table would serve the
+//! first one's cells.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use cellgate_process::{
+    folder_of,
+    lock::{Lock, LockError},
+};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::{OWNER, StateDir};
+
+/// The file that is locked. It is never removed: another process may have it open already.
+const LOCK: &str = "lock";
+
+/// The table that a state directory belongs to.
+///
+/// Either name may change without the table becoming another one: folders that are swapped with a link have a new
+/// canonical path after each deployment, and a configuration may name the same file in other words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The table's path without links in its folders. The last part may be one, as in Kubernetes, where it changes with
+    /// each table.
+    pub table: PathBuf,
+    /// The same as the configuration has it, from the root on.
+    pub configured: PathBuf,
+}
+
+impl Owner {
+    /// The owner that a configuration with this table is.
+    pub fn of(table: &Path) -> Self {
+        let configured = std::path::absolute(table).unwrap_or_else(|_| table.to_owned());
+        let name = configured.file_name().unwrap_or_default();
+        let canonical = folder_of(&configured).canonicalize();
+        Self {
+            table: canonical.map_or_else(|_| configured.clone(), |folder| folder.join(name)),
+            configured,
+        }
+    }
+
+    fn is_same_table(&self, other: &Self) -> bool {
+        self.table == other.table || self.configured == other.configured
+    }
+}
+
+/// A state directory that this process may use, as long as this value lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// `None` where nothing can be locked. That stops no proxy from serving.
+    _lock: Option<Lock>,
+}
+
+/// Why a state directory may not be used.
+#[derive(Debug)]
+pub enum ClaimError {
+    /// Another process uses it.
+    InUse { folder: PathBuf, by: String },
+    /// It holds the tables of another path.
+    OtherTable {
+        folder: PathBuf,
+        owner: PathBuf,
+        configured: PathBuf,
+    },
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { folder, by } => write!(
+                f,
+                "the state directory {} is in use by {by}",
+                folder.display()
+            ),
+            Self::OtherTable {
+                folder,
+                owner,
+                configured,
+            } => write!(
+                f,
+                "the state directory {} holds the last good tables of {}, and this configuration names {}",
+                folder.display(),
+                owner.display(),
+                configured.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ClaimError {}
+
+impl ClaimError {
+    /// What to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "stop that process, or give this one a `state_dir` of its own",
+            Self::OtherTable { .. } => {
+                "give this proxy a `state_dir` of its own; or, if the table was renamed, run `cellgate-proxy state adopt --config FILE`"
+            }
+        }
+    }
+}
+
+/// What an adoption changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    pub before: Option<Owner>,
+    pub now: Owner,
+}
+
+impl StateDir {
+    /// Claims the directory for the proxy of this table. What cannot be read or written there is warned of: a proxy
+    /// serves without a state directory, too.
+    ///
+    /// # Errors
+    /// The directory is another process's, or another table's.
+    pub fn claim(&self, table: &Path) -> Result<Claim, ClaimError> {
+        let lock = self.lock(table).or_else(|error| match error {
+            LockError::Held { by, .. } => Err(ClaimError::InUse {
+                folder: self.folder.clone(),
+                by,
+            }),
+            LockError::Io { error, .. } => {
+                warn!(
+                    directory = %self.folder.display(), %error,
+                    "the state directory cannot be locked: a second process that uses it would go unnoticed"
+                );
+                Ok(None)
+            }
+        })?;
+        let now = Owner::of(table);
+        let before = self.owner().unwrap_or_else(|error| {
+            warn!(directory = %self.folder.display(), %error, "whose the state directory is cannot be read");
+            None
+        });
+        if let Some(before) = &before
+            && !before.is_same_table(&now)
+        {
+            return Err(self.other_table(before, &now));
+        }
+        if before.as_ref() != Some(&now)
+            && let Err(error) = self.write_owner(&now)
+        {
+            warn!(directory = %self.folder.display(), %error, "the state directory cannot note which table it belongs to");
+        }
+        Ok(Claim { _lock: lock })
+    }
+
+    /// Says whether the proxy of this table could claim the directory, as far as reading it tells.
+    ///
+    /// # Errors
+    /// It belongs to another table. The outer error is that of the file system.
+    pub fn check_owner(&self, table: &Path) -> io::Result<Result<(), ClaimError>> {
+        let now = Owner::of(table);
+        Ok(match self.owner()? {
+            Some(before) if !before.is_same_table(&now) => Err(self.other_table(&before, &now)),
+            _ => Ok(()),
+        })
+    }
+
+    /// Gives the directory, with what is kept in it, to the proxy of this table.
+    ///
+    /// # Errors
+    /// It is in use, or cannot be written.
+    pub fn adopt(&self, table: &Path) -> Result<Adopted, LockError> {
+        let failed = |error| LockError::Io {
+            path: self.folder.join(OWNER),
+            error,
+        };
+        let _lock = self.lock(table)?;
+        let before = self.owner().unwrap_or_default();
+        let now = Owner::of(table);
+        self.write_owner(&now).map_err(failed)?;
+        Ok(Adopted { before, now })
+    }
+
+    fn lock(&self, table: &Path) -> Result<Option<Lock>, LockError> {
+        let path = self.folder.join(LOCK);
+        let process = std::process::id();
+        let note = format!(
+            "process {process}, a proxy with the table {}",
+            table.display()
+        );
+        match std::fs::create_dir_all(&self.folder) {
+            Ok(()) => Lock::take(&path, &note).map(Some),
+            Err(error) => Err(LockError::Io { path, error }),
+        }
+    }
+
+    /// `None` where nobody has claimed it so far.
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        match std::fs::read(self.folder.join(OWNER)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_owner(&self, owner: &Owner) -> io::Result<()> {
+        let mut text = serde_json::to_vec(owner)?;
+        text.push(b'\n');
+        self.write_whole(OWNER, &text)
+    }
+
+    fn other_table(&self, before: &Owner, now: &Owner) -> ClaimError {
+        ClaimError::OtherTable {
+            folder: self.folder.clone(),
+            owner: before.configured.clone(),
+            configured: now.configured.clone(),
+        }
+    }
+}
