@@ -4,6 +4,7 @@
 //! Looks come at a constant rate, whatever they find, so that an outage does not make work of its own.
 
 pub mod cells;
+mod check;
 mod fleet;
 pub mod proxies;
 mod samples;
@@ -20,6 +21,7 @@ use crate::publish::Sighting;
 
 pub use self::{
     cells::{CellSight, Degraded, EndpointSight, Looked},
+    check::CheckError,
     fleet::{Confirmations, Unconfirmed},
     proxies::{ProxySight, ProxyState},
     samples::{ErrorShare, Samples},

@@ -42,6 +42,8 @@ use crate::{
 
 /// How often idle connections to cells are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The table watcher may be reading or writing a disk that hangs; at the end it is waited for no longer than this.
+const WATCHER_LIMIT: Duration = Duration::from_millis(300);
 /// What is queued for the access log at the end has at least this long to be written.
 const LOG_FINISH_MIN: Duration = Duration::from_millis(500);
 /// Threads of the admin listener.
@@ -114,10 +116,11 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
         warn!(requests = cut, "time is up: requests in flight are cut");
     }
     waker.wake(Wake::Stop);
-    if watcher.join().is_err() {
-        error!("the table watcher failed");
+    if ends_within(&watcher, WATCHER_LIMIT) {
+        loader.end();
+    } else {
+        warn!("the table watcher waits for a disk and is left behind");
     }
-    loader.end();
     if let Some(writer) = log_writer {
         writer.finish(lifecycle.left_to_drain(shutdown_limit).max(LOG_FINISH_MIN));
     }
@@ -125,6 +128,18 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     // Pingora would sit out the whole grace period; its threads end with the process.
     drop(serving);
     ExitCode::SUCCESS
+}
+
+fn ends_within(thread: &thread::JoinHandle<()>, limit: Duration) -> bool {
+    const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+    let began = Instant::now();
+    while !thread.is_finished() {
+        if began.elapsed() >= limit {
+            return false;
+        }
+        thread::sleep(CHECK_INTERVAL);
+    }
+    true
 }
 
 /// Takes all descriptors that there are to be had, and lowers what clients may use to what is left by the rest.

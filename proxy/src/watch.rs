@@ -108,7 +108,9 @@ impl Watcher {
             // Stamped before the read: a change during it makes the next look see another stamp.
             seen = Some(Stamp::of(&path));
             read_at = Instant::now();
-            self.loader.look();
+            if matches!(self.loader.look(), Outcome::Unread(_)) {
+                seen = None;
+            }
         }
     }
 

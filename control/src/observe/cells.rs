@@ -6,10 +6,10 @@ use cellgate_table::{HEALTH_USER_AGENT, HealthCheck, Probe};
 use reqwest::header::{HOST, USER_AGENT};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::proxies::innermost;
+use super::check::CheckError;
 
 /// An endpoint and what came of a look at it.
-pub type Looked = (SocketAddr, Result<(), String>);
+pub type Looked = (SocketAddr, Result<(), CheckError>);
 
 /// A cell's endpoints, as they were seen last.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +40,21 @@ impl CellSight {
     pub fn see(&mut self, looked: Vec<Looked>, now_ms: i64) {
         let before = std::mem::take(&mut self.endpoints);
         for (address, outcome) in looked {
-            let error = outcome.err();
             let known = before.iter().find(|known| known.address == address);
+            let error = match outcome {
+                Ok(()) => None,
+                Err(CheckError::Unhealthy(why)) => Some(why),
+                Err(CheckError::OutOfResources(why)) => {
+                    // What was known stays; an endpoint that nobody has checked is not healthy, and not failing.
+                    self.endpoints.push(known.cloned().unwrap_or(EndpointSight {
+                        address,
+                        streak: 0,
+                        error: Some(format!("not checked: {why}")),
+                        seen_ms: now_ms,
+                    }));
+                    continue;
+                }
+            };
             let streak = known
                 .filter(|known| known.error.is_some() == error.is_some())
                 .map_or(1, |known| known.streak.saturating_add(1));
@@ -87,7 +100,8 @@ pub async fn look(
     address: SocketAddr,
     check: Option<&HealthCheck>,
     limit: Duration,
-) -> Result<(), String> {
+) -> Result<(), CheckError> {
+    let unhealthy = |why: String| Err(CheckError::Unhealthy(why));
     let own_limit = check.map(|check| Duration::from_millis(check.timeout_ms.into()));
     let time_limit = own_limit.map_or(limit, |own| own.min(limit));
     match check.map(|check| &check.probe) {
@@ -98,22 +112,19 @@ pub async fn look(
             if let Some(host) = host {
                 request = request.header(HOST, &**host);
             }
-            let answer = request
-                .timeout(time_limit)
-                .send()
-                .await
-                .map_err(|error| innermost(&error))?;
-            let status = answer.status();
-            if status.is_success() {
-                Ok(())
-            } else {
-                Err(format!("{path} is answered with {}", status.as_u16()))
+            match request.timeout(time_limit).send().await {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    unhealthy(format!("{path} is answered with {status}"))
+                }
+                Err(error) => Err(CheckError::of(&error)),
             }
         }
         Some(Probe::Tcp) | None => match timeout(time_limit, TcpStream::connect(address)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+            Ok(Err(error)) => Err(CheckError::of_connecting(&error)),
+            Err(_) => unhealthy("no answer in time".to_owned()),
         },
     }
 }
@@ -123,9 +134,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_ran_out_here_says_nothing_about_an_endpoint() {
+        let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
+        let ours = || Err(CheckError::OutOfResources("too many open files".to_owned()));
+        let mut sight = CellSight::default();
+        sight.see(vec![(a, Ok(()))], 1);
+        for _ in 0..10 {
+            sight.see(vec![(a, ours())], 2);
+        }
+        assert!(sight.is_well(1));
+        sight.see(vec![(a, ours()), (b, ours())], 3);
+        assert!(!sight.is_well(1));
+        assert_eq!(sight.failing(1), 0);
+    }
+
+    #[test]
     fn streaks_are_counted_by_endpoint() {
         let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
-        let fails = || Err("refused".to_owned());
+        let fails = || Err(CheckError::Unhealthy("refused".to_owned()));
         let mut sight = CellSight::default();
         sight.see(vec![(a, Ok(())), (b, fails())], 1);
         assert!(!sight.is_well(1));

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::samples::{Samples, read_metrics};
+use super::{
+    check::CheckError,
+    samples::{Samples, read_metrics},
+};
 use crate::{config::ProxyConfig, store::KnownProxy};
 
 /// Bytes of an answer of a proxy.
@@ -97,9 +100,10 @@ pub async fn ask(
     client: &reqwest::Client,
     proxy: &ProxyConfig,
     time_limit: Duration,
-) -> Result<Answers, String> {
+) -> Result<Answers, CheckError> {
     let status = text(client, proxy, "/status", time_limit).await?;
-    let status = serde_json::from_str(&status).map_err(|error| format!("/status: {error}"))?;
+    let status = serde_json::from_str(&status)
+        .map_err(|error| CheckError::Unhealthy(format!("/status: {error}")))?;
     let metrics = text(client, proxy, "/metrics", time_limit).await?;
     Ok(Answers { status, metrics })
 }
@@ -109,8 +113,8 @@ async fn text(
     proxy: &ProxyConfig,
     path: &str,
     time_limit: Duration,
-) -> Result<String, String> {
-    let failed = |error: reqwest::Error| format!("{path}: {}", innermost(&error));
+) -> Result<String, CheckError> {
+    let failed = |error: reqwest::Error| CheckError::of(&error).at(path);
     let mut answer = client
         .get(format!("http://{}{path}", proxy.admin))
         .timeout(time_limit)
@@ -123,22 +127,11 @@ async fn text(
     while let Some(piece) = answer.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > ANSWER_BYTES_MAX {
-            return Err(format!("{path}: more than {ANSWER_BYTES_MAX} bytes"));
+            let why = format!("{path}: more than {ANSWER_BYTES_MAX} bytes");
+            return Err(CheckError::Unhealthy(why));
         }
     }
-    String::from_utf8(bytes).map_err(|_| format!("{path}: not text"))
-}
-
-/// The cause at the bottom: the layers above it only say that a request failed.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    String::from_utf8(bytes).map_err(|_| CheckError::Unhealthy(format!("{path}: not text")))
 }
 
 impl ProxySight {

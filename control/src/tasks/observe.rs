@@ -12,6 +12,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tracing::warn;
 
 use super::wait::{blocking, pause};
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
     metrics::as_gauge,
     model::{Cell, CellState},
     observe::{
-        CellSight, ErrorShare, Looked, ProxySight, ProxyState, Signal, Usual, cells::look,
-        proxies::ask, suspicion,
+        CellSight, CheckError, ErrorShare, Looked, ProxySight, ProxyState, Signal, Usual,
+        cells::look, proxies::ask, suspicion,
     },
     refusal::Refusal,
     store::{KnownProxy, Request},
@@ -53,6 +54,18 @@ pub(super) async fn observing_proxies(
         while let Some(looked) = looks.join_next().await {
             let Ok((proxy, looked)) = looked else {
                 continue;
+            };
+            let looked = match looked {
+                Ok(answers) => Ok(answers),
+                Err(CheckError::Unhealthy(why)) => Err(why),
+                Err(CheckError::OutOfResources(why)) => {
+                    warn!(
+                        proxy = proxy.name,
+                        error = why,
+                        "a proxy cannot be asked: this machine has run out of something"
+                    );
+                    continue;
+                }
             };
             changed.extend(take_in_proxy(&daemon, &proxy.name, proxy.admin, looked));
         }
@@ -96,7 +109,7 @@ fn take_in_proxy(
         let known = sight.known(name);
         sight.see(looked, published, now, window);
         if known.is_forgotten && !sight.is_forgotten {
-            tracing::warn!(
+            warn!(
                 proxy = name,
                 "a forgotten proxy answers: it is part of the fleet again"
             );
@@ -257,7 +270,7 @@ fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
     let now = clock::now_ms();
     for (id, signals) in &suspects {
         if !before.contains_key(id) {
-            tracing::warn!(cell = %id, ?signals, "several signals speak against a cell");
+            warn!(cell = %id, ?signals, "several signals speak against a cell");
             let detail = json!({ "signals": signals });
             daemon.events.add(now, "cell.suspect", id.as_str(), detail);
         }

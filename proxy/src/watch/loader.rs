@@ -116,6 +116,8 @@ pub enum Outcome {
     Unchanged,
     Taken(Generation),
     Refused(Problems),
+    /// The file could not be read, which says nothing about what stands in it: the next poll tries again.
+    Unread(Problems),
 }
 
 impl Loader {
@@ -267,11 +269,13 @@ impl Loader {
             Ok(bytes) => bytes,
             Err(error) => {
                 let problems = error.into_problems(&self.config.path);
-                return self.refuse(&mut last, None, refused(problems));
+                self.refuse(&mut last, None, refused(problems.clone()));
+                return Outcome::Unread(problems);
             }
         };
         let digest = Digest::of(&bytes);
         if last.good == Some(digest) {
+            self.keep_at_last(digest, &bytes);
             return Outcome::Unchanged;
         }
         let before = self.current.load();
@@ -290,7 +294,18 @@ impl Loader {
             )),
         };
         rejection.problems = rejection.problems.in_file(self.config.path.display());
-        self.refuse(&mut last, Some(digest), rejection)
+        self.refuse(&mut last, Some(digest), rejection.clone());
+        Outcome::Refused(rejection.problems)
+    }
+
+    /// Tries again to keep the table in force, if the state directory could not when it was accepted.
+    fn keep_at_last(&self, digest: Digest, bytes: &[u8]) {
+        if self.status().state_dir_error.is_some()
+            && let Some(snapshot) = self.current.load()
+            && snapshot.digest == digest
+        {
+            self.keep(&snapshot, bytes);
+        }
     }
 
     /// Judges the file's bytes and puts in force what they say, if it is anything new.
@@ -366,13 +381,14 @@ impl Loader {
             self.metrics.state_write_failures.inc();
             error!(
                 directory = %self.state_dir.path().display(), error,
-                "the table cannot be kept for a restart; it is in force all the same"
+                "the table cannot be kept for a restart; it is in force all the same, and this is tried again"
             );
         }
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .state_dir_error = error;
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut status.state_dir_error, error);
+        if before.is_some() && status.state_dir_error.is_none() {
+            info!("the table is kept for a restart again");
+        }
     }
 
     /// Marks, builds, keeps, swaps; in this order. A process that dies while it builds finds the table named in the mark,
@@ -529,7 +545,7 @@ impl Loader {
     }
 
     /// Logs and counts a refusal; the same file seen again on the timer is the same refusal.
-    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, rejection: Rejection) -> Outcome {
+    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, rejection: Rejection) {
         let Rejection {
             problems,
             others_moved_on,
@@ -537,7 +553,7 @@ impl Loader {
         let refused = (digest, problems.summary());
         if last.refused.as_ref() == Some(&refused) {
             debug!(problem = refused.1, "the table file is still refused");
-            return Outcome::Refused(problems);
+            return;
         }
         let summary = refused.1.clone();
         *last = LastLook {
@@ -561,10 +577,9 @@ impl Loader {
             error: Some(summary),
             at: clock::rfc3339(SystemTime::now()),
             digest,
-            problems: Some(problems.clone()),
+            problems: Some(problems),
         };
         self.report(reload, others_moved_on);
-        Outcome::Refused(problems)
     }
 
     fn report(&self, last_reload: LastReload, others_moved_on: bool) {
