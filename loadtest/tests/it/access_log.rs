@@ -91,7 +91,7 @@ fn a_request_is_told_with_its_way() {
     let expected = json!({
         "client": "127.0.0.1",
         "method": "POST",
-        "host": "test",
+        "host": "localhost",
         "target": "/echo/a?b=c",
         "status": 200,
         "reason": null,

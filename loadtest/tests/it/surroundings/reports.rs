@@ -1,6 +1,9 @@
-//! Whoever should read logs does not: that costs lines, and nothing else.
+//! Whoever should read logs does not, or callers use up what there is of connections: that costs lines, or these callers,
+//! and nothing else.
 
 use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -10,6 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
+    PATIENCE,
     cell::DemoCell,
     clients::Clients,
     control::Control,
@@ -34,7 +38,7 @@ struct Fault {
     strike: fn(&mut Scene),
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 10] = [
     Fault {
         name: "nobody reads the proxy's standard error (closed)",
         proxy: talkative,
@@ -73,6 +77,24 @@ const FAULTS: [Fault; 7] = [
         proxy: |plan| plan,
         strike: |scene| scene.control.stop_reading_outputs(),
     },
+    Fault {
+        name: "1,500 idle clients of a proxy that may have 1,024 open files",
+        proxy: |plan| plan.open_files(1_024, 1_024),
+        strike: |scene| scene.hold(scene.proxy.address(), 1_500, b""),
+    },
+    Fault {
+        name: "1,100 callers of the daemon that never end their request's head",
+        proxy: |plan| plan,
+        strike: |scene| scene.hold(scene.control.address(), 1_100, b"GET / HTTP/1.1\r\nhost:"),
+    },
+    Fault {
+        name: "100 callers of the daemon that follow its events and read nothing",
+        proxy: |plan| plan,
+        strike: |scene| {
+            let follow = b"GET /v1/events?follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            scene.hold(scene.control.address(), 100, follow);
+        },
+    },
 ];
 
 /// A line for each request, so that a log that nobody reads is full soon.
@@ -84,6 +106,8 @@ fn talkative(plan: Plan) -> Plan {
 struct Scene {
     control: Control,
     proxy: Proxy,
+    /// Open as long as the fault lasts.
+    held: Vec<TcpStream>,
     _cells: [DemoCell; 2],
     _folder: TempDir,
 }
@@ -113,8 +137,20 @@ impl Scene {
         Self {
             control,
             proxy,
+            held: Vec::new(),
             _cells: cells,
             _folder: folder,
+        }
+    }
+
+    /// Opens so many connections that send this and then nothing.
+    #[track_caller]
+    fn hold(&mut self, address: SocketAddr, count: usize, sent: &[u8]) {
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(address).expect("the kernel accepts it");
+            // Whoever is refused may be cut already.
+            let _ = stream.write_all(sent);
+            self.held.push(stream);
         }
     }
 
@@ -148,7 +184,7 @@ impl Scene {
 
 /// Prints the table of faults.
 #[test]
-fn what_only_reports_stops_nothing_and_changes_nothing() {
+fn what_only_reports_and_who_only_waits_stops_nothing() {
     let time = Duration::from_secs(amount(
         "CELLGATE_FAULT_SECONDS",
         if is_acceptance() { 60 } else { 2 },
@@ -157,6 +193,9 @@ fn what_only_reports_stops_nothing_and_changes_nothing() {
         let mut scene = Scene::start(fault.proxy);
         let load =
             ["acme", "globex"].map(|tenant| Clients::start(scene.proxy.address(), tenant, 4));
+        wait_until("each client has a connection", PATIENCE, || {
+            scene.proxy.status()["client_connections"].as_u64() >= Some(8)
+        });
         (fault.strike)(&mut scene);
         let began = Instant::now();
         let (mut answered, mut taken, mut edits) = (Duration::ZERO, Duration::ZERO, 0);
