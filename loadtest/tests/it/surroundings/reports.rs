@@ -91,7 +91,8 @@ const FAULTS: [Fault; 10] = [
         name: "100 callers of the daemon that follow its events and read nothing",
         proxy: |plan| plan,
         strike: |scene| {
-            let follow = b"GET /v1/events?follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            let follow =
+                b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
             scene.hold(scene.control.address(), 100, follow);
         },
     },
