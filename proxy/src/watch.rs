@@ -7,6 +7,7 @@
 mod events;
 mod file;
 mod loader;
+mod outcome;
 mod wake;
 
 use std::{
@@ -27,7 +28,8 @@ use file::Stamp;
 use wake::strongest;
 
 pub use file::{FileError, read_table_file};
-pub use loader::{Behind, FIRST_SECONDS, LastReload, Loader, Outcome, TableStatus};
+pub use loader::{FIRST_SECONDS, Loader};
+pub use outcome::{Behind, LastReload, Outcome, TableStatus};
 pub use wake::{Wake, Waker, channel};
 
 /// The file is read and hashed anyway after this long, whatever its stat says.
