@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cellgate_process::file_in_the_way;
+use cellgate_process::{descriptors::is_exhaustion, file_in_the_way};
 use cellgate_table::{
     Cell, CellId, Digest, Problems,
     accept::{self, Allowance, Rejection, Taken},
@@ -222,6 +222,11 @@ impl Loader {
         let mut last = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = match self.read() {
             Ok(bytes) => bytes,
+            Err(FileError::Open(error) | FileError::Read(error)) if is_exhaustion(&error) => {
+                warn!(%error, "the table file cannot be read: this machine has run out of something");
+                let problems = FileError::Open(error).into_problems(&self.config.path);
+                return Outcome::Unread(problems);
+            }
             Err(error) => {
                 let problems = error.into_problems(&self.config.path);
                 self.refuse(&mut last, None, refused(problems.clone()));
@@ -540,8 +545,9 @@ impl Loader {
     fn report(&self, last_reload: LastReload, others_moved_on: bool) {
         {
             let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            // Proven once, it holds until a table is accepted, whatever becomes of the file.
+            status.others_moved_on = !last_reload.ok && (others_moved_on || status.others_moved_on);
             status.last_reload = Some(last_reload);
-            status.others_moved_on = others_moved_on;
         }
         let is_behind = self.behind().is_some();
         self.metrics.table_behind.set(i64::from(is_behind));

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use cellgate_table::Generation;
 
 struct Scene {
     folder: TempDir,
