@@ -178,7 +178,7 @@ impl Daemon {
         for line in lines {
             *told = (*told).max(line.id);
             tracing::info!(
-                generation = line.generation,
+                revision = line.revision,
                 actor = line.actor,
                 action = line.action,
                 subject = line.subject,
@@ -186,7 +186,7 @@ impl Daemon {
                 "changed"
             );
             let mut detail = line.detail;
-            detail["generation"] = line.generation.into();
+            detail["revision"] = line.revision.into();
             detail["actor"] = line.actor.into();
             if let Some(reason) = line.reason {
                 detail["reason"] = reason.into();
@@ -220,7 +220,7 @@ fn turns([with_token, without_token]: [usize; 2]) -> Turns {
 /// Sets, in a database that is new, how keys become slots. Later the database decides.
 pub fn set_first_hash(store: &Store, hash: HashSpec) -> Result<(), Refusal> {
     let meta = store.read(|read| read.meta())?;
-    if meta.generation > 0 {
+    if meta.revision > 0 {
         if meta.hash != hash {
             tracing::warn!(
                 seed = meta.hash.seed(),

@@ -19,7 +19,7 @@ pub struct Metrics {
     pub requests_limited: IntCounter,
     pub tables_published: IntCounter,
     pub publish_blocked: IntGauge,
-    pub generation: IntGauge,
+    pub revision: IntGauge,
     pub table_generation: IntGauge,
     pub cells: IntGaugeVec,
     pub cell_tenants: IntGaugeVec,
@@ -59,7 +59,11 @@ impl Metrics {
                 "publish_blocked",
                 "1 while nothing can be published, else 0.",
             ),
-            generation: gauge(r, "generation", "The number of the last change of intent."),
+            revision: gauge(
+                r,
+                "revision",
+                "The revision: the number of the last change.",
+            ),
             table_generation: gauge(
                 r,
                 "table_generation",

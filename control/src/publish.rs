@@ -218,24 +218,24 @@ impl Publisher {
             return Ok(Outcome::Current);
         }
         let (meta, parts) = self.store.read(|read| self.gather(read))?;
-        let generation = Generation::new(meta.generation.max(1)).ok_or(Blocked::NoGeneration)?;
+        let generation = Generation::new(meta.revision.max(1)).ok_or(Blocked::NoGeneration)?;
         let rendered = render(&parts, generation, false)?;
         if let Some(published) = &inner.published {
             // A permission given since then has to reach the proxies: one that refuses what is published, because it was
             // away for too long, waits for it.
             let is_permitted_anew = meta.move_allowed > published.generation;
             if published.table.same_content(&rendered.table) && !is_permitted_anew {
-                inner.considered = meta.generation;
+                inner.considered = meta.revision;
                 return Ok(Outcome::Current);
             }
-            if published.generation >= meta.generation {
+            if published.generation >= meta.revision {
                 self.count_on(published.generation)?;
                 return self.step(inner, sightings);
             }
         }
         self.take(inner, meta, generation, rendered, &parts)?;
-        inner.considered = meta.generation;
-        Ok(Outcome::Published(meta.generation))
+        inner.considered = meta.revision;
+        Ok(Outcome::Published(meta.revision))
     }
 
     /// The same intent is to be told otherwise than before, because the configuration changed: that needs a generation of
@@ -301,7 +301,7 @@ impl Publisher {
                 && meta.move_allowed <= published.generation
             {
                 self.excuse(published, &refusals)?;
-                self.store.allow_move_at(meta.generation)?;
+                self.store.allow_move_at(meta.revision)?;
                 has_word = true;
             }
         }
@@ -311,7 +311,7 @@ impl Publisher {
         let history = self.history(inner.published.as_ref(), &rendered.table)?;
         let step = history.last().copied();
         let rendered = rendered.with_history(history)?;
-        self.put(inner, meta.generation, rendered, step.as_ref())
+        self.put(inner, meta.revision, rendered, step.as_ref())
     }
 
     /// The history of a table that takes the place of the published one.

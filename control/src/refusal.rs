@@ -92,7 +92,7 @@ pub enum Refusal {
     NoActiveCell,
     /// A reason is needed for what is forced.
     NoReason(&'static str),
-    /// The caller saw an older generation than the one that stands.
+    /// The caller saw an older revision than the current one.
     Stale {
         seen: u64,
         current: u64,
@@ -240,7 +240,7 @@ impl fmt::Display for Refusal {
             Self::NoReason(what) => write!(f, "{what} needs a reason"),
             Self::Stale { seen, current } => write!(
                 f,
-                "the change was made for generation {seen}, and {current} is the current one"
+                "the change was made for revision {seen}, and {current} is the current one"
             ),
             Self::IdempotencyKeyReused => {
                 f.write_str("this idempotency-key was used for another request")

@@ -1,6 +1,6 @@
 //! The database: one SQLite file, and the only code that speaks SQL.
 //!
-//! A change is one transaction and one generation. It is on disk before anybody is told of it (`synchronous = FULL`). What
+//! A change is one transaction and one revision. It is on disk before anybody is told of it (`synchronous = FULL`). What
 //! a change decides is not decided here.
 
 mod audit;
@@ -67,7 +67,7 @@ pub struct Store {
 pub struct Request {
     pub actor: String,
     pub reason: Option<String>,
-    /// The generation that the caller saw; a change since then refuses the request.
+    /// The revision that the caller saw; a change since then refuses the request.
     pub seen: Option<u64>,
     pub idempotency: Option<Idempotency>,
 }
@@ -93,8 +93,8 @@ impl Request {
 /// A change that stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// The generation of the change, or the current one when there was nothing to change.
-    pub generation: u64,
+    /// The revision of the change, or the current one when there was nothing to change.
+    pub revision: u64,
     pub answer: Value,
     /// Something was changed by this very call.
     pub is_change: bool,
@@ -106,7 +106,7 @@ pub struct Done {
 #[derive(Debug)]
 pub struct Write<'t> {
     transaction: &'t Transaction<'t>,
-    generation: u64,
+    revision: u64,
     now_ms: i64,
     actor: &'t str,
     reason: Option<&'t str>,
@@ -157,7 +157,7 @@ impl Store {
         work(Read::new(&transaction))
     }
 
-    /// Makes a change. Either all of it stands, on disk, under a generation of its own, or nothing of it.
+    /// Makes a change. Either all of it stands, on disk, under a revision of its own, or nothing of it.
     pub fn change<T: Serialize>(
         &self,
         request: &Request,
@@ -167,12 +167,12 @@ impl Store {
         let mut connection = lock(&self.writer);
         self.place.check()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let current = Read::new(&transaction).meta()?.generation;
+        let current = Read::new(&transaction).meta()?.revision;
         if let Some(idempotency) = &request.idempotency
             && let Some(answer) = replay(&transaction, idempotency)?
         {
             return Ok(Done {
-                generation: current,
+                revision: current,
                 answer,
                 is_change: false,
                 asks_provider: false,
@@ -185,7 +185,7 @@ impl Store {
         }
         let mut write = Write {
             transaction: &transaction,
-            generation: current + 1,
+            revision: current + 1,
             now_ms,
             actor: &request.actor,
             reason: request.reason.as_deref(),
@@ -197,7 +197,7 @@ impl Store {
         };
         let answer = work(&mut write)?;
         let answer = serde_json::to_value(answer).expect("an answer is plain data");
-        let generation = write.finish()?;
+        let revision = write.finish()?;
         let asks_provider = write.asks_provider;
         if let Some(idempotency) = &request.idempotency {
             remember(&transaction, idempotency, &answer, now_ms)?;
@@ -206,14 +206,14 @@ impl Store {
         // Before anybody is answered: it may have gone where nobody finds it.
         self.place.check()?;
         Ok(Done {
-            generation,
+            revision,
             answer,
-            is_change: generation != current,
+            is_change: revision != current,
             asks_provider,
         })
     }
 
-    /// Writes what is no change of intent, such as the outcome of a publish: no generation, no audit.
+    /// Writes what is no change of intent, such as the outcome of a publish: no revision, no audit.
     pub fn record<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StorageError>,
@@ -230,7 +230,7 @@ impl Store {
     /// Whether anything can be stored: writes what is there already.
     pub fn probe(&self) -> Result<(), StorageError> {
         self.record(|connection| {
-            connection.execute("UPDATE meta SET generation = generation", [])?;
+            connection.execute("UPDATE meta SET revision = revision", [])?;
             Ok(())
         })
     }
@@ -327,9 +327,9 @@ impl Write<'_> {
         Read::new(self.transaction)
     }
 
-    /// The generation that this change will have.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// The revision that this change will have.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -355,9 +355,9 @@ impl Write<'_> {
         self.touches_table = true;
     }
 
-    /// Counts the generation on past one that somebody else has used for a table.
-    pub fn skip_to(&mut self, generation: u64) {
-        self.generation = self.generation.max(generation);
+    /// Counts the revision on past one that somebody else has used for a table.
+    pub fn skip_to(&mut self, revision: u64) {
+        self.revision = self.revision.max(revision);
     }
 
     fn finish(&self) -> Result<u64, StorageError> {
@@ -365,17 +365,15 @@ impl Write<'_> {
             if self.transaction.total_changes() != self.rows_before {
                 return Err(StorageError::Corrupt("a change without a note".to_owned()));
             }
-            return Ok(self.read().meta()?.generation);
+            return Ok(self.read().meta()?.revision);
         }
-        let generation = as_sql(self.generation);
-        let sql = "UPDATE meta SET generation = ?1,
+        let revision = as_sql(self.revision);
+        let sql = "UPDATE meta SET revision = ?1,
                    table_wanted = CASE WHEN ?2 THEN ?1 ELSE table_wanted END,
                    move_allowed = CASE WHEN ?3 THEN ?1 ELSE move_allowed END";
-        self.transaction.execute(
-            sql,
-            params![generation, self.touches_table, self.allows_move],
-        )?;
-        Ok(self.generation)
+        self.transaction
+            .execute(sql, params![revision, self.touches_table, self.allows_move])?;
+        Ok(self.revision)
     }
 }
 

@@ -221,7 +221,7 @@ fn catch_up(daemon: &Daemon, sightings: &[Sighting]) {
     };
     let theirs = sightings
         .iter()
-        .filter(|it| it.generation > meta.generation)
+        .filter(|it| it.generation > meta.revision)
         .filter(is_known)
         .map(|it| it.generation)
         .max();

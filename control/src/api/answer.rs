@@ -1,4 +1,4 @@
-//! Answers, each with the generation that it speaks of as its `etag`.
+//! Answers, each with the revision that it speaks of as its `etag`.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -18,13 +18,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    generation: u64,
+    revision: u64,
     body: Value,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let etag = format!("\"{}\"", self.generation);
+        let etag = format!("\"{}\"", self.revision);
         let etag = HeaderValue::from_str(&etag).expect("digits in quotes");
         let mut body = serde_json::to_vec(&self.body).expect("JSON always serializes");
         body.push(b'\n');
@@ -46,13 +46,13 @@ impl IntoResponse for Answer {
 impl Answer {
     /// An answer to a change.
     pub(super) fn of(done: &Done) -> Self {
-        Self::new(StatusCode::OK, done.generation, &done.answer)
+        Self::new(StatusCode::OK, done.revision, &done.answer)
     }
 
-    pub(super) fn new(status: StatusCode, generation: u64, body: &impl Serialize) -> Self {
+    pub(super) fn new(status: StatusCode, revision: u64, body: &impl Serialize) -> Self {
         Self {
             status,
-            generation,
+            revision,
             body: serde_json::to_value(body).expect("an answer is plain data"),
         }
     }
@@ -66,9 +66,9 @@ where
 {
     in_background(app, move |daemon| {
         daemon.store.read(|read| {
-            let generation = read.meta()?.generation;
+            let revision = read.meta()?.revision;
             let body = work(daemon, read)?;
-            Ok(Answer::new(StatusCode::OK, generation, &body))
+            Ok(Answer::new(StatusCode::OK, revision, &body))
         })
     })
     .await
@@ -87,7 +87,7 @@ where
 {
     in_background(app, move |daemon| {
         let done: Done = daemon.change(&request, |write| work(daemon, write))?;
-        Ok(Answer::new(status, done.generation, &done.answer))
+        Ok(Answer::new(status, done.revision, &done.answer))
     })
     .await
 }

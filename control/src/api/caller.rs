@@ -247,7 +247,7 @@ fn reason(parts: &Parts) -> Result<Option<String>, Problem> {
     }
 }
 
-/// The generation in `if-match`, as an `etag` of this API gives it.
+/// The revision in `if-match`, as an `etag` of this API gives it.
 fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
@@ -263,10 +263,10 @@ fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         .unwrap_or(text)
         .parse()
         .map(Some)
-        .map_err(|_| Problem::bad_request("the header if-match is not a generation such as \"42\""))
+        .map_err(|_| Problem::bad_request("the header if-match is not a revision such as \"42\""))
 }
 
-/// A generation or an id: a number that every JSON reader can hold exactly.
+/// A revision, a generation or an id: a number that every JSON reader can hold exactly.
 pub(super) fn counted_or_none<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
 where
     D: serde::Deserializer<'de>,

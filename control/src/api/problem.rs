@@ -129,7 +129,7 @@ fn name_of(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::SlotsAssigned => (StatusCode::CONFLICT, "slots_assigned"),
         Refusal::NoActiveCell => (StatusCode::CONFLICT, "no_active_cell"),
         Refusal::NoReason(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_reason"),
-        Refusal::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale_generation"),
+        Refusal::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale_revision"),
         Refusal::IdempotencyKeyReused => {
             (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
         }
@@ -204,7 +204,7 @@ impl From<Refusal> for Problem {
                 problem.more = Some(serde_json::json!({ "cells": reasons }));
             }
             Refusal::Stale { current, .. } => {
-                problem.more = Some(serde_json::json!({ "generation": current }));
+                problem.more = Some(serde_json::json!({ "revision": current }));
             }
             _ => {}
         }

@@ -54,8 +54,8 @@ pub(super) struct SlotShare {
 /// The table in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TableView {
-    /// The number of the last change of intent.
-    intent_generation: u64,
+    /// The revision: the number of the last change.
+    revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub(super) struct TableView {
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked_since: Option<String>,
-    /// The last change whose table may move more than the limits allow, until every proxy has it.
+    /// The revision whose table may move more than the limits allow, until every proxy has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     move_allowed_at: Option<u64>,
     /// How long a change has waited to be published, if one does and nothing is in the way.
@@ -251,7 +251,7 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
             None
         };
         Ok(TableView {
-            intent_generation: meta.generation,
+            revision: meta.revision,
             generation: status.generation,
             digest: status.digest,
             path: daemon.config.table.path.display().to_string(),
@@ -342,7 +342,7 @@ pub(super) async fn diff(
     Params(query): Params<DiffQuery>,
 ) -> Result<Answer, Problem> {
     in_background(&app, move |daemon| {
-        let (from, old, to, new, generation) = daemon.store.read(|read| -> Result<_, Refusal> {
+        let (from, old, to, new, revision) = daemon.store.read(|read| -> Result<_, Refusal> {
             let tables = read.tables()?;
             let published = tables
                 .iter()
@@ -352,12 +352,12 @@ pub(super) async fn diff(
             let before = kept.iter().copied().find(|generation| *generation < to);
             let from = query.from.or(before).unwrap_or(0);
             let (old, new) = (read.table_content(from)?, read.table_content(to)?);
-            Ok((from, old, to, new, read.meta()?.generation))
+            Ok((from, old, to, new, read.meta()?.revision))
         })?;
         // Outside of the read: two large tables take a while, and others want to read too.
         let diff: Diff = compare(&parsed(&old)?, &parsed(&new)?);
         let body = json!({ "from": from, "to": to, "diff": diff });
-        Ok(Answer::new(StatusCode::OK, generation, &body))
+        Ok(Answer::new(StatusCode::OK, revision, &body))
     })
     .await
 }
@@ -397,7 +397,7 @@ pub(super) async fn publish(
             }
             let words = json!({ "allow_move": body.allow_move, "overwrite": body.overwrite });
             write.note("table.publish", "table", &words)?;
-            Ok(json!({ "generation": write.generation() }))
+            Ok(json!({ "revision": write.revision() }))
         })?;
         // Only now: a word that was refused, or is an old one said again, must not let anything out.
         if body.overwrite && done.is_change {

@@ -334,7 +334,7 @@ pub(super) async fn explain(
                 Some(tenant) => Some(tenant.cell.to_string()),
                 None => slot_owner.clone(),
             },
-            since_generation: match &registered {
+            since_revision: match &registered {
                 Some(tenant) if is_by_slot => slot_since.max(Some(tenant.since)),
                 Some(tenant) => Some(tenant.since),
                 None => slot_since,

@@ -139,8 +139,8 @@ pub(super) struct TenantView {
     pub cell: String,
     pub placed_by: PlacedBy,
     pub rejected: bool,
-    /// The generation since which it lives there.
-    pub since_generation: u64,
+    /// The revision since which it lives there.
+    pub since_revision: u64,
     pub why: String,
     pub registered: String,
 }
@@ -179,9 +179,9 @@ pub(super) struct ExplainView {
     pub placed_by: PlacedBy,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cell: Option<String>,
-    /// The generation since which it leads there.
+    /// The revision since which it leads there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since_generation: Option<u64>,
+    pub since_revision: Option<u64>,
     pub why: String,
     /// The reason that was given for its pin.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +192,7 @@ pub(super) struct ExplainView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct AuditView {
     pub id: u64,
-    pub generation: u64,
+    pub revision: u64,
     pub at: String,
     pub actor: String,
     pub action: String,
@@ -371,7 +371,7 @@ impl TenantView {
             cell: tenant.cell.to_string(),
             placed_by: tenant.placed_by,
             rejected: tenant.is_rejected,
-            since_generation: tenant.since,
+            since_revision: tenant.since,
             why: tenant.why.clone(),
             registered: rfc3339(tenant.registered_ms),
         }
@@ -382,7 +382,7 @@ impl AuditView {
     pub(super) fn of(entry: AuditEntry) -> Self {
         Self {
             id: entry.id,
-            generation: entry.generation,
+            revision: entry.revision,
             at: rfc3339(entry.at_ms),
             actor: entry.actor,
             action: entry.action,

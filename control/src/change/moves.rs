@@ -145,7 +145,7 @@ fn place_anew(write: &mut Write<'_>, tenants: Vec<Tenant>) -> Result<(), Refusal
         };
         tenant.why = format!("left {}; {}", tenant.cell, placed.why);
         tenant.cell = placed.cell;
-        tenant.since = write.generation();
+        tenant.since = write.revision();
         write.place_tenant(&tenant)?;
     }
     write.touch_table();

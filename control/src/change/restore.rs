@@ -84,7 +84,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
             cell: (*cell).clone(),
             placed_by,
             is_rejected: rejected.contains(key),
-            since: write.generation(),
+            since: write.revision(),
             why: "imported from a table".to_owned(),
             registered_ms: write.now_ms(),
         };
@@ -247,7 +247,7 @@ fn restore_tenant(
     }
     if tenant.cell != *cell {
         restored.moved_tenants += 1;
-        tenant.since = write.generation();
+        tenant.since = write.revision();
         "rolled back to an older table".clone_into(&mut tenant.why);
         tenant.cell = cell.clone();
     }

@@ -305,7 +305,7 @@ fn new_tenant(
         cell,
         placed_by,
         is_rejected: wanted.is_rejected,
-        since: write.generation(),
+        since: write.revision(),
         why: why.to_owned(),
         registered_ms: write.now_ms(),
     }
@@ -341,7 +341,7 @@ pub fn pin(
                 to: target.id,
             });
         }
-        tenant.since = write.generation();
+        tenant.since = write.revision();
     }
     let from = std::mem::replace(&mut tenant.cell, cell.clone());
     tenant.placed_by = PlacedBy::Pin;

@@ -105,7 +105,7 @@ fn import_table(config: &Config, file: &Path) -> Result<String, String> {
         table.overrides().len(),
         table.aliases().len(),
         table.rejects().len(),
-        done.generation,
+        done.revision,
     ))
 }
 
@@ -173,7 +173,7 @@ fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
     let meta = store.read(|read| read.meta()).map_err(text)?;
     Ok(format!(
         "restored as of generation {}; if the table file is newer, the daemon says so and waits for a word\n",
-        meta.generation
+        meta.revision
     ))
 }
 

@@ -173,7 +173,7 @@ pub struct Tenant {
     pub cell: String,
     pub placed_by: String,
     pub rejected: bool,
-    pub since_generation: u64,
+    pub since_revision: u64,
     pub why: String,
     pub registered: String,
 }
@@ -201,7 +201,7 @@ pub struct Explained {
     pub slot_owner: Option<String>,
     pub placed_by: String,
     pub cell: Option<String>,
-    pub since_generation: Option<u64>,
+    pub since_revision: Option<u64>,
     pub why: String,
     pub pin_reason: Option<String>,
 }
@@ -237,7 +237,7 @@ pub struct SlotShare {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Table {
-    pub intent_generation: u64,
+    pub revision: u64,
     pub generation: Option<u64>,
     pub digest: Option<String>,
     pub path: String,
@@ -374,7 +374,7 @@ pub struct Audit {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditEntry {
-    pub generation: u64,
+    pub revision: u64,
     pub at: String,
     pub actor: String,
     pub action: String,

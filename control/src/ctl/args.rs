@@ -87,14 +87,9 @@ pub struct Global {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT", global = true, help_heading = "Changes")]
     pub reason: Option<String>,
-    /// Change nothing if anything was changed since this generation.
-    #[arg(
-        long,
-        value_name = "GENERATION",
-        global = true,
-        help_heading = "Changes"
-    )]
-    pub if_match: Option<u64>,
+    /// Change nothing if anything was changed since this revision (the `etag` of an answer, `revision` of `table show -o json`).
+    #[arg(long, value_name = "REVISION", global = true, help_heading = "Changes")]
+    pub if_revision: Option<u64>,
     /// Wait until the change has taken effect: the cell is as far as it was asked to come, the table that says so is
     /// published, and every listed proxy has been seen with it. A proxy that does not answer counts: it may still have an
     /// older table. `cellctl proxy forget` takes one out that is gone for good. With `-o json` a cell is printed as it is

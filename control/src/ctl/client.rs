@@ -34,7 +34,7 @@ pub struct Client {
     token: TokenSource,
     actor: String,
     reason: Option<String>,
-    if_match: Option<u64>,
+    if_revision: Option<u64>,
 }
 
 impl Client {
@@ -64,7 +64,7 @@ impl Client {
             token,
             actor: global.actor.clone().unwrap_or_else(who),
             reason: global.reason.clone(),
-            if_match: global.if_match,
+            if_revision: global.if_revision,
         })
     }
 
@@ -141,9 +141,9 @@ impl Client {
         }
     }
 
-    /// The same client, without a word on which generation was seen: for what follows on a change of its own.
-    pub fn forget_generation(&mut self) {
-        self.if_match = None;
+    /// The same client, without a word on which revision was seen: for what follows on a change of its own.
+    pub fn forget_revision(&mut self) {
+        self.if_revision = None;
     }
 
     pub fn odd(&self, error: impl Into<String>) -> Failure {
@@ -181,8 +181,8 @@ impl Client {
         let mut request = request
             .header("idempotency-key", key)
             .header("x-cellgate-actor", &self.actor);
-        if let Some(generation) = self.if_match {
-            request = request.header(header::IF_MATCH, format!("\"{generation}\""));
+        if let Some(revision) = self.if_revision {
+            request = request.header(header::IF_MATCH, format!("\"{revision}\""));
         }
         request
     }

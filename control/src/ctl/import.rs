@@ -98,7 +98,7 @@ async fn send_all(
     while let Some(piece) = pieces.next(file)? {
         let imported = send(client, piece).await?;
         // A change of one's own is no reason to stop.
-        client.forget_generation();
+        client.forget_revision();
         sum.tenants += imported.tenants;
         sum.new += imported.new;
         for (cell, count) in imported.cells {

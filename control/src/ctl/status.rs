@@ -170,10 +170,7 @@ fn table_text(text: &mut String, table: &Table, columns: usize) {
         (None, false) => "a change waits to be published".to_owned(),
         (None, true) => format!("published; {}", confirmation(table)),
     };
-    let line = format!(
-        "TABLE  {generation}; {how}; last change {}",
-        table.intent_generation
-    );
+    let line = format!("TABLE  {generation}; {how}; revision {}", table.revision);
     // Two spaces, as behind the headings below.
     let line = wrapped(&line, "", columns - 1).replacen("TABLE", "TABLE ", 1);
     let _ = write!(text, "\n{line}");

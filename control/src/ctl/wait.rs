@@ -394,7 +394,7 @@ mod tests {
     }
 
     fn table(more: &Value) -> Table {
-        let mut table = json!({ "intent_generation": 7, "generation": 7, "path": "", "current": true, "everywhere": false,
+        let mut table = json!({ "revision": 7, "generation": 7, "path": "", "current": true, "everywhere": false,
             "confirmed": [], "not_confirmed": [], "forgotten": [], "now": "" });
         for (name, value) in more.as_object().unwrap() {
             table[name] = value.clone();

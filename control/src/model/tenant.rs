@@ -51,7 +51,7 @@ pub struct Tenant {
     pub cell: CellId,
     pub placed_by: PlacedBy,
     pub is_rejected: bool,
-    /// The generation since which it lives in this cell.
+    /// The revision since which it lives in this cell.
     pub since: u64,
     /// Why it was put there.
     pub why: String,

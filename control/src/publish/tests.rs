@@ -82,7 +82,7 @@ impl Home {
             work(write)?;
             Ok(write.note("test", "test", &json!({}))?)
         });
-        done.unwrap().generation
+        done.unwrap().revision
     }
 
     fn reject(&self, name: &str, is_rejected: bool) -> u64 {

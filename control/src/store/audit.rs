@@ -10,8 +10,8 @@ use crate::refusal::StorageError;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry {
     pub id: u64,
-    /// The generation of the change.
-    pub generation: u64,
+    /// The revision of the change.
+    pub revision: u64,
     /// Milliseconds since 1970.
     pub at_ms: i64,
     pub actor: String,
@@ -33,7 +33,7 @@ pub struct AuditFilter {
     pub after: Option<u64>,
 }
 
-const COLUMNS: &str = "id, generation, at_ms, actor, action, subject, reason, detail";
+const COLUMNS: &str = "id, revision, at_ms, actor, action, subject, reason, detail";
 
 impl Read<'_> {
     /// The newest lines that the filter lets through, newest first; with `after` the next ones, oldest first.
@@ -70,17 +70,17 @@ impl Read<'_> {
         limit: usize,
     ) -> Result<(u64, Vec<AuditEntry>), StorageError> {
         let range = params![as_sql(after), as_sql(to)];
-        let sql = "SELECT count(*) FROM audit WHERE generation > ?1 AND generation <= ?2";
+        let sql = "SELECT count(*) FROM audit WHERE revision > ?1 AND revision <= ?2";
         let count: i64 = self.connection.query_row(sql, range, |row| row.get(0))?;
         let sql = format!(
-            "SELECT {COLUMNS} FROM audit WHERE generation > ?1 AND generation <= ?2
-             ORDER BY generation DESC, id DESC LIMIT {limit}"
+            "SELECT {COLUMNS} FROM audit WHERE revision > ?1 AND revision <= ?2
+             ORDER BY revision DESC, id DESC LIMIT {limit}"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         Ok((from_sql(count), entries(statement.query(range)?)?))
     }
 
-    /// The reason that was given when a tenant was pinned, or registered with a pin. `since` is the generation since which
+    /// The reason that was given when a tenant was pinned, or registered with a pin. `since` is the revision since which
     /// it lives where it does.
     pub fn reason_of_pin(self, tenant: &str, since: u64) -> Result<Option<String>, StorageError> {
         let sql = "SELECT reason FROM audit
@@ -93,7 +93,7 @@ impl Read<'_> {
             return Ok(reason);
         }
         // Many at once have one line for all of them.
-        let sql = "SELECT reason FROM audit WHERE generation = ?1 AND action = 'tenant.register'";
+        let sql = "SELECT reason FROM audit WHERE revision = ?1 AND action = 'tenant.register'";
         let mut statement = self.connection.prepare_cached(sql)?;
         let of_many: Option<Option<String>> = statement
             .query_row([as_sql(since)], |row| row.get(0))
@@ -102,10 +102,10 @@ impl Read<'_> {
     }
 
     /// When a change was made, in milliseconds since 1970.
-    pub fn time_of_change(self, generation: u64) -> Result<Option<i64>, StorageError> {
-        let sql = "SELECT max(at_ms) FROM audit WHERE generation = ?1";
+    pub fn time_of_change(self, revision: u64) -> Result<Option<i64>, StorageError> {
+        let sql = "SELECT max(at_ms) FROM audit WHERE revision = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row([as_sql(generation)], |row| row.get(0))?)
+        Ok(statement.query_row([as_sql(revision)], |row| row.get(0))?)
     }
 
     /// The id of the newest line; 0 before the first.
@@ -123,7 +123,7 @@ fn entries(mut rows: Rows<'_>) -> Result<Vec<AuditEntry>, StorageError> {
         let detail: String = row.get("detail")?;
         entries.push(AuditEntry {
             id: from_sql(row.get("id")?),
-            generation: from_sql(row.get("generation")?),
+            revision: from_sql(row.get("revision")?),
             at_ms: row.get("at_ms")?,
             actor: row.get("actor")?,
             action: row.get("action")?,
@@ -144,12 +144,12 @@ impl Write<'_> {
         subject: &str,
         detail: &Value,
     ) -> Result<(), StorageError> {
-        let sql = "INSERT INTO audit (generation, at_ms, actor, action, subject, reason, detail)
+        let sql = "INSERT INTO audit (revision, at_ms, actor, action, subject, reason, detail)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         self.transaction.execute(
             sql,
             params![
-                as_sql(self.generation),
+                as_sql(self.revision),
                 self.now_ms,
                 self.actor,
                 action,

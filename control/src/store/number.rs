@@ -1,4 +1,4 @@
-//! Generations and counts as SQLite has numbers; they never come near its limit.
+//! Revisions, generations and counts as SQLite has numbers; they never come near its limit.
 
 pub(super) fn as_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -104,7 +104,7 @@ impl Write<'_> {
     /// Asks a provider to do something. An open operation on the same cell is overtaken by it.
     pub fn ask(&mut self, cell: &CellId, verb: &str) -> Result<String, StorageError> {
         self.asks_provider = true;
-        let id = format!("{cell}-{verb}-{}", self.generation);
+        let id = format!("{cell}-{verb}-{}", self.revision);
         let sql =
             "UPDATE operations SET state = 'failed', ended_ms = ?2, error = 'overtaken by another'
                    WHERE cell = ?1 AND state IN ('pending', 'running')";

@@ -18,7 +18,7 @@ pub struct Read<'c> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The number of the last change.
-    pub generation: u64,
+    pub revision: u64,
     pub hash: HashSpec,
     /// The last change that may have changed the table.
     pub table_wanted: u64,
@@ -44,8 +44,8 @@ impl<'c> Read<'c> {
     }
 
     pub fn meta(self) -> Result<Meta, StorageError> {
-        let sql = "SELECT generation, hash_seed, hash_slots, table_wanted, move_allowed FROM meta";
-        let (generation, seed, slots, table_wanted, move_allowed): (i64, i64, u32, i64, i64) =
+        let sql = "SELECT revision, hash_seed, hash_slots, table_wanted, move_allowed FROM meta";
+        let (revision, seed, slots, table_wanted, move_allowed): (i64, i64, u32, i64, i64) =
             self.connection.query_row(sql, [], |row| {
                 Ok((
                     row.get(0)?,
@@ -59,7 +59,7 @@ impl<'c> Read<'c> {
         let hash = HashSpec::new(seed.cast_unsigned(), slots)
             .ok_or_else(|| StorageError::Corrupt(format!("{slots} slots")))?;
         Ok(Meta {
-            generation: from_sql(generation),
+            revision: from_sql(revision),
             hash,
             table_wanted: from_sql(table_wanted),
             move_allowed: from_sql(move_allowed),

@@ -5,9 +5,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::refusal::StorageError;
 
 /// Each step brings the database from the version of its place to the next.
-const STEPS: [&str; VERSION as usize] = [FIRST, FLEET, HISTORY];
+const STEPS: [&str; VERSION as usize] = [FIRST, FLEET, HISTORY, REVISIONS];
 /// The version that the steps lead to.
-const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 const FIRST: &str = "
 CREATE TABLE meta (
@@ -189,6 +189,14 @@ CREATE TABLE table_steps (
 ) STRICT;
 ";
 
+const REVISIONS: &str = "
+-- The number of a change is its revision; a generation is the number of a table.
+ALTER TABLE meta RENAME COLUMN generation TO revision;
+ALTER TABLE audit RENAME COLUMN generation TO revision;
+DROP INDEX audit_by_generation;
+CREATE INDEX audit_by_revision ON audit (revision);
+";
+
 /// Brings the database up to the newest version. A newer one than this program knows is refused.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -204,4 +212,30 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_changes_of_an_older_database_keep_their_numbers() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..3] {
+            connection.execute_batch(step).unwrap();
+        }
+        let older = "
+            UPDATE meta SET generation = 7;
+            INSERT INTO audit (generation, at_ms, actor, action, subject, detail)
+            VALUES (7, 1, 'ops', 'tenant.pin', 'acme', '{}');
+            PRAGMA user_version = 3;";
+        connection.execute_batch(older).unwrap();
+        migrate(&mut connection).unwrap();
+        let sql = "SELECT meta.revision, audit.revision, user_version
+                   FROM meta, audit, pragma_user_version()";
+        let found: (u32, u32, u32) = connection
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap();
+        assert_eq!(found, (7, 7, VERSION));
+    }
 }

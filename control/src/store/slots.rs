@@ -29,7 +29,7 @@ impl Read<'_> {
         Ok(SlotMap::of_owners(hash, owners))
     }
 
-    /// The generation since which a slot has its owner; `None` before the first table.
+    /// The revision since which a slot has its owner; `None` before the first table.
     pub fn slot_since(self, slot: u32) -> Result<Option<u64>, StorageError> {
         let rows = self.slot_rows()?;
         let at = rows.partition_point(|(range, _, _)| range.last() < slot);
@@ -52,14 +52,14 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
-    /// Gives the slots the owners of this map. Slots that keep theirs keep their generation too.
+    /// Gives the slots the owners of this map. Slots that keep theirs keep their revision too.
     pub fn put_slots(&mut self, map: &SlotMap) -> Result<(), StorageError> {
         let before = self.read().slot_rows()?;
         self.transaction.execute("DELETE FROM slots", [])?;
         let sql = "INSERT INTO slots (first, last, cell, since) VALUES (?1, ?2, ?3, ?4)";
         let mut insert = self.transaction.prepare_cached(sql)?;
         for (range, owner) in map.runs() {
-            for (part, since) in parts(*range, owner, &before, self.generation) {
+            for (part, since) in parts(*range, owner, &before, self.revision) {
                 insert.execute((part.first(), part.last(), owner.as_str(), as_sql(since)))?;
             }
         }
@@ -78,7 +78,7 @@ impl Write<'_> {
     }
 }
 
-/// A run cut where its generation changes: parts that the same cell owned before keep theirs.
+/// A run cut where its revision changes: parts that the same cell owned before keep theirs.
 fn parts(
     range: SlotRange,
     owner: &CellId,

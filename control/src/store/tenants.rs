@@ -170,20 +170,20 @@ impl Read<'_> {
 
     /// How many keys the table has to name for tenants that were registered by a change behind this one: those of tenants
     /// away from their slot, and aliases.
-    pub fn new_keys_since(self, generation: u64) -> Result<u64, StorageError> {
+    pub fn new_keys_since(self, revision: u64) -> Result<u64, StorageError> {
         let sql = "SELECT (SELECT count(*) FROM tenants WHERE placed_by <> 'slot' AND registered > ?1)
                         + (SELECT count(*) FROM aliases JOIN tenants ON key = tenant WHERE registered > ?1)";
         let count = self
             .connection
-            .query_row(sql, [as_sql(generation)], |row| row.get(0))?;
+            .query_row(sql, [as_sql(revision)], |row| row.get(0))?;
         Ok(from_sql(count))
     }
 
     /// The tenants that were registered by a change behind this one.
-    pub fn registered_since(self, generation: u64) -> Result<BTreeSet<TenantKey>, StorageError> {
+    pub fn registered_since(self, revision: u64) -> Result<BTreeSet<TenantKey>, StorageError> {
         let sql = "SELECT key FROM tenants WHERE registered > ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([as_sql(generation)], |row| row.get::<_, String>(0))?;
+        let rows = statement.query_map([as_sql(revision)], |row| row.get::<_, String>(0))?;
         rows.map(|key| tenant_key(&key?)).collect()
     }
 
@@ -211,7 +211,7 @@ impl Write<'_> {
             tenant.is_rejected,
             as_sql(tenant.since),
             tenant.why,
-            as_sql(self.generation),
+            as_sql(self.revision),
             tenant.registered_ms,
         ])?;
         Ok(())
@@ -252,7 +252,7 @@ impl Write<'_> {
         statement.execute(params![
             alias.as_str(),
             tenant.as_str(),
-            as_sql(self.generation)
+            as_sql(self.revision)
         ])?;
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Write<'_> {
                     range.first(),
                     range.last(),
                     owner.as_str(),
-                    as_sql(self.generation),
+                    as_sql(self.revision),
                     "its slot moved",
                 ])?;
             }

@@ -65,8 +65,8 @@ fn by(actor: &str) -> Request {
     }
 }
 
-fn generation(store: &Store) -> u64 {
-    store.read(|read| read.meta()).unwrap().generation
+fn revision(store: &Store) -> u64 {
+    store.read(|read| read.meta()).unwrap().revision
 }
 
 fn audit(store: &Store) -> Vec<AuditEntry> {
@@ -90,24 +90,24 @@ fn cell_names(store: &Store) -> Vec<String> {
 }
 
 #[test]
-fn a_change_is_one_generation_and_one_line() {
+fn a_change_is_one_revision_and_one_line() {
     let (_folder, store) = opened();
-    assert_eq!((generation(&store), audit(&store).len()), (0, 0));
+    assert_eq!((revision(&store), audit(&store).len()), (0, 0));
     let request = Request {
         reason: Some("growth".to_owned()),
         ..by("ann")
     };
     let done = put_cell(&store, &request, "a").unwrap();
-    assert_eq!((done.generation, done.is_change), (1, true));
-    assert_eq!(generation(&store), 1);
+    assert_eq!((done.revision, done.is_change), (1, true));
+    assert_eq!(revision(&store), 1);
     put_cell(&store, &by("bob"), "b").unwrap();
     let told: Vec<_> = audit(&store)
         .into_iter()
-        .map(|line| (line.generation, line.actor, line.subject, line.reason))
+        .map(|line| (line.revision, line.actor, line.subject, line.reason))
         .collect();
-    let line = |generation, actor: &str, subject: &str, reason: Option<&str>| {
+    let line = |revision, actor: &str, subject: &str, reason: Option<&str>| {
         let reason = reason.map(str::to_owned);
-        (generation, actor.to_owned(), subject.to_owned(), reason)
+        (revision, actor.to_owned(), subject.to_owned(), reason)
     };
     assert_eq!(
         told,
@@ -168,7 +168,7 @@ fn a_refused_change_leaves_nothing() {
     assert!(matches!(refused, Err(Refusal::NoActiveCell)));
     let meta = store.read(|read| read.meta()).unwrap();
     assert_eq!(
-        (meta.generation, meta.table_wanted, meta.move_allowed),
+        (meta.revision, meta.table_wanted, meta.move_allowed),
         (0, 0, 0)
     );
     assert_eq!(audit(&store), []);
@@ -188,10 +188,10 @@ fn a_change_without_a_note_is_none() {
             Ok(json!("as it was"))
         })
         .unwrap();
-    assert_eq!((done.generation, done.is_change), (1, false));
+    assert_eq!((done.revision, done.is_change), (1, false));
     assert_eq!(done.answer, json!("as it was"));
     let meta = store.read(|read| read.meta()).unwrap();
-    assert_eq!((meta.generation, meta.table_wanted), (1, 0));
+    assert_eq!((meta.revision, meta.table_wanted), (1, 0));
     assert_eq!(audit(&store).len(), 1);
 }
 
@@ -207,7 +207,7 @@ fn the_words_of_a_change_reach_the_table() {
             })
             .unwrap();
         let meta = store.read(|read| read.meta()).unwrap();
-        let found = (meta.generation, meta.table_wanted, meta.move_allowed);
+        let found = (meta.revision, meta.table_wanted, meta.move_allowed);
         assert_eq!(found, expected);
     };
     check(|_| {}, (1, 0, 0));
@@ -242,7 +242,7 @@ fn who_saw_something_older_is_refused() {
         seen: Some(2),
         ..by("ann")
     };
-    assert_eq!(put_cell(&store, &request, "c").unwrap().generation, 3);
+    assert_eq!(put_cell(&store, &request, "c").unwrap().revision, 3);
 }
 
 fn named(key: &str, fingerprint: u8) -> Request {
@@ -267,7 +267,7 @@ fn a_request_sent_twice_is_done_once() {
     };
     let second = put_cell(&store, &again, "other").unwrap();
     assert_eq!(second.answer, first.answer);
-    assert_eq!((second.generation, second.is_change), (2, false));
+    assert_eq!((second.revision, second.is_change), (2, false));
     assert_eq!(cell_names(&store), ["a", "b"]);
     assert_eq!(audit(&store).len(), 2);
     let reused = put_cell(&store, &named("k", 2), "c").unwrap_err();
@@ -299,9 +299,12 @@ fn a_newer_database_is_left_alone() {
     };
     version(99);
     let refused = Store::open(&path).unwrap_err().to_string();
-    let words = "its schema has version 99, and this program knows versions up to 3; use a newer cellgate-control";
-    assert!(refused.ends_with(words), "{refused}");
-    version(3);
+    let words = format!(
+        "its schema has version 99, and this program knows versions up to {}; use a newer cellgate-control",
+        schema::VERSION
+    );
+    assert!(refused.ends_with(&words), "{refused}");
+    version(schema::VERSION);
     assert_eq!(cell_names(&Store::open(&path).unwrap()), ["a"]);
 }
 
@@ -313,7 +316,7 @@ fn a_database_is_opened_twice() {
     put_cell(&second, &by("bob"), "b").unwrap();
     put_cell(&store, &by("ann"), "c").unwrap();
     assert_eq!(cell_names(&second), ["a", "b", "c"]);
-    assert_eq!((generation(&store), generation(&second)), (3, 3));
+    assert_eq!((revision(&store), revision(&second)), (3, 3));
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn a_copy_is_a_database_of_its_own() {
         "nothing is written over"
     );
     let copy = Store::open(&to).unwrap();
-    assert_eq!((generation(&copy), audit(&copy).len()), (1, 1));
+    assert_eq!((revision(&copy), audit(&copy).len()), (1, 1));
     put_cell(&copy, &by("ann"), "c").unwrap();
     assert_eq!(cell_names(&copy), ["a", "c"]);
     assert_eq!(cell_names(&store), ["a", "b"]);

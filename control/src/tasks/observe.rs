@@ -312,7 +312,7 @@ fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
             .set(i64::from(degraded.contains(&cell.id)));
     }
     if let Ok(meta) = daemon.store.read(|read| read.meta()) {
-        metrics.generation.set(as_gauge(meta.generation));
+        metrics.revision.set(as_gauge(meta.revision));
     }
 }
 

@@ -66,7 +66,7 @@ fn tenants_live_where_they_are_told_to() {
     let added = daemon
         .ok("tenant add acme --cell eu-1 --alias www.acme.example --reason a-contract --wait");
     assert!(
-        added.contains("cell        eu-1, since generation"),
+        added.contains("cell        eu-1, since revision"),
         "{added}"
     );
     // Said again it changes nothing.
@@ -80,7 +80,7 @@ fn tenants_live_where_they_are_told_to() {
     let explained = daemon.ok("explain www.acme.example");
     for part in [
         "alias of    acme\n",
-        "cell        eu-2, since generation ",
+        "cell        eu-2, since revision ",
         "by          a pin: ",
         "aliases     www.acme.example\n",
     ] {

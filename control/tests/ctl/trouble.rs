@@ -27,8 +27,8 @@ fn refusals_say_what_to_do() {
         &["  endpoints[0].address: `host:1` is not an IP address with a port; `host` is a name"],
     );
     check(
-        "cell activate eu-1 --if-match 1",
-        &["(stale_generation)", "hint: read again"],
+        "cell activate eu-1 --if-revision 1",
+        &["(stale_revision)", "hint: read again"],
     );
     check(
         "cell retry eu-1",
@@ -38,10 +38,8 @@ fn refusals_say_what_to_do() {
     check("table rollback 4711", &["(no_such_table)"]);
     check("slots spread", &["(slots_assigned)"]);
     check("audit --limit 5000", &["limit is 5000, not 1 to 1000"]);
-    let generation = daemon.json("table show")["intent_generation"]
-        .as_u64()
-        .unwrap();
-    daemon.ok(&format!("tenant add acme --if-match {generation}"));
+    let revision = daemon.json("table show")["revision"].as_u64().unwrap();
+    daemon.ok(&format!("tenant add acme --if-revision {revision}"));
     for line in [
         "cell add",
         "tenants",

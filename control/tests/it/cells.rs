@@ -25,7 +25,7 @@ fn brought_to(state: CellState) -> World {
         stateless: true,
         ..new_cell("x")
     };
-    let operation = |verb: &str| format!("x-{verb}-{}", world.intent().generation);
+    let operation = |verb: &str| format!("x-{verb}-{}", world.intent().revision);
     let step = |work: fn(&mut Write<'_>, &CellId, &Rules) -> Result<(), Refusal>| {
         world.change(|write| work(write, &id("x"), &world.rules));
     };
@@ -268,7 +268,7 @@ fn a_drain_takes_what_has_no_data() {
     assert_eq!(intent.slots.count_of(&id("b")), 64);
 }
 
-/// A second drain moved slots and tenants without a note: no generation, no line in the log, and no table.
+/// A second drain moved slots and tenants without a note: no revision, no line in the log, and no table.
 #[test]
 fn a_drain_said_again_is_a_change() {
     let world = World::of_cells(&["a:stateless"]);
@@ -294,11 +294,11 @@ fn a_drain_said_again_is_a_change() {
         .read(|read| read.audit(&AuditFilter::default(), 1));
     let line = &lines.unwrap()[0];
     assert_eq!(
-        (line.generation, &*line.action),
-        (done.generation, "cell.drain")
+        (line.revision, &*line.action),
+        (done.revision, "cell.drain")
     );
     let table = world.published();
-    assert_eq!(table.generation().unwrap().get(), done.generation);
+    assert_eq!(table.generation().unwrap().get(), done.revision);
     assert_eq!(table.cells().len(), 1);
     assert_eq!(table.cells()[0].id(), &id("b"));
 }

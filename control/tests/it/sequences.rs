@@ -394,7 +394,7 @@ fn check_moves(step: &Step, before: &Intent, after: &Intent) {
             .filter(|from| **from != tenant.cell);
         if was.is_none() || from.is_some() {
             assert!(takes(&tenant.cell), "{key} goes to {}", tenant.cell);
-            assert_eq!(tenant.since, after.generation, "{key}");
+            assert_eq!(tenant.since, after.revision, "{key}");
         } else if let Some(was) = was {
             assert_eq!(tenant.since, was.since, "{key} stays");
         }
@@ -472,8 +472,8 @@ impl Run {
         let before = std::mem::replace(&mut self.intent, self.world.intent());
         match done {
             Ok(done) if done.is_change => {
-                assert!(self.intent.generation > before.generation);
-                assert_eq!(done.generation, self.intent.generation);
+                assert!(self.intent.revision > before.revision);
+                assert_eq!(done.revision, self.intent.revision);
             }
             Ok(_) => assert_eq!(self.intent, before, "what is no change changes nothing"),
             Err(Refusal::Storage(error)) => panic!("{error}"),

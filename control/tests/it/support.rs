@@ -38,7 +38,7 @@ pub(crate) struct World {
 /// All that is intended, at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Intent {
-    pub(crate) generation: u64,
+    pub(crate) revision: u64,
     pub(crate) cells: BTreeMap<CellId, Cell>,
     pub(crate) slots: SlotMap,
     pub(crate) tenants: BTreeMap<TenantKey, Tenant>,
@@ -214,7 +214,7 @@ impl World {
             let cells = read.cells()?.into_iter();
             let tenants = page.tenants.into_iter();
             Ok(Intent {
-                generation: read.meta()?.generation,
+                revision: read.meta()?.revision,
                 // What a table has named is no intent: publishing notes it, not a change.
                 cells: cells
                     .map(|cell| Cell {

@@ -110,17 +110,11 @@ pub fn event(event: &Event) -> String {
 
 pub fn audit(answer: &Value) -> Result<String, Error> {
     let mut grid = Grid::new(&[
-        "GENERATION",
-        "AT",
-        "ACTOR",
-        "ACTION",
-        "SUBJECT",
-        "REASON",
-        "DETAIL",
+        "REVISION", "AT", "ACTOR", "ACTION", "SUBJECT", "REASON", "DETAIL",
     ]);
     for entry in Audit::deserialize(answer)?.entries {
         grid.row([
-            entry.generation.to_string(),
+            entry.revision.to_string(),
             date(&entry.at),
             entry.actor,
             entry.action,
@@ -173,7 +167,7 @@ mod tests {
     #[test]
     fn the_audit_log_is_a_line_each() {
         let answer = json!({ "entries": [{
-            "id": 3, "generation": 3, "at": "2026-03-01T12:00:00Z", "actor": "ops@host", "action": "cell.drain",
+            "id": 3, "revision": 3, "at": "2026-03-01T12:00:00Z", "actor": "ops@host", "action": "cell.drain",
             "subject": "eu-1", "reason": "new machines", "detail": {}
         }]});
         let text = audit(&answer).unwrap();

@@ -101,7 +101,7 @@ pub fn state(answer: &Value) -> Result<String, Error> {
     let mut fact = |name: &str, value: String| grid.row([name.to_owned(), value]);
     let generation = |it: Option<u64>| it.map_or_else(|| "none".to_owned(), |it| it.to_string());
     fact("generation", generation(table.generation));
-    fact("last change", table.intent_generation.to_string());
+    fact("revision", table.revision.to_string());
     let current = if table.current {
         "yes: it says all that is intended"
     } else {
@@ -123,7 +123,7 @@ pub fn state(answer: &Value) -> Result<String, Error> {
     if let Some(at) = table.move_allowed_at {
         fact(
             "may move more",
-            format!("until every proxy has generation {at}"),
+            format!("until every proxy has generation {at} or newer"),
         );
     }
     fact("file", table.path.clone());
@@ -180,9 +180,9 @@ pub fn history(answer: &Value) -> Result<String, Error> {
 }
 
 pub fn publishing(answer: &Value) -> Result<String, Error> {
-    let generation = u64::deserialize(&answer["generation"])?;
+    let revision = u64::deserialize(&answer["revision"])?;
     Ok(format!(
-        "generation {generation} is to be published; `cellctl table show` says whether it was\n"
+        "revision {revision} is to be published; `cellctl table show` says whether it was\n"
     ))
 }
 
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn each_kept_table_says_who_made_it_what_and_why() {
         let change = json!({
-            "id": 9, "generation": 7, "at": "", "actor": "ops@host", "action": "tenant.pin", "subject": "acme",
+            "id": 9, "revision": 7, "at": "", "actor": "ops@host", "action": "tenant.pin", "subject": "acme",
             "reason": "a contract", "detail": {}
         });
         let answer = json!({ "tables": [{
@@ -310,7 +310,7 @@ rejects added: evil
     #[test]
     fn a_blocked_table_says_what_to_do() {
         let answer = json!({
-            "intent_generation": 9, "generation": 8, "digest": "d", "path": "/t.yaml", "current": false,
+            "revision": 9, "generation": 8, "digest": "d", "path": "/t.yaml", "current": false,
             "blocked": { "code": "moves_too_much", "detail": "x" }, "blocked_because": "9 slots", "hint": "say so",
             "blocked_since": "2026-03-01T12:00:00.1Z", "everywhere": false, "confirmed": ["edge-1"],
             "not_confirmed": [{ "proxy": "edge-2", "state": "unreachable", "generation": 7 }], "forgotten": ["edge-3"],

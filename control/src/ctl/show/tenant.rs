@@ -30,7 +30,7 @@ fn rows(answer: &Value, mut grid: Grid) -> Result<String, Error> {
             tenant.key,
             tenant.cell,
             tenant.placed_by,
-            tenant.since_generation.to_string(),
+            tenant.since_revision.to_string(),
             if tenant.rejected { "yes" } else { "" }.to_owned(),
             tenant.why,
         ]);
@@ -49,10 +49,7 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     fact("tenant", tenant.key.clone());
     fact(
         "cell",
-        format!(
-            "{}, since generation {}",
-            tenant.cell, tenant.since_generation
-        ),
+        format!("{}, since revision {}", tenant.cell, tenant.since_revision),
     );
     fact("placed by", tenant.placed_by.clone());
     fact("why", tenant.why.clone());
@@ -89,9 +86,9 @@ pub fn explained(answer: &Value, aliases: &[String]) -> Result<String, Error> {
     if it.is_alias {
         fact("alias of", it.tenant);
     }
-    let cell = match (&it.cell, it.since_generation) {
+    let cell = match (&it.cell, it.since_revision) {
         (None, _) => "none: no cell owns its slot yet".to_owned(),
-        (Some(cell), Some(since)) => format!("{cell}, since generation {since}"),
+        (Some(cell), Some(since)) => format!("{cell}, since revision {since}"),
         (Some(cell), None) => cell.clone(),
     };
     fact("cell", cell);
@@ -158,13 +155,13 @@ mod tests {
         let answer = json!({
             "key": "www.acme.example", "tenant": "acme", "is_alias": true, "registered": true, "rejected": true,
             "hash": "00000000000000ff", "slot": 7, "slot_owner": "eu-2", "placed_by": "pin", "cell": "eu-1",
-            "since_generation": 12, "why": "pinned by ops@host", "pin_reason": "a contract"
+            "since_revision": 12, "why": "pinned by ops@host", "pin_reason": "a contract"
         });
         let text = explained(&answer, &["www.acme.example".to_owned()]).unwrap();
         let expected = "\
 key         www.acme.example
 alias of    acme
-cell        eu-1, since generation 12
+cell        eu-1, since revision 12
 by          a pin: an operator chose, and no plan moves it
 why         pinned by ops@host
 reason      a contract
@@ -192,7 +189,7 @@ slot        7, which cell eu-2 owns (hash 00000000000000ff)
     #[test]
     fn tenants_are_a_line_each() {
         let tenant = json!({
-            "key": "a\u{7f}b", "cell": "eu-1", "placed_by": "slot", "rejected": false, "since_generation": 3,
+            "key": "a\u{7f}b", "cell": "eu-1", "placed_by": "slot", "rejected": false, "since_revision": 3,
             "why": "asked for", "registered": "2026-03-01T12:00:00Z"
         });
         let text = list(&json!({ "tenants": [tenant], "next": "a" })).unwrap();

@@ -36,12 +36,12 @@ fn merge(value: &mut Value, more: &Value) {
 fn status(table: &Value, proxies: &[Value], cells: &[Value]) -> Status {
     let names: Vec<&Value> = proxies.iter().map(|proxy| &proxy["name"]).collect();
     let mut of_table = json!({
-        "intent_generation": 42, "generation": 42, "digest": "d", "path": "/t.yaml", "current": true, "everywhere": true,
+        "revision": 42, "generation": 42, "digest": "d", "path": "/t.yaml", "current": true, "everywhere": true,
         "confirmed": names, "not_confirmed": [], "forgotten": [], "now": "2026-03-01T15:00:00Z"
     });
     merge(&mut of_table, table);
     let change = json!({
-        "id": 1, "generation": 42, "at": "2026-03-01T14:59:00.25Z", "actor": "ops@bastion", "action": "tenant.pin",
+        "id": 1, "revision": 42, "at": "2026-03-01T14:59:00.25Z", "actor": "ops@bastion", "action": "tenant.pin",
         "subject": "acme", "reason": "a contract that asks for a long reason, which does not fit the line that it begins on",
         "detail": {}
     });
@@ -82,7 +82,7 @@ fn a_fleet_that_is_well_says_so_in_the_first_line() {
     let expected = "\
 OK
 
-TABLE  generation 42; published; confirmed by 1 of 1 proxies; last change 42
+TABLE  generation 42; published; confirmed by 1 of 1 proxies; revision 42
 
 PROXIES
   PROXY   STATE      SINCE  READY  GENERATION  NOTE

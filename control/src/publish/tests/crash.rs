@@ -5,12 +5,12 @@ use super::*;
 /// The next table, as the daemon would write it.
 fn next(home: &Home, publisher: &Publisher) -> (u64, Vec<u8>) {
     let (meta, parts) = home.store.read(|read| publisher.gather(read)).unwrap();
-    let generation = Generation::new(meta.generation).unwrap();
+    let generation = Generation::new(meta.revision).unwrap();
     let rendered = render(&parts, generation, false).unwrap();
     let inner = publisher.inner();
     let history = publisher.history(inner.published.as_ref(), &rendered.table);
     let rendered = rendered.with_history(history.unwrap()).unwrap();
-    (meta.generation, rendered.bytes)
+    (meta.revision, rendered.bytes)
 }
 
 fn record(home: &Home, generation: u64, bytes: &[u8]) {
@@ -131,7 +131,7 @@ fn a_rename_that_may_not_last() {
         assert_eq!(publisher.publish(&[]), Outcome::Current);
         check_agreement(&home, &publisher, expected);
     };
-    let current = |home: &Home| home.store.read(|read| read.meta()).unwrap().generation;
+    let current = |home: &Home| home.store.read(|read| read.meta()).unwrap().revision;
     check(&current);
     check(&|home| home.cut_at(51));
     check(&|home| home.reject("acme", false));

@@ -142,7 +142,7 @@ fn what_was_recorded_is_written_as_it_was_recorded() {
     publisher.publish(&[]);
     let generation = home.reject("acme", true);
     let (meta, parts) = home.store.read(|read| publisher.gather(read)).unwrap();
-    assert_eq!(meta.generation, generation);
+    assert_eq!(meta.revision, generation);
     let rendered = render(&parts, Generation::new(generation).unwrap(), false).unwrap();
     let older = of_an_older_version(&rendered.bytes);
     record(&home, generation, &older);

@@ -275,7 +275,7 @@ proptest! {
             let done = store.change(&by("ann"), 7, |write| carry_out(write, &step)).unwrap();
             for (slot, owner) in expected.iter_mut().zip(owners) {
                 if slot.is_none_or(|(before, _)| before != *owner) {
-                    *slot = Some((*owner, done.generation));
+                    *slot = Some((*owner, done.revision));
                 }
             }
             prop_assert_eq!(store.read(|read| read.slots()).unwrap(), map_of(owners));
@@ -314,7 +314,7 @@ fn tenants_follow_their_slots() {
                 let since = if owner == before.cell {
                     1
                 } else {
-                    done.generation
+                    done.revision
                 };
                 assert_eq!(after.since, since);
                 seen[0] += usize::from(owner != before.cell);

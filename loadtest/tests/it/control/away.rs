@@ -125,9 +125,9 @@ fn a_proxy_that_is_left_behind_says_so_and_waits_for_permission() {
     let before = world.control.get("/v1/table")["generation"].as_u64();
     let body = json!({ "allow_move": true });
     let permitted = world.control.change("POST", "/v1/table/publish", &body);
-    let generation = permitted["generation"].as_u64().expect("it has a number");
-    assert!(Some(generation) > before, "{permitted}");
-    world.proxy.wait_for_generation(generation);
+    let revision = permitted["revision"].as_u64().expect("it has a number");
+    assert!(Some(revision) > before, "{permitted}");
+    world.proxy.wait_for_generation(revision);
     world.proxy.wait_ready();
     assert_eq!(misrouted(&world, &homes(&world)), 0);
     assert_eq!(world.proxy.metric("table_behind", &[]), Some(0.0));

@@ -28,7 +28,7 @@ fn bad_input_is_refused_and_changes_nothing() {
     let _alone = alone();
     let seconds = amount("CELLGATE_FUZZ_SECONDS", 15);
     let world = World::start(2);
-    let before = world.control.get("/v1/table")["intent_generation"].clone();
+    let before = world.control.get("/v1/table")["revision"].clone();
     let run = run(&program, &world, seconds);
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
     let cases = said
@@ -37,14 +37,14 @@ fn bad_input_is_refused_and_changes_nothing() {
         .unwrap_or_default();
     let after = world.control.get("/v1/table");
     figure(format!(
-        "{seconds} s of bad input to every operation: {}; generation {before} before, {} after",
+        "{seconds} s of bad input to every operation: {}; revision {before} before, {} after",
         cases.trim(),
-        after["intent_generation"],
+        after["revision"],
     ));
     assert!(run.status.success(), "{said}");
     assert_ne!(cases, "", "{said}");
     assert_eq!(
-        after["intent_generation"],
+        after["revision"],
         before,
         "{}",
         world.control.get("/v1/audit")
@@ -86,7 +86,7 @@ fn bad_input_is_refused_and_changes_nothing() {
         assert_eq!(answer.status / 100, 4, "{path}: {}", answer.text());
     }
     let last = world.control.get("/v1/table");
-    assert_eq!(last["intent_generation"], before);
+    assert_eq!(last["revision"], before);
 }
 
 fn run(program: &Path, world: &World, seconds: u64) -> Output {

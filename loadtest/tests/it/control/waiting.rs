@@ -38,7 +38,7 @@ fn wait_fails_while_a_listed_proxy_was_not_seen_with_the_table() {
     let waited = world.control.cellctl(&format!("{PIN} initech -o json"));
     assert_eq!(waited.code, Some(1), "{waited:?}");
     let shown = world.control.cellctl("table show");
-    let missing = "everywhere   no: not confirmed by proxy-0 (unreachable, ";
+    let missing = "everywhere  no: not confirmed by proxy-0 (unreachable, ";
     assert!(shown.out.contains(missing), "{shown:?}");
 }
 
