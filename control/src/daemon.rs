@@ -33,7 +33,7 @@ use crate::{
 /// Exports at once, with the token and without.
 const EXPORTS_MAX: [usize; 2] = [4, 2];
 /// Readers that follow the events at once, with the token and without.
-const FOLLOWERS_MAX: [usize; 2] = [64, 16];
+const FOLLOWERS_MAX: [usize; 2] = [32, 16];
 /// Requests being answered at once, with the token and without. The latter are fewer than the database's readers, so
 /// that one of these is there for an operator; the others wait in line.
 const ANSWERS_MAX: [usize; 2] = [256, 2];

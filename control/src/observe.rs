@@ -44,6 +44,8 @@ pub struct Seen {
     pub suspects: BTreeMap<CellId, Vec<Signal>>,
     /// What cells wait for that are to be taken down.
     pub waiting: BTreeMap<CellId, String>,
+    /// The first generation known not to name a cell that is to be taken down.
+    pub clear_from: BTreeMap<CellId, u64>,
     /// Cells that serve less well than they should, as their providers see it.
     pub degraded: BTreeMap<CellId, Degraded>,
 }

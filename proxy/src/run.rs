@@ -42,10 +42,9 @@ use crate::{
 
 /// How often idle connections to cells are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The table watcher may be reading or writing a disk that hangs; at the end it is waited for no longer than this.
-const WATCHER_LIMIT: Duration = Duration::from_millis(300);
-/// What is queued for the access log at the end has at least this long to be written.
-const LOG_FINISH_MIN: Duration = Duration::from_millis(500);
+/// At the end the table watcher and the access log have what is left of the time for the drain, and each at least this
+/// long: a disk that hangs must not keep the process alive.
+const END_LIMIT_MIN: Duration = Duration::from_millis(300);
 /// Threads of the admin listener.
 const ADMIN_THREADS: usize = 1;
 
@@ -89,14 +88,15 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
         channel,
         config.table.poll_interval,
     );
+    let loader = Arc::clone(&parts.loader);
     let Ok(watcher) = watcher
         .spawn()
         .inspect_err(|error| error!(%error, "no thread to be had"))
     else {
+        loader.end();
         return ExitCode::FAILURE;
     };
     let shutdown_limit = config.timeouts.shutdown;
-    let loader = Arc::clone(&parts.loader);
     let lifecycle = Arc::clone(&parts.lifecycle);
     let housekeeping = Housekeeping {
         signals: Mutex::new(signals.housekeeping),
@@ -110,24 +110,40 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     };
     let server = build_server(config, parts, edge, admin, housekeeping);
     let ended = Arc::new(AtomicBool::new(false));
-    let serving = run_in_thread(server, shutdown, Arc::clone(&ended));
+    let Ok(serving) = run_in_thread(server, shutdown, Arc::clone(&ended))
+        .inspect_err(|error| error!(%error, "no thread to be had"))
+    else {
+        loader.end();
+        return ExitCode::FAILURE;
+    };
     let cut = lifecycle.wait_until_drained(shutdown_limit, || ended.load(Ordering::Acquire));
     if cut > 0 {
         warn!(requests = cut, "time is up: requests in flight are cut");
     }
-    waker.wake(Wake::Stop);
-    if ends_within(&watcher, WATCHER_LIMIT) {
-        loader.end();
-    } else {
-        warn!("the table watcher waits for a disk and is left behind");
-    }
+    let left = || lifecycle.left_to_drain(shutdown_limit).max(END_LIMIT_MIN);
+    end_watch(waker, watcher, loader, left());
     if let Some(writer) = log_writer {
-        writer.finish(lifecycle.left_to_drain(shutdown_limit).max(LOG_FINISH_MIN));
+        writer.finish(left());
     }
     info!("stopped");
-    // Pingora would sit out the whole grace period; its threads end with the process.
-    drop(serving);
+    if ended.load(Ordering::Acquire) && serving.join().is_err() {
+        return ExitCode::FAILURE;
+    }
+    // Otherwise Pingora would sit out the whole grace period; its threads end with the process.
     ExitCode::SUCCESS
+}
+
+/// Ends the watch of the table. It may be at work on a disk that hangs, so it is waited for no longer than `limit`.
+fn end_watch(waker: Waker, watcher: thread::JoinHandle<()>, loader: Arc<Loader>, limit: Duration) {
+    let ending = thread::spawn(move || {
+        waker.stop();
+        // A panic there has been logged, as every one is.
+        let _ = watcher.join();
+        loader.end();
+    });
+    if !ends_within(&ending, limit) {
+        warn!("the table watcher is still at work, or waits for a disk, and is left behind");
+    }
 }
 
 fn ends_within(thread: &thread::JoinHandle<()>, limit: Duration) -> bool {
@@ -254,7 +270,7 @@ fn build_server(
         ADMIN_CONNECTIONS_MAX,
     );
     let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);
-    server.add_service(admin.accepting_while_draining());
+    server.add_service(admin.accepting_while_draining().cutting_oldest());
     server.add_service(background_service("health", health));
     server.add_service(background_service("idle connections", idle_connections));
     server.add_service(background_service("housekeeping", housekeeping));
@@ -399,11 +415,20 @@ fn run_in_thread(
     thread::Builder::new()
         .name("server".to_owned())
         .spawn(move || {
+            // Also when it panics, such as for want of a thread: nobody would be left to hear a signal.
+            let _ended = SetOnDrop(ended);
             server.run(RunArgs {
                 shutdown_signal: Box::new(shutdown),
             });
-            ended.store(true, Ordering::Release);
         })
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// What the signals that do not end the process ask for.

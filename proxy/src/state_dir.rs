@@ -10,6 +10,7 @@ mod owner;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -161,10 +162,13 @@ impl StateDir {
         fs::create_dir_all(&self.folder)?;
         let temporary = self.folder.join(format!("{name}{}", temporary_suffix()));
         let written = (|| {
+            // What a table names is nobody else's business, and a link in its place is never followed.
             let mut file = OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
                 .open(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;

@@ -75,10 +75,15 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
 pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(is_exhaustion) {
+        let error_of_system = error.downcast_ref::<io::Error>();
+        if error_of_system.is_some_and(is_exhaustion) {
             return true;
         }
-        cause = error.source();
+        // An `io::Error` that wraps another error names that one's source as its own, and would hide it.
+        cause = match error_of_system.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     false
 }

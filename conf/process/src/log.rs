@@ -29,7 +29,7 @@ use crate::{
 /// Lines that may wait for whoever reads standard error.
 const QUEUE_LINES_MAX: usize = 8_192;
 /// What is queued at the end has this long to be written.
-const FINISH_LIMIT: Duration = Duration::from_millis(500);
+const FINISH_LIMIT: Duration = Duration::from_millis(300);
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +154,7 @@ fn chore(repeats: &Arc<Repeats>, counts: &LogCounts) -> lines::Chore {
         let now = dropped.get();
         if now > reported {
             warn!(lines = now - reported, "lines of this log were lost");
-            // The warning can be lost as well; then it is not for the next one to report itself.
-            reported = dropped.get();
+            reported = now;
         }
     })
 }

@@ -112,10 +112,12 @@ pub(super) async fn forget_proxy(
             };
             Ok(ProxyView::of(&name, &sight, published))
         })?;
-        let mut seen = daemon.observed.seen();
-        let known = seen.proxies.entry(name).or_insert(sight);
-        known.is_forgotten = known.state != ProxyState::Reachable;
-        drop(seen);
+        // A request that is only repeated says nothing about the proxy as it is now.
+        if done.is_change {
+            let mut seen = daemon.observed.seen();
+            let known = seen.proxies.entry(name).or_insert(sight);
+            known.is_forgotten = known.state != ProxyState::Reachable;
+        }
         // A removal may have waited for it.
         daemon.wake.operate.notify_one();
         Ok(Answer::of(&done))

@@ -170,6 +170,7 @@ fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
     }
     replace_private(&path, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     let store = Store::open(&path).map_err(text)?;
+    store.distrust_the_past().map_err(text)?;
     let meta = store.read(|read| read.meta()).map_err(text)?;
     Ok(format!(
         "restored as of generation {}; if the table file is newer, the daemon says so and waits for a word\n",

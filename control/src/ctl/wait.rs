@@ -261,7 +261,9 @@ fn judge_proxies(generation: u64, table: &Table, proxies: &Proxies, scope: Scope
             (confirmed, missing)
         }
     };
-    if missing.is_empty() && confirmed > 0 {
+    // What a dead proxy was seen with once serves nobody.
+    let anyone_serves = table.confirmed.iter().any(|it| is_reachable(it));
+    if missing.is_empty() && confirmed > 0 && anyone_serves {
         let mut words =
             format!("table {generation} is in force: confirmed by {confirmed} of {listed} proxies");
         if confirmed < listed {

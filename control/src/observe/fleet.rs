@@ -65,17 +65,21 @@ impl Seen {
         listed.into_iter().all(has)
     }
 
-    /// The first of these proxies that may still send requests to a cell: its table names it, as far as was seen, or
-    /// nothing was seen yet.
+    /// The first of these proxies that may still send requests to a cell. Only one that was seen with a table of
+    /// `clear_from` or later, which does not name the cell, does not: with an older one it may since have accepted one
+    /// between the two that does.
     pub fn may_name<'n>(
         &self,
         mut listed: impl Iterator<Item = &'n str>,
         cell: &CellId,
+        clear_from: u64,
     ) -> Option<&'n str> {
         listed.find(|name| match self.proxies.get(*name) {
             Some(sight) if sight.is_forgotten => false,
-            Some(sight) if sight.seen_ms.is_some() => sight.cells.contains_key(cell.as_str()),
-            _ => true,
+            Some(sight) => {
+                sight.generation < Some(clear_from) || sight.cells.contains_key(cell.as_str())
+            }
+            None => true,
         })
     }
 }
@@ -153,13 +157,16 @@ mod tests {
             ("edge", sight(ProxyState::Unreachable, 7, "d")),
             ("gone", gone),
         ]);
-        let check = |listed: &[&'static str], cell: &str, expected: Option<&str>| {
+        let check = |listed: &[&'static str], cell: &str, clear_from, expected: Option<&str>| {
             let cell = CellId::new(cell).unwrap();
-            assert_eq!(seen.may_name(listed.iter().copied(), &cell), expected);
+            let found = seen.may_name(listed.iter().copied(), &cell, clear_from);
+            assert_eq!(found, expected);
         };
-        check(&["edge"], "a", Some("edge"));
-        check(&["edge"], "b", None);
-        check(&["edge", "never"], "b", Some("never"));
-        check(&["gone"], "a", None);
+        check(&["edge"], "a", 7, Some("edge"));
+        check(&["edge"], "b", 7, None);
+        // Between 7 and 8 there may have been a table that names it.
+        check(&["edge"], "b", 8, Some("edge"));
+        check(&["edge", "never"], "b", 7, Some("never"));
+        check(&["gone"], "a", 7, None);
     }
 }

@@ -69,7 +69,8 @@ impl ExecProvider {
         let ended = self.call(verb, job).await?;
         let answer: Answer = serde_json::from_slice(&ended.answer).map_err(|error| Failed {
             error: format!(
-                "`{verb}` answered something else than {{\"endpoints\": [{{\"address\": \"IP:PORT\"}}]}}: {error}"
+                "`{verb}` answered something else than {{\"endpoints\": [{{\"address\": \"IP:PORT\"}}]}}: {}",
+                without_values(&error)
             ),
             output: format!("{}{}", tail(&ended.answer), ended.words),
         })?;
@@ -183,6 +184,22 @@ impl Drop for Group {
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
+}
+
+/// What is wrong with an answer, without what it says: errors are shown to callers without the token, too.
+fn without_values(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let names_fields_only = ["unknown field", "missing field"]
+        .iter()
+        .any(|beginning| words.starts_with(beginning));
+    if names_fields_only {
+        return words;
+    }
+    let (line, column) = (error.line(), error.column());
+    format!(
+        "{:?} error in line {line}, column {column}",
+        error.classify()
+    )
 }
 
 #[cfg(test)]

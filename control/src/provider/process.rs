@@ -207,7 +207,8 @@ impl ProcessProvider {
                 None => Ok(word),
                 Some(at) => Err(Failed::new(format!(
                     "the command wants a parameter that the cell does not have: `{}`",
-                    &word[at..]
+                    // No further: values of other parameters may follow.
+                    word[at..].split_inclusive('}').next().unwrap_or_default()
                 ))),
             }
         };

@@ -51,6 +51,16 @@ impl Store {
             Ok(())
         })
     }
+
+    /// Forgets what was seen of proxies, and counts every cell as one that a table has named: what a backup says of either
+    /// is of its own time.
+    pub fn distrust_the_past(&self) -> Result<(), StorageError> {
+        self.record(|connection| {
+            connection.execute("DELETE FROM proxies", [])?;
+            connection.execute("UPDATE cells SET was_in_table = 1", [])?;
+            Ok(())
+        })
+    }
 }
 
 impl Write<'_> {

@@ -114,11 +114,15 @@ fn waits_for(daemon: &Daemon, operation: &Operation, cell: &Cell) -> Option<Stri
         return None;
     }
     let cell = &operation.cell;
-    if daemon.publisher.status().may_name(cell) {
+    let status = daemon.publisher.status();
+    let mut seen = daemon.observed.seen();
+    if status.may_name(cell) {
+        seen.clear_from.remove(cell);
         return Some("waits to be taken down until the table no longer names it".to_owned());
     }
-    let seen = daemon.observed.seen();
-    let proxy = seen.may_name(daemon.config.proxy_names(), cell)?;
+    let published = status.generation.unwrap_or(0);
+    let clear_from = *seen.clear_from.entry(cell.clone()).or_insert(published);
+    let proxy = seen.may_name(daemon.config.proxy_names(), cell, clear_from)?;
     let hint = match seen.proxies.get(proxy).map(|sight| sight.state) {
         Some(ProxyState::Reachable) => String::new(),
         _ => {
@@ -133,8 +137,9 @@ fn waits_for(daemon: &Daemon, operation: &Operation, cell: &Cell) -> Option<Stri
 /// What has ended, or was given up, waits for nothing any more.
 fn forget_ended(daemon: &Daemon, open: &[Operation]) {
     let mut seen = daemon.observed.seen();
-    seen.waiting
-        .retain(|cell, _| open.iter().any(|operation| operation.cell == *cell));
+    let is_open = |cell: &CellId| open.iter().any(|operation| operation.cell == *cell);
+    seen.waiting.retain(|cell, _| is_open(cell));
+    seen.clear_from.retain(|cell, _| is_open(cell));
 }
 
 /// Whether an operation has to wait; people can see why.

@@ -79,12 +79,12 @@ fn a_cell_gets_these_fields_and_no_others() {
     fields.sort_unstable();
     let cell_field = format!("x-cellgate-cell: {ONLY}");
     let expected = [
-        "host: test",
+        "host: localhost",
         &cell_field,
         "x-cellgate-generation: 1",
         "x-cellgate-tenant: acme",
         "x-forwarded-for: 127.0.0.1",
-        "x-forwarded-host: test",
+        "x-forwarded-host: localhost",
         "x-forwarded-proto: http",
         "x-tenant-id: acme",
         "x-theirs: kept",

@@ -1,6 +1,6 @@
 //! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora::{
@@ -8,7 +8,11 @@ use pingora::{
     services::Service,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, JoinHandle},
+};
 use tracing::{debug, error};
 
 use crate::exchange::{Connection, Scheme};
@@ -73,6 +77,7 @@ pub struct ListenService<A> {
     /// A place for each connection at once, of all listeners.
     places: Arc<Semaphore>,
     accepts_while_draining: bool,
+    cuts_oldest: bool,
 }
 
 impl<A> ListenService<A> {
@@ -91,7 +96,16 @@ impl<A> ListenService<A> {
             threads,
             places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             accepts_while_draining: false,
+            cuts_oldest: false,
         }
+    }
+
+    /// When there is no place left, the oldest connection gives way to a new one: for whoever has to be reached whatever
+    /// others do.
+    #[must_use]
+    pub fn cutting_oldest(mut self) -> Self {
+        self.cuts_oldest = true;
+        self
     }
 
     /// Goes on accepting until the process ends: for whoever wants to watch it end.
@@ -108,7 +122,11 @@ impl<A: ServeConnection> Service for ListenService<A> {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
-            let accepting_on = accept(listener, app, Arc::clone(&self.places), shutdown.clone());
+            let places = Places {
+                semaphore: Arc::clone(&self.places),
+                held: self.cuts_oldest.then(VecDeque::new),
+            };
+            let accepting_on = accept(listener, app, places, shutdown.clone());
             let mut shutdown = shutdown.clone();
             let ends = !self.accepts_while_draining;
             accepting.spawn(async move {
@@ -146,7 +164,7 @@ impl<A: ServeConnection> Service for ListenService<A> {
 async fn accept<A: ServeConnection>(
     listener: BoundListener,
     app: Arc<A>,
-    places: Arc<Semaphore>,
+    mut places: Places,
     shutdown: ShutdownWatch,
 ) {
     let BoundListener {
@@ -164,16 +182,20 @@ async fn accept<A: ServeConnection>(
     let listener_name: Arc<str> = name.as_str().into();
     loop {
         // First the place, then the connection: one that cannot be served is not taken from the kernel.
-        let place = Arc::clone(&places).acquire_owned().await;
+        let mut place = places.before_accepting().await;
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 let listener = Arc::clone(&listener_name);
                 let connection = Connection::new(peer.ip(), listener, Scheme::Http);
-                tokio::spawn(async move {
+                if place.is_none() {
+                    place = places.at_the_cost_of_the_oldest().await;
+                }
+                let serving = tokio::spawn(async move {
                     let _place = place;
                     app.serve(socket, connection, &shutdown).await;
                 });
+                places.note(&serving);
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(listener = name, %error, "a connection ended before it was accepted");
@@ -182,6 +204,42 @@ async fn accept<A: ServeConnection>(
                 error!(listener = name, %error, "connections cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// A place for each connection at once.
+struct Places {
+    semaphore: Arc<Semaphore>,
+    /// The connections that have one, the oldest first, where they can be cut.
+    held: Option<VecDeque<AbortHandle>>,
+}
+
+impl Places {
+    /// A place. `None` where there is none, and a connection that comes can have that of the oldest.
+    async fn before_accepting(&self) -> Option<OwnedSemaphorePermit> {
+        let semaphore = Arc::clone(&self.semaphore);
+        if self.held.is_some() {
+            return semaphore.try_acquire_owned().ok();
+        }
+        semaphore.acquire_owned().await.ok()
+    }
+
+    async fn at_the_cost_of_the_oldest(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.semaphore).try_acquire_owned() {
+            return Some(place);
+        }
+        let held = self.held.iter_mut().flatten();
+        if let Some(oldest) = held.into_iter().find(|handle| !handle.is_finished()) {
+            oldest.abort();
+        }
+        Arc::clone(&self.semaphore).acquire_owned().await.ok()
+    }
+
+    fn note(&mut self, serving: &JoinHandle<()>) {
+        if let Some(held) = &mut self.held {
+            held.retain(|handle| !handle.is_finished());
+            held.push_back(serving.abort_handle());
         }
     }
 }

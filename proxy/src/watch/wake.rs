@@ -28,6 +28,12 @@ impl Waker {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
+
+    /// Ends the watcher. Unlike the other wake-ups this one is never left out: it waits for a place.
+    pub fn stop(&self) {
+        // Without a watcher there is nobody to end.
+        let _ = self.0.send(Wake::Stop);
+    }
 }
 
 /// The watcher's ends of its channel, made before its thread so that signals can reach it from the start.

@@ -17,8 +17,8 @@ use rustix::{
     fs::OFlags,
 };
 
-/// Both standard streams often are the same pipe, and what is longer than a page is not written at once: two writers
-/// would tear each other's lines.
+/// Where both standard streams are the same pipe, what is longer than a page is not written at once: two writers would
+/// tear each other's lines.
 static STANDARD: Mutex<()> = Mutex::new(());
 
 /// Where lines go.
@@ -63,7 +63,8 @@ impl fmt::Display for Sink {
 #[derive(Debug)]
 pub(super) enum Output {
     File(File),
-    Standard(File),
+    /// A stream that is the same as the other one.
+    Shared(File),
 }
 
 impl Output {
@@ -74,7 +75,7 @@ impl Output {
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Failed> {
         match self {
             Self::File(file) => write_lines(file, lines),
-            Self::Standard(file) => {
+            Self::Shared(file) => {
                 // Nothing of a torn write can be left behind a panic: there is no state.
                 let _alone = STANDARD.lock().unwrap_or_else(PoisonError::into_inner);
                 write_lines(file, lines)
@@ -85,7 +86,19 @@ impl Output {
 
 fn duplicate(stream: BorrowedFd<'_>) -> io::Result<Output> {
     let descriptor: OwnedFd = stream.try_clone_to_owned()?;
-    Ok(Output::Standard(File::from(descriptor)))
+    let file = File::from(descriptor);
+    // Otherwise a reader that sleeps at one of them would silence the other one.
+    let is_shared = are_same(io::stdout().as_fd(), io::stderr().as_fd())?;
+    Ok(if is_shared {
+        Output::Shared(file)
+    } else {
+        Output::File(file)
+    })
+}
+
+fn are_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// Opening a named pipe that nobody reads must not wait; writing to it afterwards may.
@@ -202,6 +215,15 @@ mod tests {
         assert_eq!(Sink::of(Path::new("stderr"), folder), Sink::Stderr);
         let file = Sink::File("/etc/logs/stdout".into());
         assert_eq!(Sink::of(Path::new("logs/stdout"), folder), file);
+    }
+
+    #[test]
+    fn streams_are_the_same_only_if_they_lead_to_the_same_place() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let (_other_reader, other) = io::pipe().unwrap();
+        let twice = writer.try_clone().unwrap();
+        assert!(are_same(writer.as_fd(), twice.as_fd()).unwrap());
+        assert!(!are_same(writer.as_fd(), other.as_fd()).unwrap());
     }
 
     #[test]

@@ -273,14 +273,13 @@ fn a_writer_that_stands_still_costs_lines_and_no_time() {
         written += 1;
         assert!(began.elapsed() < PATIENCE, "nothing is dropped");
     }
-    drop(writer);
     // Nothing of what waits is lost once somebody reads.
     let reading = thread::spawn(move || {
         let lines = io::BufReader::new(reader).lines();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
     });
     scene.finish();
-    drop(scene);
+    drop(writer);
     let read = numbers(&reading.join().unwrap(), "a");
     assert_eq!(read.len(), written - 1_000);
     assert!(read.len() >= LINES_MAX, "{}", read.len());

@@ -88,10 +88,11 @@ impl Writer {
         }
     }
 
-    /// Does the chore if it is time; returns the time until the next one.
+    /// Does the chore if it is time; returns the time until the next one. What a chore has to say is said in a log, which
+    /// has to be written for that.
     fn do_chore(&mut self) -> Option<Duration> {
         let chore = self.chore.as_mut()?;
-        if self.chore_done.elapsed() >= CHORE_PERIOD {
+        if !self.is_failing && self.chore_done.elapsed() >= CHORE_PERIOD {
             chore();
             self.chore_done = Instant::now();
         }

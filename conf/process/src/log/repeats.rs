@@ -50,6 +50,8 @@ struct Seen {
     began: Instant,
     lines: HashMap<u64, u32>,
     places: HashMap<Identifier, Place>,
+    /// What was left out of windows that are over, and how many lines, until it is reported.
+    left_out: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ impl Repeats {
             began: Instant::now(),
             lines: HashMap::new(),
             places: HashMap::new(),
+            left_out: Vec::new(),
         };
         Self {
             seen: Mutex::new(seen),
@@ -106,13 +109,7 @@ impl Repeats {
 
 impl Seen {
     fn admit(&mut self, place: Identifier, words: Words, now: Instant) -> bool {
-        if now.saturating_duration_since(self.began) >= WINDOW {
-            self.began = now;
-            self.lines.clear();
-            for place in self.places.values_mut() {
-                place.logged = 0;
-            }
-        }
+        self.turn(now);
         let is_known = self.lines.len() < LINES_KNOWN_MAX;
         let line = words.hasher.finish();
         let equal = if is_known {
@@ -135,20 +132,27 @@ impl Seen {
         true
     }
 
-    /// What was left out in windows that are over.
-    fn take_left_out(&mut self, now: Instant) -> Vec<(String, u64)> {
+    /// Begins a new window if the present one is over.
+    fn turn(&mut self, now: Instant) {
         if now.saturating_duration_since(self.began) < WINDOW {
-            return Vec::new();
+            return;
         }
-        let left_out = self.places.values_mut().filter(|place| place.left_out > 0);
-        left_out
-            .map(|place| {
-                (
-                    std::mem::take(&mut place.message),
-                    std::mem::take(&mut place.left_out),
-                )
-            })
-            .collect()
+        self.began = now;
+        self.lines.clear();
+        for place in self.places.values_mut() {
+            place.logged = 0;
+            if place.left_out > 0 {
+                let message = std::mem::take(&mut place.message);
+                let count = std::mem::take(&mut place.left_out);
+                self.left_out.push((message, count));
+            }
+        }
+    }
+
+    /// What was left out of windows that are over.
+    fn take_left_out(&mut self, now: Instant) -> Vec<(String, u64)> {
+        self.turn(now);
+        std::mem::take(&mut self.left_out)
     }
 }
 
@@ -211,6 +215,7 @@ mod tests {
             began: Instant::now(),
             lines: HashMap::new(),
             places: HashMap::new(),
+            left_out: Vec::new(),
         };
         let place =
             tracing::callsite!(name: "place", kind: tracing::metadata::Kind::EVENT, fields: x);
@@ -228,6 +233,11 @@ mod tests {
         }
         assert_eq!(count(&mut seen, 0, began), PLACE_MAX);
         assert!(seen.lines.len() <= LINES_KNOWN_MAX);
+        // The stream goes on: the new window begins with a line, not with the report.
         assert_eq!(count(&mut seen, 0, began + WINDOW), PLACE_MAX + 1);
+        let left_out = seen.take_left_out(began + WINDOW);
+        let expected = 10_000 - u64::from(PLACE_MAX) + 1;
+        assert_eq!(left_out, [(String::new(), expected)]);
+        assert!(seen.take_left_out(began + WINDOW).is_empty());
     }
 }
