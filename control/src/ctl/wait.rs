@@ -275,10 +275,11 @@ fn judge_proxies(generation: u64, table: &Table, proxies: &Proxies, scope: Scope
         });
     }
     let named = if missing.is_empty() {
-        format!(
-            "no proxy can be reached; {}",
-            unconfirmed(&table.not_confirmed)
-        )
+        let last_seen = match &table.confirmed[..] {
+            [] => unconfirmed(&table.not_confirmed),
+            seen => format!("{} had it when last seen", seen.join(", ")),
+        };
+        format!("no proxy can be reached; {last_seen}")
     } else {
         unconfirmed(missing)
     };

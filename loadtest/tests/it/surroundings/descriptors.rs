@@ -130,14 +130,14 @@ fn beyond_the_hard_limit_clients_are_refused_or_wait() {
     let idle: Vec<_> = (0..IDLE_CLIENTS)
         .map(|_| TcpStream::connect(proxy.address()).expect("the kernel takes it"))
         .collect();
+    // A new client is refused, or waits; after 10 s those that have sent nothing are cut, and there is room.
+    let mut late = Connection::open(proxy.address());
+    let verdict = late.exchange(&Request::get("/").header(TENANT, "acme"));
+    assert_eq!(verdict.verdict(), (503, Some("overloaded")));
     let answered = watch(&proxy, &fleet, &clients);
     let open = proxy.process_metric("process_open_fds").unwrap();
     assert!(open < 1_024.0, "{open}");
     assert!(proxy.metric("client_connections_refused_total", &[]) > Some(0.0));
-    // A new client is told, or waits.
-    let mut late = Connection::open(proxy.address());
-    let verdict = late.exchange(&Request::get("/").header(TENANT, "acme"));
-    assert_eq!(verdict.verdict(), (503, Some("overloaded")));
     // Once they are gone, there is room.
     drop(idle);
     wait_until("new clients are served", PATIENCE, || {
