@@ -97,15 +97,17 @@ fn the_soft_limit_is_no_limit() {
     let proxy = start(&fleet, 1_024, 20_000);
     assert_eq!(proxy.process_metric("process_max_fds"), Some(20_000.0));
     let clients = load(&proxy);
-    let idle: Vec<_> = (0..IDLE_CLIENTS)
+    let mut idle: Vec<_> = (0..IDLE_CLIENTS)
         .map(|_| Connection::open(proxy.address()))
         .collect();
-    let answered = watch(&proxy, &fleet, &clients);
-    // Every one of them is served.
-    for mut connection in idle {
+    // Every one of them is served; then it may stay for `keepalive_ms`.
+    for connection in &mut idle {
         let answer = connection.exchange(&Request::get("/").header(TENANT, "acme"));
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
+    let answered = watch(&proxy, &fleet, &clients);
+    let open = proxy.status()["client_connections"].as_u64().unwrap();
+    assert!(open >= IDLE_CLIENTS as u64, "{open}");
     for clients in clients {
         assert!(clients.stop().failed.is_empty());
     }
