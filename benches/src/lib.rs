@@ -135,7 +135,7 @@ pub fn usual_entry(connection: &Connection) -> Entry<'_> {
     entry.cell = Some(Cow::Borrowed("cell-2"));
     entry.endpoint = Some(([10, 0, 2, 17], 8080).into());
     entry.generation = Some(1_234);
-    entry.tries = Some(1);
+    entry.attempts = Some(1);
     entry
 }
 

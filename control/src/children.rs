@@ -76,7 +76,7 @@ pub async fn reaping(mut stop: watch::Receiver<bool>) {
         return;
     };
     loop {
-        let count = reap(id);
+        let count = tokio::task::block_in_place(|| reap(id));
         if count > 0 {
             debug!(count, "processes that were left behind have ended");
         }

@@ -31,7 +31,8 @@ impl Provider {
     /// Makes a cell, or finds the one that an earlier try made.
     pub async fn provision(&self, job: &Job) -> Result<Described, Failed> {
         match self {
-            Self::Process(provider) => provider.provision(job),
+            // Files, and a process to be started: that waits for disks.
+            Self::Process(provider) => tokio::task::block_in_place(|| provider.provision(job)),
             Self::Exec(provider) => provider.provision(job).await,
         }
     }

@@ -13,6 +13,7 @@ use cellgate_process::{
     descriptors,
     lock::{Lock, LockError},
     log::LogCounts,
+    restart,
 };
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -99,7 +100,12 @@ async fn run(
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
     serving.spawn(api::serve_tcp(tcp, router, rules, stop.clone()));
     let mut tasks = tasks::start(&daemon, &stop);
-    tasks.spawn(children::reaping(stop.clone()));
+    let reaping = Arc::clone(&daemon);
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        let panicked = |message: &str| reaping.panics.record("reap", message);
+        restart::until_done("reap", panicked, || children::reaping(stopped.clone())).await;
+    });
     tasks.spawn(reloading(signals.hangup, tokens, stop.clone()));
     let mut broken = None;
     tokio::select! {

@@ -2,10 +2,8 @@
 
 use std::io;
 
-use tokio::{
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use cellgate_process::signals;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Listens from the moment it is made. From then on no signal does what it does by default, which for SIGHUP is to end
 /// the process; one that comes before somebody waits for it is found by whoever waits first.
@@ -25,15 +23,14 @@ pub struct StopSignals {
 
 impl Signals {
     pub fn listen() -> io::Result<Self> {
-        // Tokio wants a runtime to set the handlers up in. What they notice reaches the readers in every other one too.
-        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
-        let _entered = runtime.enter();
-        Ok(Self {
-            stop: StopSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-            hangup: signal(SignalKind::hangup())?,
+        signals::listen(|| {
+            Ok(Self {
+                stop: StopSignals {
+                    terminate: signal(SignalKind::terminate())?,
+                    interrupt: signal(SignalKind::interrupt())?,
+                },
+                hangup: signal(SignalKind::hangup())?,
+            })
         })
     }
 }

@@ -12,6 +12,11 @@ pub enum Standing {
     WithoutToken,
 }
 
+tokio::task_local! {
+    /// The place of the request that this task answers. Work that goes on when its caller has hung up keeps it.
+    pub static TURN: Arc<OwnedSemaphorePermit>;
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Turns {

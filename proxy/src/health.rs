@@ -23,12 +23,43 @@ use crate::{
 /// How often the checks are matched with the table in force, and the cells' gauges are set.
 const TICK: Duration = Duration::from_millis(250);
 
+/// One cell has at most this part of the places for checks.
+const CELL_PART: usize = 4;
+
 /// Runs the checks.
 #[derive(Debug)]
 pub struct HealthChecks {
     pub current: Arc<Current>,
     /// Each check takes a descriptor; with more at once than this, checks wait for each other.
     pub checks_at_once_max: usize,
+}
+
+/// Places for checks at once: of each cell a part of those of all.
+struct Places {
+    all: Arc<Semaphore>,
+    cell_max: usize,
+    cells: HashMap<String, Arc<Semaphore>>,
+}
+
+impl Places {
+    fn new(max: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(max)),
+            cell_max: (max / CELL_PART).max(1),
+            cells: HashMap::new(),
+        }
+    }
+
+    fn of(&mut self, cell: &str) -> [Arc<Semaphore>; 2] {
+        let new = || Arc::new(Semaphore::new(self.cell_max));
+        let of_cell = self.cells.entry(cell.to_owned()).or_insert_with(new);
+        [Arc::clone(of_cell), Arc::clone(&self.all)]
+    }
+
+    /// Of cells whose checks have all ended nothing is kept.
+    fn forget_idle(&mut self) {
+        self.cells.retain(|_, places| Arc::strong_count(places) > 1);
+    }
 }
 
 /// Which check runs on which endpoint.
@@ -56,12 +87,13 @@ impl BackgroundService for HealthChecks {
 
 impl HealthChecks {
     async fn check(&self, mut shutdown: ShutdownWatch) {
-        let places = Arc::new(Semaphore::new(self.checks_at_once_max));
+        let mut places = Places::new(self.checks_at_once_max);
         let mut running: HashMap<CheckKey, Running> = HashMap::new();
         let mut cells_down: HashMap<String, bool> = HashMap::new();
         loop {
             if let Some(snapshot) = self.current.load() {
-                match_with_table(&snapshot, &places, &mut running);
+                match_with_table(&snapshot, &mut places, &mut running);
+                places.forget_idle();
                 report_cells(&snapshot, &mut cells_down);
             }
             tokio::select! {
@@ -75,7 +107,7 @@ impl HealthChecks {
 /// Starts the checks that the table asks for and ends the others.
 fn match_with_table(
     snapshot: &Snapshot,
-    places: &Arc<Semaphore>,
+    places: &mut Places,
     running: &mut HashMap<CheckKey, Running>,
 ) {
     let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
@@ -104,7 +136,7 @@ fn match_with_table(
     for (key, endpoint) in wanted {
         running.entry(key).or_insert_with_key(|(cell, _, check)| {
             let (cell, check) = (cell.clone(), check.clone());
-            let places = Arc::clone(places);
+            let places = places.of(&cell);
             let task = tokio::spawn(check_endpoint(cell, Arc::clone(&endpoint), check, places));
             Running { endpoint, task }
         });
@@ -116,7 +148,7 @@ async fn check_endpoint(
     cell: String,
     endpoint: Arc<EndpointState>,
     check: HealthCheck,
-    places: Arc<Semaphore>,
+    [of_cell, of_all]: [Arc<Semaphore>; 2],
 ) {
     let interval = Duration::from_millis(check.interval_ms.into());
     let time_limit = Duration::from_millis(check.timeout_ms.into());
@@ -139,7 +171,8 @@ async fn check_endpoint(
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let turn = places.acquire().await;
+        // First within the cell: the checks of one that hangs do not stand in line before those of others.
+        let turn = (of_cell.acquire().await, of_all.acquire().await);
         let result = probe.check().await;
         drop(turn);
         let failure = match result {

@@ -2,10 +2,8 @@
 
 use std::io;
 
-use tokio::{
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use cellgate_process::signals;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
 /// Listens from the moment it is made. From then on no signal does what it does by default, which for most of them is
@@ -34,19 +32,18 @@ pub struct HousekeepingSignals {
 
 impl Signals {
     pub fn listen() -> io::Result<Self> {
-        // Tokio wants a runtime to set the handlers up in. What they notice reaches the readers in every other one too.
-        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
-        let _entered = runtime.enter();
-        Ok(Self {
-            stop: StopSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                quit: signal(SignalKind::quit())?,
-            },
-            housekeeping: HousekeepingSignals {
-                hangup: signal(SignalKind::hangup())?,
-                user1: signal(SignalKind::user_defined1())?,
-            },
+        signals::listen(|| {
+            Ok(Self {
+                stop: StopSignals {
+                    terminate: signal(SignalKind::terminate())?,
+                    interrupt: signal(SignalKind::interrupt())?,
+                    quit: signal(SignalKind::quit())?,
+                },
+                housekeeping: HousekeepingSignals {
+                    hangup: signal(SignalKind::hangup())?,
+                    user1: signal(SignalKind::user_defined1())?,
+                },
+            })
         })
     }
 }

@@ -8,6 +8,7 @@ mod events;
 mod file;
 mod loader;
 mod outcome;
+mod trial;
 mod wake;
 
 use std::{
@@ -28,8 +29,9 @@ use file::Stamp;
 use wake::strongest;
 
 pub use file::{FileError, read_table_file};
-pub use loader::{FIRST_SECONDS, Loader};
+pub use loader::Loader;
 pub use outcome::{Behind, LastReload, Outcome, TableStatus};
+pub use trial::FIRST_SECONDS;
 pub use wake::{Wake, Waker, channel};
 
 /// The file is read and hashed anyway after this long, whatever its stat says.

@@ -88,6 +88,17 @@ pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Whether accepting failed for the one connection only, which ended before it was accepted.
+pub fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
 fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }

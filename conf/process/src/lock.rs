@@ -78,6 +78,13 @@ impl Lock {
                 path: path.to_owned(),
                 file,
             };
+            // A second name of another file would have that one overwritten; nor was it made by us.
+            let found = lock.file.metadata().map_err(failed)?;
+            if found.nlink() > 1 {
+                return Err(failed(io::Error::other(
+                    "it is a hard link to another file",
+                )));
+            }
             // Between opening and locking, another one may have been put into its place.
             if lock.is_held() {
                 lock.write_note(note);

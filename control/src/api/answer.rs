@@ -1,5 +1,7 @@
 //! Answers, each with the revision that it speaks of as its `etag`.
 
+use std::sync::Arc;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -12,6 +14,7 @@ use crate::{
     daemon::Daemon,
     refusal::Refusal,
     store::{Done, Read, Request, Write},
+    turns::TURN,
 };
 
 /// An answer of JSON.
@@ -99,7 +102,13 @@ where
     F: FnOnce(&Daemon) -> Result<T, Refusal> + Send + 'static,
 {
     let daemon = App::clone(app);
-    match tokio::task::spawn_blocking(move || work(&daemon)).await {
+    // Whoever hangs up gives nobody else the place before the work is over.
+    let turn = TURN.try_with(Arc::clone).ok();
+    let work = move || {
+        let _turn = turn;
+        work(&daemon)
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(error) => {
             tracing::error!(%error, "a request failed");

@@ -12,7 +12,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::timeout;
 
 use super::{app::App, problem::Problem, serve::Caller, token::Tokens};
-use crate::turns::Standing;
+use crate::turns::{Standing, TURN};
 
 /// How long a request may wait for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(5);
@@ -93,8 +93,8 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
         return problem.into_response();
     }
     request.extensions_mut().insert(standing);
-    let Ok(_turn) = timeout(TURN_WAIT, gate.app.answers.take(standing)).await else {
+    let Ok(turn) = timeout(TURN_WAIT, gate.app.answers.take(standing)).await else {
         return gate.too_many().into_response();
     };
-    next.run(request).await
+    TURN.scope(Arc::new(turn), next.run(request)).await
 }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -14,6 +13,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     http::Request,
 };
+use cellgate_process::descriptors::is_of_one_connection;
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -114,16 +114,6 @@ pub(super) async fn serve(
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that nobody can say stop any more.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// Serves a connection to its end.

@@ -261,7 +261,8 @@ pub(super) async fn show(State(app): State<App>) -> Result<Answer, Problem> {
             blocked_since: blocked.as_ref().map(|_| rfc3339(status.since_ms)),
             blocked,
             move_allowed_at: Some(meta.move_allowed).filter(|generation| *generation > 0),
-            pending_for_ms: pending_since.map(ms_since),
+            // What came of changes before the start is only found out after it.
+            pending_for_ms: pending_since.map(|at| ms_since(at.max(daemon.started_ms))),
             everywhere: found.is_everywhere(),
             confirmed: found.confirmed,
             not_confirmed: found.missing.into_iter().map(unconfirmed).collect(),

@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::Read as _, path::PathBuf, time::Duration};
 
+use cellgate_process::root_cause;
 use reqwest::{Response, StatusCode, header};
 use serde_json::Value;
 
@@ -241,16 +242,12 @@ fn with_token(request: reqwest::RequestBuilder, token: Option<&String>) -> reqwe
     }
 }
 
-/// The cause at the bottom: the layers above it only say that a request failed.
+/// In few words.
 fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    root_cause(error).to_string()
 }
 
 fn random_key() -> Result<String, Failure> {

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use cellgate_process::descriptors::{is_caused_by_exhaustion, is_exhaustion};
+use cellgate_process::{
+    descriptors::{is_caused_by_exhaustion, is_exhaustion},
+    root_cause,
+};
 
 /// Why a check did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +39,10 @@ impl CheckError {
     }
 }
 
-/// The cause at the bottom: the layers above it only say that a request failed.
+/// In few words.
 fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    root_cause(error).to_string()
 }

@@ -51,6 +51,8 @@ pub struct ProxySight {
     pub is_forgotten: bool,
     /// When this was stored last.
     pub stored_ms: i64,
+    /// It could not be stored: the next poll tries again.
+    pub is_unstored: bool,
 }
 
 /// What is stored of a proxy is renewed so often, for the time when it was seen.
@@ -229,10 +231,11 @@ impl ProxySight {
         // When it fell silent is worth knowing to the second.
         let fell_silent = self.state == ProxyState::Unreachable && self.state_since_ms == now_ms;
         let is_old = known.seen_ms != before.seen_ms && now_ms - self.stored_ms >= STORE_PERIOD_MS;
-        if is_same && !fell_silent && !is_old {
+        if is_same && !fell_silent && !is_old && !self.is_unstored {
             return None;
         }
         self.stored_ms = now_ms;
+        self.is_unstored = false;
         Some(known)
     }
 }

@@ -86,6 +86,10 @@ fn store_proxies(daemon: &Daemon, changed: &[KnownProxy]) {
     for proxy in changed {
         if let Err(error) = daemon.store.record_proxy(proxy) {
             tracing::error!(proxy = proxy.name, %error, "what a proxy was seen with cannot be stored");
+            let mut seen = daemon.observed.seen();
+            if let Some(sight) = seen.proxies.get_mut(&proxy.name) {
+                sight.is_unstored = true;
+            }
         }
     }
 }

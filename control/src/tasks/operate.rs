@@ -257,7 +257,7 @@ async fn still_runs(daemon: &Arc<Daemon>, id: &CellId) -> bool {
 async fn describe(daemon: &Daemon, cell: &Cell) -> Result<Described, Failed> {
     let job = Job::new(&format!("{}-describe", cell.id), cell);
     match &daemon.providers[&cell.provider] {
-        Provider::Process(process) => process.tend(&job),
+        Provider::Process(process) => tokio::task::block_in_place(|| process.tend(&job)),
         Provider::Exec(exec) => exec.describe(&job).await,
     }
 }

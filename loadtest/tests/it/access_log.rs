@@ -101,7 +101,7 @@ fn a_request_is_told_with_its_way() {
         "cell": "cell-2",
         "endpoint": fleet.address(2).to_string(),
         "generation": 7,
-        "tries": 1,
+        "attempts": 1,
     });
     assert_says(&line, &expected);
     let took = line["duration_ms"].as_f64().expect("a number");

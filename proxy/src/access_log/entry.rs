@@ -46,7 +46,7 @@ pub struct Entry<'a> {
     pub endpoint: Option<SocketAddr>,
     pub generation: Option<u64>,
     /// Endpoints tried.
-    pub tries: Option<usize>,
+    pub attempts: Option<usize>,
 }
 
 /// What the log says of a request's head.
@@ -110,7 +110,7 @@ impl<'a> Entry<'a> {
             cell: destination.map(|to| Cow::Borrowed(to.cell().state.id.as_str())),
             endpoint: exchange.endpoint_address(),
             generation: destination.map(|to| to.generation().get()),
-            tries: destination.map(Destination::attempts),
+            attempts: destination.map(Destination::attempts),
         }
     }
 
@@ -139,7 +139,7 @@ impl<'a> Entry<'a> {
             cell: None,
             endpoint: None,
             generation: None,
-            tries: None,
+            attempts: None,
         }
     }
 
@@ -188,7 +188,7 @@ impl<'a> Entry<'a> {
             cell: self.cell.map(|cell| Cow::Owned(cell.into_owned())),
             endpoint: self.endpoint,
             generation: self.generation,
-            tries: self.tries,
+            attempts: self.attempts,
         }
     }
 
@@ -262,9 +262,9 @@ impl<'a> Entry<'a> {
             out.extend_from_slice(br#","generation":"#);
             push_number(out, generation);
         }
-        if let Some(tries) = self.tries {
-            out.extend_from_slice(br#","tries":"#);
-            push_number(out, tries as u64);
+        if let Some(attempts) = self.attempts {
+            out.extend_from_slice(br#","attempts":"#);
+            push_number(out, attempts as u64);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use cellgate_process::descriptors::is_exhaustion;
+use cellgate_process::descriptors::{is_caused_by_exhaustion, is_exhaustion};
 use cellgate_table::{HEALTH_USER_AGENT, Probe as Question};
 use pingora::{
     Error, ErrorType, Result,
@@ -71,9 +71,12 @@ impl Probe {
         };
         match &self.request {
             None => Ok(()),
-            Some(request) => ask(socket, request)
-                .await
-                .map_err(|error| Failed::Unhealthy(error.to_string().trim().to_owned())),
+            Some(request) => ask(socket, request).await.map_err(|error| {
+                if is_caused_by_exhaustion(error.root_cause()) {
+                    return Failed::OutOfResources(io::Error::other(error));
+                }
+                Failed::Unhealthy(error.to_string().trim().to_owned())
+            }),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What Pingora's errors mean: from its vocabulary to the policy's.
 
+use cellgate_process::descriptors::is_caused_by_exhaustion;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::lent::{AnswerOver, TooSlow};
@@ -49,6 +50,9 @@ fn tells_of_an_end(error: &Error) -> bool {
 fn upstream_failure(error: &Error) -> Failure {
     if let Some(refusal) = io_cause::<AnswerRefusal>(error) {
         return Failure::Upstream(UpstreamFault::Refused(*refusal));
+    }
+    if is_caused_by_exhaustion(error.root_cause()) {
+        return Failure::OutOfResources;
     }
     match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use cellgate_process::descriptors::is_of_one_connection;
 use pingora::{
     server::{ListenFds, ShutdownWatch},
     services::Service,
@@ -242,16 +243,6 @@ impl Places {
             held.push_back(serving.abort_handle());
         }
     }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use cellgate_process::{descriptors::is_exhaustion, file_in_the_way};
 use cellgate_table::{
     Cell, CellId, Digest, Problems,
     accept::{self, Allowance, Rejection, Taken},
-    diff::{Diff, diff},
+    diff::diff,
     parse,
 };
 use tracing::{debug, error, info, warn};
@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     file::{FileError, read_table_file},
     outcome::{Behind, LastReload, Outcome, TableStatus},
+    trial::{Marked, Trial},
 };
 use crate::{
     clock,
@@ -31,8 +32,6 @@ use crate::{
     state_dir::{Kept, StartupCrashes, StateDir},
 };
 
-/// A process that crashes sooner than this after it took a new table counts a crash against that table.
-pub const FIRST_SECONDS: Duration = Duration::from_secs(3);
 /// A file that is always being written is tried this often before the next look.
 const TORN_READS_MAX: usize = 3;
 
@@ -47,16 +46,12 @@ pub struct Loader {
     startup_crashes: StartupCrashes,
     /// One look at a time; also what was looked at last, so that one refusal is told once.
     looking: Mutex<LastLook>,
-    /// Since when the table in force stands marked as one that has yet to prove itself.
-    marked: Mutex<Option<Marked>>,
+    trial: Trial,
     build: Build,
 }
 
 /// Makes a snapshot of a table: [`Snapshot::build`].
 type Build = fn(Accepted, Option<&Snapshot>, &Metrics) -> Snapshot;
-
-/// Which table is marked in the state directory, and since when.
-type Marked = (Instant, Digest);
 
 #[derive(Debug, Default)]
 struct LastLook {
@@ -68,7 +63,7 @@ struct LastLook {
 
 /// A file that may be taken.
 enum Judged {
-    New(Box<Accepted>),
+    New(Box<Accepted>, Allowance),
     /// It says what is in force already; and whether it allows more to be moved than the limits do.
     InForce {
         allow_move: bool,
@@ -83,6 +78,7 @@ impl Loader {
         metrics: Arc<Metrics>,
     ) -> Self {
         let startup_crashes = state_dir.startup_crashes();
+        let trial = Trial::new(state_dir.clone());
         Self {
             config,
             state_dir,
@@ -91,7 +87,7 @@ impl Loader {
             status: Mutex::default(),
             startup_crashes,
             looking: Mutex::default(),
-            marked: Mutex::default(),
+            trial,
             build: Snapshot::build,
         }
     }
@@ -135,31 +131,14 @@ impl Loader {
     }
 
     /// Notes that a new table has been in force for its first seconds: from here on no crash counts against it, in this
-    /// run or any other.
-    ///
-    /// Returns how long until there is something to note.
+    /// run or any other. Returns how long until there is something to note.
     pub fn prove(&self, first_seconds: Duration) -> Option<Duration> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, digest) = (*marked)?;
-        let served = since.elapsed();
-        if served < first_seconds {
-            return Some(first_seconds.saturating_sub(served));
-        }
-        *marked = None;
-        if let Err(error) = self.state_dir.proved(digest) {
-            warn!(%error, "it cannot be noted in the state directory that the table in force has proved itself");
-        }
-        None
+        self.trial.prove(first_seconds)
     }
 
     /// The process ends in good order, which no table is to blame for.
     pub fn end(&self) {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if marked.take().is_some()
-            && let Err(error) = self.state_dir.unmark()
-        {
-            warn!(%error, "it cannot be noted in the state directory that the process ended in good order");
-        }
+        self.trial.end();
     }
 
     /// Puts the newest kept table in force that is still good. One on which previous runs crashed comes last of all:
@@ -240,9 +219,9 @@ impl Loader {
         }
         let before = self.current.load();
         let mut rejection = match guarded(|| self.take(&bytes, digest)) {
-            Some(Ok(outcome)) => {
+            Some(Ok((outcome, allowance))) => {
                 if last.refused.is_some() {
-                    self.report_good_again(before.as_deref());
+                    self.report_good_again(before.as_deref(), allowance);
                 }
                 self.report_ok(&mut last, digest);
                 return outcome;
@@ -269,17 +248,21 @@ impl Loader {
     }
 
     /// Judges the file's bytes and puts in force what they say, if it is anything new.
-    fn take(&self, bytes: &[u8], digest: Digest) -> Result<Outcome, Rejection> {
-        let accepted = match self.judge(bytes, digest)? {
-            Judged::New(accepted) => *accepted,
+    fn take(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+    ) -> Result<(Outcome, Option<Allowance>), Rejection> {
+        let (accepted, allowance) = match self.judge(bytes, digest)? {
+            Judged::New(accepted, allowance) => (*accepted, allowance),
             Judged::InForce { allow_move } => {
                 self.accepted_again(digest, allow_move);
-                return Ok(Outcome::Unchanged);
+                return Ok((Outcome::Unchanged, None));
             }
         };
         let generation = accepted.generation;
         self.put_in_force(accepted, Some(bytes));
-        Ok(Outcome::Taken(generation))
+        Ok((Outcome::Taken(generation), Some(allowance)))
     }
 
     fn read(&self) -> Result<Vec<u8>, FileError> {
@@ -318,12 +301,13 @@ impl Loader {
                 "the table moves more than one may, and is accepted because it came in steps within the limits"
             );
         }
-        Ok(Judged::New(Box::new(Accepted {
+        let accepted = Accepted {
             table,
             generation: verdict.generation,
             digest,
             source: Source::File,
-        })))
+        };
+        Ok(Judged::New(Box::new(accepted), verdict.allowance))
     }
 
     fn keep(&self, snapshot: &Snapshot, bytes: &[u8]) {
@@ -378,36 +362,6 @@ impl Loader {
         }
     }
 
-    /// Marks a table as one that has yet to prove itself, if it has; what was marked before.
-    fn mark(&self, digest: Digest) -> Option<Marked> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *marked;
-        let is_proven = self.state_dir.is_proven(digest);
-        let noted = if is_proven {
-            self.state_dir.unmark()
-        } else {
-            self.state_dir.mark_start(digest)
-        };
-        match noted {
-            Ok(()) => *marked = (!is_proven).then(|| (Instant::now(), digest)),
-            Err(error) => debug!(%error, "the start under a table cannot be marked on disk"),
-        }
-        before
-    }
-
-    /// Takes a mark back: the process lives, so the table in force is the one to watch, if it has yet to prove itself.
-    fn restore_mark(&self, before: Option<Marked>) {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        let restored = match before {
-            Some((_, digest)) => self.state_dir.mark_start(digest),
-            None => self.state_dir.unmark(),
-        };
-        if let Err(error) = restored {
-            warn!(%error, "a mark in the state directory names a table that is not in force");
-        }
-        *marked = before;
-    }
-
     fn publish_metrics(&self, snapshot: &Snapshot) {
         let seconds = snapshot
             .loaded_at
@@ -459,30 +413,25 @@ impl Loader {
         }
     }
 
-    /// Whoever was woken by the refusal wants to know what became of it.
-    fn report_good_again(&self, before: Option<&Snapshot>) {
+    /// Whoever was woken by the refusal wants to know what became of it. `allowance`: why the table may move what it
+    /// moves; without one it moves nothing.
+    fn report_good_again(&self, before: Option<&Snapshot>, allowance: Option<Allowance>) {
         let Some(now) = self.current.load() else {
             return;
         };
         let moved = before.map(|before| diff(&before.table, &now.table));
-        let limits = &self.config.move_limits;
-        let is_beyond = |moved: &Diff| {
-            moved.moved_share * 100.0 > limits.moved_percent_max
-                || moved.tenant_moves.len() > limits.moved_overrides_max
-        };
-        let allowance = if now.table.allow_move() {
-            "allow_move: true"
-        } else if moved.as_ref().is_some_and(is_beyond) {
-            "its history: it came in steps within the limits"
-        } else {
-            "within max_moved_percent and max_moved_overrides"
+        let moved = moved.as_ref();
+        let allowance = match allowance {
+            None => "what was in force already",
+            Some(Allowance::FirstTable) => "the first table",
+            Some(Allowance::AllowMove) => "allow_move: true",
+            Some(Allowance::Steps(_)) => "its history: it came in steps within the limits",
+            Some(Allowance::Limits) => "within max_moved_percent and max_moved_overrides",
         };
         info!(
             generation = now.generation.get(),
-            moved_slots_percent = moved
-                .as_ref()
-                .map_or(0.0, |moved| moved.moved_share * 100.0),
-            moved_overrides = moved.as_ref().map_or(0, |moved| moved.tenant_moves.len()),
+            moved_slots_percent = moved.map_or(0.0, |moved| moved.moved_share * 100.0),
+            moved_overrides = moved.map_or(0, |moved| moved.tenant_moves.len()),
             allowance,
             "the table file is good again"
         );
@@ -567,7 +516,7 @@ impl<'l> Attempt<'l> {
         let ids = accepted.table.cells().iter().map(|cell| cell.id().clone());
         Self {
             loader,
-            marked_before: loader.mark(accepted.digest),
+            marked_before: loader.trial.mark(accepted.digest),
             cells: ids.collect(),
             is_over: false,
         }
@@ -581,7 +530,7 @@ impl<'l> Attempt<'l> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.loader.restore_mark(self.marked_before);
+            self.loader.trial.restore_mark(self.marked_before);
             self.loader.forget_removed_cells(self.cells.iter());
         }
     }

@@ -50,7 +50,12 @@ pub(super) fn instead_of_number(key: &str, text: &str) -> Option<String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '_' | ','))
         .unwrap_or(text.len());
-    let digits = text[..end].replace(['_', ','], "");
+    // A comma separates thousands, or is what others write for a decimal point.
+    let is_decimal = text[..end]
+        .rsplit_once(',')
+        .is_some_and(|(_, rest)| rest.len() != 3);
+    let comma = if is_decimal { "." } else { "" };
+    let digits = text[..end].replace('_', "").replace(',', comma);
     let number: f64 = digits.parse().ok()?;
     let unit = text[end..].trim_start();
     if unit.is_empty() {

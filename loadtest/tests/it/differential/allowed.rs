@@ -74,14 +74,14 @@ pub(super) static ALLOWED: [Allowed; 5] = [
         name: "how often a request was tried",
         reason: "a kept connection that its cell has just closed is tried in vain if nobody has heard of that yet",
         is_this: |difference, scenario| {
-            let is_tries = |text: &str| text.starts_with("tries: ");
+            let is_attempts = |text: &str| text.starts_with("attempts: ");
             let mut answers = scenario
                 .exchanges
                 .iter()
                 .flat_map(|exchange| &exchange.answers);
             difference.aspect == Aspect::Log
-                && is_tries(&difference.left)
-                && is_tries(&difference.right)
+                && is_attempts(&difference.left)
+                && is_attempts(&difference.right)
                 && answers.any(|answer| answer.then == Then::Close)
         },
     },

@@ -377,20 +377,9 @@ impl Proxy {
         self.process.wait(limit)
     }
 
-    /// Waits for it to end by itself, whether or not somebody reads its output.
-    #[track_caller]
-    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
-        self.process.wait_for_exit(limit)
-    }
-
-    /// See [`Process::stop_reading`].
-    pub(crate) fn stop_reading_outputs(&self) {
-        self.process.stop_reading();
-    }
-
-    /// See [`Process::close_outputs`].
-    pub(crate) fn close_outputs(&self) {
-        self.process.close_outputs();
+    /// The program itself.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Ends it in good order.

@@ -42,17 +42,17 @@ const FAULTS: [Fault; 10] = [
     Fault {
         name: "nobody reads the proxy's standard error (closed)",
         proxy: talkative,
-        strike: |scene| scene.proxy.close_outputs(),
+        strike: |scene| scene.proxy.process().close_outputs(),
     },
     Fault {
         name: "nobody reads the proxy's standard error (full)",
         proxy: talkative,
-        strike: |scene| scene.proxy.stop_reading_outputs(),
+        strike: |scene| scene.proxy.process().stop_reading(),
     },
     Fault {
         name: "nobody reads the proxy's access log (standard output, full)",
         proxy: |plan| plan.set("access_log", "{ path: stdout, queue_lines_max: 100 }"),
-        strike: |scene| scene.proxy.stop_reading_outputs(),
+        strike: |scene| scene.proxy.process().stop_reading(),
     },
     Fault {
         name: "the proxy's access log is a pipe without a reader",
@@ -70,12 +70,12 @@ const FAULTS: [Fault; 10] = [
     Fault {
         name: "nobody reads the daemon's standard error (closed)",
         proxy: |plan| plan,
-        strike: |scene| scene.control.close_outputs(),
+        strike: |scene| scene.control.process().close_outputs(),
     },
     Fault {
         name: "nobody reads the daemon's standard error (full)",
         proxy: |plan| plan,
-        strike: |scene| scene.control.stop_reading_outputs(),
+        strike: |scene| scene.control.process().stop_reading(),
     },
     Fault {
         name: "1,500 idle clients of a proxy that may have 1,024 open files",
@@ -174,11 +174,16 @@ impl Scene {
     fn end(mut self) -> (Duration, Duration) {
         let began = Instant::now();
         self.proxy.signal(Signal::TERM);
-        assert!(self.proxy.wait_for_exit(SHUTDOWN * 5).success());
+        assert!(self.proxy.process().wait_for_exit(SHUTDOWN * 5).success());
         let proxy = began.elapsed();
         let began = Instant::now();
         self.control.signal(Signal::TERM);
-        assert!(self.control.wait_for_exit(SHUTDOWN * 10).success());
+        assert!(
+            self.control
+                .process()
+                .wait_for_exit(SHUTDOWN * 10)
+                .success()
+        );
         (proxy, began.elapsed())
     }
 }

@@ -37,7 +37,7 @@ fn full(connection: &Connection) -> Entry<'_> {
         cell: Some(Cow::Borrowed("cell-2")),
         endpoint: Some("10.0.0.7:8001".parse().unwrap()),
         generation: Some(7),
-        tries: Some(3),
+        attempts: Some(3),
         ..least(connection)
     }
 }
@@ -52,7 +52,7 @@ fn a_line_with_everything() {
         &refusal,
         r#"","refusal":"bare_lf","duration_ms":12.34,"request_body_bytes":12,"#,
         r#""response_body_bytes":18446744073709551615,"tenant":"acme","cell":"cell-2","#,
-        r#""endpoint":"10.0.0.7:8001","generation":7,"tries":3}"#,
+        r#""endpoint":"10.0.0.7:8001","generation":7,"attempts":3}"#,
         "\n",
     ];
     assert_eq!(line(&full(&connection())), expected.concat());
