@@ -23,7 +23,7 @@ use crate::{
 /// What the configuration says about changes.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// How much one change may move without an explicit word.
+    /// How much one change may move without explicit permission.
     pub move_limits: MoveLimits,
     /// The table names every registered tenant, not only those that live away from their slot.
     pub names_all_tenants: bool,
@@ -31,14 +31,14 @@ pub struct Rules {
     pub providers: Vec<String>,
 }
 
-/// The caller's word that more may move than the limits allow.
+/// The caller's permission: more may move than the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MoveWord {
+pub enum MovePermission {
     WithinLimits,
     Allowed,
 }
 
-impl MoveWord {
+impl MovePermission {
     /// From a flag of a request.
     pub fn of(allow_move: bool) -> Self {
         if allow_move {

@@ -115,7 +115,7 @@ pub struct CellRules {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObserveConfig {
-    /// From one look at proxies and cells to the next.
+    /// From one check of proxies and cells to the next.
     pub interval: Duration,
     /// How long one answer may take.
     pub timeout: Duration,

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     events::Events,
     metrics::Metrics,
-    observe::{Observed, ProxySight},
+    observe::{Observed, ProxyStatus},
     panics::Panics,
     provider::Provider,
     publish::Publisher,
@@ -171,7 +171,7 @@ impl Daemon {
         let lines = match self.store.read(|read| read.audit(&filter, NOTES_MAX)) {
             Ok(lines) => lines,
             Err(error) => {
-                tracing::warn!(%error, "changes cannot be told as events");
+                tracing::warn!(%error, "changes cannot be reported as events");
                 return;
             }
         };
@@ -206,7 +206,7 @@ fn recall_proxies(config: &Config, store: &Store) -> Result<Observed, StorageErr
     for known in store.read(|read| read.known_proxies())? {
         let mut listed = config.proxies.iter();
         if let Some(proxy) = listed.find(|proxy| proxy.name == known.name) {
-            let sight = ProxySight::of_known(&known, proxy.admin.to_string(), now);
+            let sight = ProxyStatus::of_known(&known, proxy.admin.to_string(), now);
             observed.seen().proxies.insert(known.name, sight);
         }
     }

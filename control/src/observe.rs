@@ -17,13 +17,13 @@ use std::{
 
 use cellgate_table::CellId;
 
-use crate::publish::Sighting;
+use crate::publish::ReportedTable;
 
 pub use self::{
-    cells::{CellSight, Degraded, EndpointSight, Looked},
+    cells::{CellStatus, Checked, Degraded, EndpointStatus},
     check::CheckError,
     fleet::{Confirmations, Unconfirmed},
-    proxies::{ProxySight, ProxyState},
+    proxies::{ProxyState, ProxyStatus},
     samples::{ErrorShare, Samples},
     suspicion::{Evidence, Signal, Usual, suspicion},
 };
@@ -38,8 +38,8 @@ pub struct Observed {
 #[derive(Debug, Default)]
 pub struct Seen {
     /// By name.
-    pub proxies: BTreeMap<String, ProxySight>,
-    pub cells: BTreeMap<CellId, CellSight>,
+    pub proxies: BTreeMap<String, ProxyStatus>,
+    pub cells: BTreeMap<CellId, CellStatus>,
     /// Why a cell looks sick, for those that do.
     pub suspects: BTreeMap<CellId, Vec<Signal>>,
     /// What cells wait for that are to be taken down.
@@ -67,12 +67,12 @@ impl Seen {
     }
 
     /// The tables that proxies which answer have.
-    pub fn sightings(&self) -> Vec<Sighting> {
+    pub fn reported_tables(&self) -> Vec<ReportedTable> {
         self.proxies
             .iter()
             .filter(|(_, proxy)| proxy.state == ProxyState::Reachable)
             .filter_map(|(name, proxy)| {
-                Some(Sighting {
+                Some(ReportedTable {
                     proxy: name.clone(),
                     generation: proxy.generation?,
                     digest: proxy.digest.clone()?,

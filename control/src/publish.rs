@@ -86,7 +86,7 @@ struct Published {
 
 /// A table that a proxy was seen to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct ReportedTable {
     pub proxy: String,
     pub generation: u64,
     pub digest: String,
@@ -99,7 +99,7 @@ pub enum Outcome {
     Current,
     /// A new table is in its place, on disk.
     Published(u64),
-    /// It waits for a word or for a repair; the status says which.
+    /// It waits for permission or for a repair; the status says which.
     Blocked,
 }
 
@@ -139,7 +139,7 @@ impl Publisher {
         Some((digest_of(&bytes), generation.map_or(0, Generation::get)))
     }
 
-    /// The operator's word that a table of somebody else may be written over: the one of this digest and no other.
+    /// The operator's permission that a table of somebody else may be written over: the one of this digest and no other.
     ///
     /// To be called outside of a change: a publish under way waits for the database while it holds what this needs.
     ///
@@ -159,9 +159,9 @@ impl Publisher {
     }
 
     /// Publishes what is intended, if the table does not say it yet, and no proxy has a newer one from elsewhere.
-    pub fn publish(&self, sightings: &[Sighting]) -> Outcome {
+    pub fn publish(&self, reported_tables: &[ReportedTable]) -> Outcome {
         let mut inner = self.inner();
-        match self.step(&mut inner, sightings) {
+        match self.step(&mut inner, reported_tables) {
             Ok(outcome) => {
                 self.tell(&inner, None);
                 outcome
@@ -179,15 +179,19 @@ impl Publisher {
 
     /// A proxy whose table is newer than the published one, and none of those that are kept: this daemon has lost its
     /// memory, or somebody edited the table and took the edit away again. Either way people have to look.
-    fn ahead(&self, inner: &Inner, sightings: &[Sighting]) -> Result<Option<Blocked>, Blocked> {
+    fn ahead(
+        &self,
+        inner: &Inner,
+        reported_tables: &[ReportedTable],
+    ) -> Result<Option<Blocked>, Blocked> {
         let published = published_generation(inner);
         let digest = inner.published.as_ref().map(|it| &*it.digest);
-        let is_ahead = |it: &&Sighting| {
+        let is_ahead = |it: &&ReportedTable| {
             let is_newer = it.generation > published
                 || (it.generation == published && digest != Some(&*it.digest));
             is_newer && it.generation > inner.may_overrule
         };
-        let Some(found) = sightings.iter().find(is_ahead) else {
+        let Some(found) = reported_tables.iter().find(is_ahead) else {
             return Ok(None);
         };
         let kept = self.store.read(|read| read.tables())?;
@@ -201,7 +205,11 @@ impl Publisher {
         }))
     }
 
-    fn step(&self, inner: &mut Inner, sightings: &[Sighting]) -> Result<Outcome, Blocked> {
+    fn step(
+        &self,
+        inner: &mut Inner,
+        reported_tables: &[ReportedTable],
+    ) -> Result<Outcome, Blocked> {
         if self.is_overtaken() {
             return Err(Blocked::Overtaken);
         }
@@ -210,7 +218,7 @@ impl Publisher {
             inner.has_reconciled = true;
         }
         self.check_file(inner)?;
-        if let Some(blocked) = self.ahead(inner, sightings)? {
+        if let Some(blocked) = self.ahead(inner, reported_tables)? {
             return Err(blocked);
         }
         let meta = self.store.read(|read| read.meta())?;
@@ -230,7 +238,7 @@ impl Publisher {
             }
             if published.generation >= meta.revision {
                 self.count_on(published.generation)?;
-                return self.step(inner, sightings);
+                return self.step(inner, reported_tables);
             }
         }
         self.take(inner, meta, generation, rendered, &parts)?;
@@ -238,7 +246,7 @@ impl Publisher {
         Ok(Outcome::Published(meta.revision))
     }
 
-    /// The same intent is to be told otherwise than before, because the configuration changed: that needs a generation of
+    /// The same intent is to be written otherwise than before, because the configuration changed: that needs a generation of
     /// its own.
     fn count_on(&self, published: u64) -> Result<(), Blocked> {
         let request = Request::of_daemon("publish");
@@ -335,7 +343,7 @@ impl Publisher {
     }
 
     /// Tenants that are new have nothing elsewhere, so placing many of them at once is no move, whatever it looks like to
-    /// a proxy; nor are their aliases. Anything else beyond the limits needs a word.
+    /// a proxy; nor are their aliases. Anything else beyond the limits needs permission.
     fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
         let new = self
             .store
@@ -449,7 +457,7 @@ impl Publisher {
         })
     }
 
-    /// Looks whether the file says what was published last, and mends what can be mended without a word: a file that is
+    /// Looks whether the file says what was published last, and mends what can be mended without permission: a file that is
     /// gone, an older table of our own that a slow daemon put back, or a newer one that is not known to last.
     fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
         let stamp = file::stamp(&self.rules.path);

@@ -1,4 +1,4 @@
-//! Why the control plane does not do what it was asked to. How that is told over HTTP is decided in `api::problem`.
+//! Why the control plane does not do what it was asked to. How that is reported over HTTP is decided in `api::problem`.
 
 use std::fmt;
 
@@ -85,7 +85,7 @@ pub enum Refusal {
         tenant: TenantKey,
     },
     NoCapacity(NoCapacity),
-    /// More would go to other cells at once than the limits allow without an explicit word.
+    /// More would go to other cells than the limits allow without explicit permission.
     MovesTooMuch(String),
     SlotsUnassigned,
     SlotsAssigned,

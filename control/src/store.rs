@@ -1,6 +1,6 @@
 //! The database: one SQLite file, and the only code that speaks SQL.
 //!
-//! A change is one transaction and one revision. It is on disk before anybody is told of it (`synchronous = FULL`). What
+//! A change is one transaction and one revision. It is on disk before it is reported to anybody (`synchronous = FULL`). What
 //! a change decides is not decided here.
 
 mod audit;
@@ -355,7 +355,7 @@ impl Write<'_> {
         self.touches_table = true;
     }
 
-    /// Counts the revision on past one that somebody else has used for a table.
+    /// Takes a revision beyond one that somebody else has used for a table.
     pub fn skip_to(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);
     }

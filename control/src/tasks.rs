@@ -22,7 +22,7 @@ use crate::{
     daemon::Daemon,
     metrics::as_gauge,
     model::CellState,
-    publish::{Blocked, Outcome, Sighting},
+    publish::{Blocked, Outcome, ReportedTable},
     refusal::{Refusal, StorageError},
     store::{Request, TableState},
 };
@@ -31,10 +31,10 @@ use crate::{
 const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
 /// A change waits so long for others to join it in one table.
 const PUBLISH_GATHER: Duration = Duration::from_millis(20);
-/// After a failure; it doubles with each in a row. A change, or a word, is looked at at once all the same.
+/// After a failure; it doubles with each in a row. A change, or a permission, is considered immediately all the same.
 const PUBLISH_RETRY: Duration = Duration::from_millis(500);
 const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(1);
-/// The word that a table may move more stands at least so long, for proxies that the daemon does not know.
+/// The permission that a table may move more lasts at least so long, for proxies that the daemon does not know.
 const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
 const SPREAD_PERIOD: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
@@ -110,19 +110,22 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// One look of the publisher, and what is to be told of it.
+/// One turn of the publisher, and what is to be reported of it.
 fn publish_once(daemon: &Daemon) -> Outcome {
     if daemon.is_storage_failing.load(Ordering::Relaxed) && daemon.store.probe().is_ok() {
         daemon.is_storage_failing.store(false, Ordering::Relaxed);
     }
     watch_storage(daemon);
-    let sightings = daemon.observed.seen().sightings();
+    let reported_tables = daemon.observed.seen().reported_tables();
     let published = daemon.publisher.status().generation;
-    if sightings.iter().any(|it| Some(it.generation) > published) {
-        catch_up(daemon, &sightings);
+    if reported_tables
+        .iter()
+        .any(|it| Some(it.generation) > published)
+    {
+        catch_up(daemon, &reported_tables);
     }
     let before = daemon.publisher.status();
-    let outcome = daemon.publisher.publish(&sightings);
+    let outcome = daemon.publisher.publish(&reported_tables);
     let status = daemon.publisher.status();
     let now = clock::now_ms();
     if let Outcome::Published(generation) = outcome {
@@ -206,20 +209,20 @@ fn end_allowed_move(daemon: &Daemon) {
     }
 }
 
-/// A proxy counts on by itself from a table that names no generation. If that table is one that we know (it was taken
-/// over), the intent counts on past it, or the proxy would take nothing from us any more.
-fn catch_up(daemon: &Daemon, sightings: &[Sighting]) {
+/// A proxy increments the number by itself from a table that names no generation. If that table is one that we know (it was
+/// adopted), the next revision is larger still, or the proxy would take nothing from us any more.
+fn catch_up(daemon: &Daemon, reported_tables: &[ReportedTable]) {
     let read = daemon
         .store
         .read(|read| -> Result<_, StorageError> { Ok((read.meta()?, read.tables()?)) });
     let Ok((meta, tables)) = read else {
         return;
     };
-    let is_known = |it: &&Sighting| {
+    let is_known = |it: &&ReportedTable| {
         let mut kept = tables.iter();
         kept.any(|table| table.digest == it.digest && table.generation != it.generation)
     };
-    let theirs = sightings
+    let theirs = reported_tables
         .iter()
         .filter(|it| it.generation > meta.revision)
         .filter(is_known)
@@ -236,7 +239,7 @@ fn catch_up(daemon: &Daemon, sightings: &[Sighting]) {
         Ok::<(), Refusal>(())
     });
     if let Err(error) = counted {
-        error!(%error, "the generation cannot be counted on");
+        error!(%error, "the revision cannot be advanced");
     }
 }
 

@@ -3,7 +3,7 @@
 
 /// Connections of the admin listener at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Clients at once that are being told that there are too many. Further ones wait in the kernel's queue.
+/// Clients that are being answered, all at once, that there are too many. Further ones wait in the kernel's queue.
 pub const REFUSED_CLIENTS_MAX: usize = 64;
 /// Health checks at once, at least and at most, and as a share of all descriptors.
 const CHECKS_MIN: usize = 16;

@@ -195,14 +195,14 @@ async fn check_endpoint(
             Some(Change::Healthy) => {
                 info!(cell, endpoint = %endpoint.address, "endpoint healthy again");
             }
-            Some(Change::Ejected { .. } | Change::EjectionHeldBack) | None => {
+            Some(Change::Ejected { .. } | Change::EjectionSuppressed) | None => {
                 debug!(cell, endpoint = %endpoint.address, passed, "endpoint checked");
             }
         }
     }
 }
 
-/// Sets each cell's gauge, and says aloud when a cell has no endpoint left that may be chosen.
+/// Sets each cell's gauge, and warns when a cell has no endpoint left that may be chosen.
 fn report_cells(snapshot: &Snapshot, cells_down: &mut HashMap<String, bool>) {
     let now = clock::now_ms();
     cells_down.retain(|id, _| {

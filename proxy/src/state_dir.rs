@@ -82,7 +82,7 @@ impl StateDir {
     /// The newest kept table of which this makes something.
     ///
     /// # Errors
-    /// It cannot be read, or what is kept cannot be listed; so which one it is cannot be told.
+    /// It cannot be read, or what is kept cannot be listed; so which one it is is not known.
     pub fn newest<T>(&self, make: impl Fn(Kept) -> Option<T>) -> io::Result<Option<T>> {
         for (generation, name) in self.names()? {
             if let Some(made) = self.read(generation, &name)?.and_then(&make) {

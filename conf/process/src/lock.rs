@@ -125,7 +125,7 @@ impl Lock {
         (mine.dev(), mine.ino()) == (there.dev(), there.ino())
     }
 
-    /// The lock holds without it, too: on a full disk others are told of "another process".
+    /// The lock holds without it, too: on a full disk others hear of "another process".
     fn write_note(&self, note: &str) {
         let mut file = &self.file;
         let _ = file

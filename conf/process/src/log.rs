@@ -177,7 +177,7 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
 pub fn last_words(text: String) {
     let (done, is_done) = std::sync::mpsc::channel();
     let writing = thread::Builder::new().spawn(move || {
-        // With standard error closed nobody can be told.
+        // With standard error closed nobody can be reached.
         let _ = writeln!(io::stderr(), "{text}");
         let _ = done.send(());
     });

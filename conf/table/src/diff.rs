@@ -109,7 +109,7 @@ fn slot_moves(old: &Table, new: &Table) -> Vec<SlotMove> {
 /// share is what chance leaves.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a share is told to a few digits"
+    reason = "a share is shown to a few digits"
 )]
 fn moved_share(old: &Table, new: &Table) -> f64 {
     if old.hash().seed() != new.hash().seed() {

@@ -16,7 +16,7 @@ pub struct TableFile {
     /// Always 1.
     #[schemars(range(min = 1, max = 1))]
     pub format: u8,
-    /// The table's number; it only ever grows. Leave it out in a file edited by hand: the proxy then counts on by one.
+    /// The table's number; it only ever grows. Leave it out in a file edited by hand: the proxy then takes the next generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = limits::GENERATION_MAX))]
     pub generation: Option<u64>,

@@ -150,7 +150,7 @@ fn read_slots(
         if !seen.insert(name) {
             ranges.refuse_key(
                 findings,
-                "stands twice",
+                "is duplicated",
                 "write all ranges of a cell in one list",
             );
         }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     change::{
-        MoveWord,
+        MovePermission,
         cells::{self, CellPatch, FieldChange, NewCell, parse_id},
     },
     daemon::Daemon,
@@ -203,8 +203,8 @@ pub(super) async fn remove(
             cells::check_forgettable(write, &id, &daemon.rules)?;
         }
         let mut cell = if query.force {
-            let word = MoveWord::of(query.allow_move);
-            cells::force_remove(write, &id, word, &daemon.rules)?
+            let permission = MovePermission::of(query.allow_move);
+            cells::force_remove(write, &id, permission, &daemon.rules)?
         } else {
             cells::remove(write, &id)?
         };
@@ -226,10 +226,10 @@ pub(super) async fn drain(
     At(id): At<String>,
     asked: Asked<Json<MoveBody>>,
 ) -> Result<Answer, Problem> {
-    let word = MoveWord::of(asked.body.0.allow_move);
+    let permission = MovePermission::of(asked.body.0.allow_move);
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
         let id = parse_id(&id)?;
-        let plan = cells::drain(write, &id, word, &daemon.rules)?;
+        let plan = cells::drain(write, &id, permission, &daemon.rules)?;
         let cell = write.read().cell(&id)?;
         Ok(Drained {
             cell: view(daemon, write.read(), &cell)?,

@@ -22,7 +22,7 @@ use crate::{
     config::ProxyConfig,
     daemon::Daemon,
     events::Event,
-    observe::{ProxySight, ProxyState},
+    observe::{ProxyState, ProxyStatus},
     refusal::Refusal,
     store::AuditFilter,
     turns::Standing,
@@ -72,15 +72,15 @@ pub(super) async fn list_proxies(State(app): State<App>) -> Result<Answer, Probl
 }
 
 /// A proxy that has not been asked yet.
-fn unseen(daemon: &Daemon, config: &ProxyConfig) -> ProxySight {
-    ProxySight {
+fn unseen(daemon: &Daemon, config: &ProxyConfig) -> ProxyStatus {
+    ProxyStatus {
         admin: config.admin.to_string(),
         state_since_ms: daemon.started_ms,
-        ..ProxySight::default()
+        ..ProxyStatus::default()
     }
 }
 
-/// Say that a listed proxy is gone for good
+/// Say that a listed proxy is permanently gone
 ///
 /// No removal and no wait waits for it any more, until it answers again or the configuration no longer lists it. Tables
 /// do not change: this is not how a proxy is declared gone in a move of a tenant.
@@ -106,7 +106,7 @@ pub(super) async fn forget_proxy(
         let published = daemon.publisher.status().generation;
         let done = daemon.change(&asked.request, |write| {
             proxies::forget(write, &sight.known(&name), sight.state)?;
-            let sight = ProxySight {
+            let sight = ProxyStatus {
                 is_forgotten: true,
                 ..sight.clone()
             };

@@ -65,7 +65,7 @@ impl Gate {
         if !only_reads && standing == Standing::WithoutToken {
             let detail = "changes need the bearer token";
             let hint = format!(
-                "send `authorization: Bearer …` with what stands in {}",
+                "send `authorization: Bearer …` with the token in {}",
                 self.app.config.api.token_file.display()
             );
             return Some(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).hint(hint));
@@ -82,7 +82,7 @@ impl Gate {
 
     fn too_many(&self) -> Problem {
         self.app.metrics.requests_limited.inc();
-        let detail = "there are too many requests at once";
+        let detail = "there are too many requests at the same time";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
     }
 }

@@ -19,7 +19,7 @@ use super::{
     view::{KeptTableView, ms_since},
 };
 use crate::{
-    change::{Fleet, MoveWord, restore, slots as change_slots},
+    change::{Fleet, MovePermission, restore, slots as change_slots},
     clock::{now_ms, rfc3339},
     model::SlotMap,
     observe::{ProxyState, Unconfirmed},
@@ -109,7 +109,7 @@ pub(super) struct TableHistory {
     tables: Vec<KeptTableView>,
 }
 
-/// Words that let a blocked table out.
+/// Permissions to publish a blocked table.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishBody {
@@ -121,12 +121,12 @@ pub(super) struct PublishBody {
     overwrite: bool,
 }
 
-/// Which table to take up again.
+/// Which table to restore.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RollbackBody {
     generation: u64,
-    /// More may move at once than the limits allow.
+    /// More may move than the limits allow.
     #[serde(default)]
     allow_move: bool,
 }
@@ -134,7 +134,7 @@ pub(super) struct RollbackBody {
 /// What a rollback did.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RolledBack {
-    /// The table that was taken up again.
+    /// The table that was restored.
     to_generation: u64,
     moved_slots: u32,
     /// Tenants that live in another cell now.
@@ -225,9 +225,9 @@ pub(super) async fn apply_plan(
     State(app): State<App>,
     asked: Asked<Json<MoveBody>>,
 ) -> Result<Answer, Problem> {
-    let word = MoveWord::of(asked.body.0.allow_move);
+    let permission = MovePermission::of(asked.body.0.allow_move);
     change(&app, StatusCode::OK, asked.request, move |daemon, write| {
-        change_slots::apply_plan(write, word, &daemon.rules)
+        change_slots::apply_plan(write, permission, &daemon.rules)
     })
     .await
 }
@@ -368,7 +368,7 @@ fn parsed(bytes: &[u8]) -> Result<cellgate_table::Table, Refusal> {
         .map_err(|problems| StorageError::Corrupt(problems.summary()).into())
 }
 
-/// Publish what is blocked, with a word that lets it out
+/// Publish what is blocked, with explicit permission
 #[utoipa::path(post, path = "/v1/table/publish", operation_id = "publish_table", tag = "table", request_body = Option<PublishBody>,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -378,15 +378,15 @@ pub(super) async fn publish(
 ) -> Result<Answer, Problem> {
     let Json(body) = asked.body;
     if !body.allow_move && !body.overwrite {
-        let message = "neither `allow_move` nor `overwrite` is said";
-        let hint = "say one of them; without a word everything is published by itself";
+        let message = "neither `allow_move` nor `overwrite` is true";
+        let hint = "set one of them; whatever needs no permission is published by itself";
         return Err(Refusal::bad_input("", message, hint).into());
     }
     let request = asked.request;
     in_background(&app, move |daemon| {
         let standing = daemon.publisher.standing();
         let found = standing.as_ref().map_or(0, |(_, generation)| *generation);
-        // Proxies count on by one from a table edited by hand, so theirs may be the largest.
+        // Proxies increment the generation of a table edited by hand, so theirs may be the largest.
         let theirs = daemon.observed.seen().newest_generation().unwrap_or(0);
         let done = daemon.change(&request, |write| {
             write.touch_table();
@@ -411,7 +411,7 @@ pub(super) async fn publish(
     .await
 }
 
-/// Take up the map of an older table again, as a new generation
+/// Restore the map of an older table, as a new generation
 #[utoipa::path(post, path = "/v1/table/rollback", operation_id = "roll_back_table", tag = "table", request_body = RollbackBody,
     params(("reason" = Option<String>, Query, description = "Why, for the audit log")), security(("token" = [])),
     responses((status = 200, body = RolledBack), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -429,8 +429,8 @@ pub(super) async fn roll_back(
             return Err(Refusal::NoSuchTable(body.generation));
         }
         let table = parsed(&write.read().table_content(body.generation)?)?;
-        let word = MoveWord::of(body.allow_move);
-        let restored = restore::roll_back(write, &table, word, &daemon.rules)?;
+        let permission = MovePermission::of(body.allow_move);
+        let restored = restore::roll_back(write, &table, permission, &daemon.rules)?;
         Ok(RolledBack {
             to_generation: body.generation,
             moved_slots: restored.moved_slots,

@@ -58,7 +58,7 @@ pub(super) struct TenantList {
 #[serde(deny_unknown_fields)]
 pub(super) struct PinBody {
     cell: String,
-    /// The tenant has no data yet, or its data is there already. Without this word a tenant of a cell that keeps data
+    /// The tenant has no data yet, or its data is there already. Without this confirmation a tenant of a cell that keeps data
     /// cannot be pinned elsewhere.
     #[serde(default)]
     without_data: bool,

@@ -13,7 +13,7 @@ use crate::{
         cell::{EndpointSpec, HealthCheckSpec, ShareSpec},
         tightest,
     },
-    observe::{ProxySight, ProxyState, Seen, Signal, proxies::ProxyCell},
+    observe::{ProxyState, ProxyStatus, Seen, Signal, proxies::ProxyCell},
     store::{AuditEntry, KeptTable, Operation, TableState},
     turns::Standing,
 };
@@ -81,7 +81,7 @@ pub(super) struct TightestView {
 /// What is seen of a cell.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(super) struct HealthView {
-    /// The daemon's own looks.
+    /// The daemon's own checks.
     pub endpoints: Vec<EndpointHealth>,
     /// What speaks against the cell; empty unless at least two things do.
     pub suspicion: Vec<Signal>,
@@ -264,7 +264,7 @@ impl CellView {
     /// As a caller of this standing sees it.
     pub(super) fn of(cell: &Cell, slots: u32, seen: &Seen, standing: Standing) -> Self {
         let spec = cell.settings.spec();
-        #[expect(clippy::cast_precision_loss, reason = "told to a few digits")]
+        #[expect(clippy::cast_precision_loss, reason = "shown to a few digits")]
         let tenants = cell.tenants as f64;
         Self {
             id: cell.id.to_string(),
@@ -304,7 +304,7 @@ impl CellView {
 impl HealthView {
     fn of(cell: &Cell, seen: &Seen) -> Self {
         let endpoints = seen.cells.get(&cell.id).map(|sight| {
-            let endpoint = |it: &crate::observe::EndpointSight| EndpointHealth {
+            let endpoint = |it: &crate::observe::EndpointStatus| EndpointHealth {
                 address: it.address.to_string(),
                 ok: it.error.is_none(),
                 error: it.error.clone(),
@@ -412,7 +412,7 @@ impl KeptTableView {
 }
 
 impl ProxyView {
-    pub(super) fn of(name: &str, sight: &ProxySight, published: Option<u64>) -> Self {
+    pub(super) fn of(name: &str, sight: &ProxyStatus, published: Option<u64>) -> Self {
         let behind_by = published
             .zip(sight.generation)
             .map(|(published, own)| published.saturating_sub(own))

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Fleet, MoveWord, Rules, moves, settle_draining,
+    Fleet, MovePermission, Rules, moves, settle_draining,
     transition::{REMOVE, enter, put_state},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub use self::provided::{provider_failed, provisioned, readdress, taken_down, wa
 
 /// The provider of cells that somebody else runs.
 pub const STATIC: &str = "static";
-/// Length of what a provider is told besides, in bytes of JSON.
+/// Length of what a provider is given besides, in bytes of JSON.
 const PARAMS_BYTES_MAX: usize = 64 * 1024;
 
 /// A cell to add.
@@ -46,7 +46,7 @@ pub struct NewCell {
     #[serde(default = "static_provider")]
     #[schema(default = "static", max_length = 63)]
     pub provider: String,
-    /// What the provider is told besides.
+    /// What the provider is given besides.
     #[serde(default)]
     pub params: BTreeMap<String, Value>,
     /// Needed with `static`, where they are all that is known of the cell; others name their own.
@@ -162,7 +162,7 @@ pub fn add(write: &mut Write<'_>, new: &NewCell, rules: &Rules) -> Result<Cell, 
         return Err(Refusal::bad_input(
             "params",
             message,
-            "tell the provider less",
+            "give the provider less",
         ));
     }
     let mut cell = Cell {
@@ -309,7 +309,7 @@ pub fn report_usage(
 pub fn drain(
     write: &mut Write<'_>,
     id: &CellId,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<Plan, Refusal> {
     let mut cell = write.read().cell(id)?;
@@ -323,7 +323,7 @@ pub fn drain(
     if is_first || !plan.moves_nothing() {
         write.note("cell.drain", id.as_str(), &json!({}))?;
     }
-    moves::carry_out(write, &plan, &fleet, word, rules)?;
+    moves::carry_out(write, &plan, &fleet, permission, rules)?;
     settle_draining(write)?;
     Ok(plan)
 }
@@ -389,7 +389,7 @@ pub fn remove(write: &mut Write<'_>, id: &CellId) -> Result<Cell, Refusal> {
 pub fn force_remove(
     write: &mut Write<'_>,
     id: &CellId,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<Cell, Refusal> {
     if write.reason().is_none() {
@@ -400,7 +400,7 @@ pub fn force_remove(
         return Err(Refusal::NoSuchCell(id.clone()));
     }
     let fleet = Fleet::of(write.read())?;
-    let lost = moves::evacuate(write, id, &fleet, word, rules)?;
+    let lost = moves::evacuate(write, id, &fleet, permission, rules)?;
     let detail = json!({ "forced": true, "slots": lost.slots, "tenants": lost.tenants });
     write.note("cell.remove", id.as_str(), &detail)?;
     cell = write.read().cell(id)?;

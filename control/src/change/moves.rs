@@ -2,7 +2,7 @@
 
 use cellgate_table::{CellId, slots::SlotRange};
 
-use super::{Fleet, MoveWord, Rules, candidates, transition::enter};
+use super::{Fleet, MovePermission, Rules, candidates, transition::enter};
 use crate::{
     model::{CellState, PlacedBy, SlotMap, Tenant},
     plan::{Plan, place, targets},
@@ -25,12 +25,12 @@ pub fn carry_out(
     write: &mut Write<'_>,
     plan: &Plan,
     fleet: &Fleet,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<(), Refusal> {
     let slots: u32 = plan.slot_moves.iter().map(|it| it.count).sum();
     let tenants: u64 = plan.tenant_moves.iter().map(|it| it.count).sum();
-    check_limits(write, slots, tenants, word, rules)?;
+    check_limits(write, slots, tenants, permission, rules)?;
     let ranges: Vec<(SlotRange, CellId)> = plan
         .slot_moves
         .iter()
@@ -55,7 +55,7 @@ pub fn evacuate(
     write: &mut Write<'_>,
     cell: &CellId,
     fleet: &Fleet,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<Lost, Refusal> {
     let mine = fleet.cells.iter().find(|other| other.id == *cell);
@@ -66,7 +66,7 @@ pub fn evacuate(
     if lost.slots == 0 && lost.tenants == 0 {
         return Ok(lost);
     }
-    check_limits(write, lost.slots, lost.tenants, word, rules)?;
+    check_limits(write, lost.slots, lost.tenants, permission, rules)?;
     let takers: Vec<_> = fleet
         .cells
         .iter()
@@ -152,12 +152,12 @@ fn place_anew(write: &mut Write<'_>, tenants: Vec<Tenant>) -> Result<(), Refusal
     Ok(())
 }
 
-/// A change that moves much needs an explicit word; with it the table says so to the proxies, which have limits too.
+/// A change that moves much needs explicit permission; with it the table says so to the proxies, which have limits too.
 pub(super) fn check_limits(
     write: &mut Write<'_>,
     slots: u32,
     tenants: u64,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<(), Refusal> {
     let of = write.read().meta()?.hash.slots();
@@ -168,7 +168,7 @@ pub(super) fn check_limits(
     if !too_many_slots && !too_many_tenants {
         return Ok(());
     }
-    if word == MoveWord::Allowed {
+    if permission == MovePermission::Allowed {
         write.allow_move();
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cellgate_table::{CellId, Table, TenantKey};
 use serde_json::json;
 
-use super::{MoveWord, Rules, cells::STATIC, moves, settle_draining, transition::enter};
+use super::{MovePermission, Rules, cells::STATIC, moves, settle_draining, transition::enter};
 use crate::{
     model::{Amounts, Cell, CellState, PlacedBy, SlotMap, Tenant, table::parts_of},
     refusal::Refusal,
@@ -107,7 +107,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
 pub fn roll_back(
     write: &mut Write<'_>,
     table: &Table,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<Restored, Refusal> {
     let generation = table
@@ -152,7 +152,7 @@ pub fn roll_back(
         write,
         restored.moved_slots,
         restored.moved_tenants,
-        word,
+        permission,
         rules,
     )?;
     restore_aliases(write, parts.aliases, &later)?;

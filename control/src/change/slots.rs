@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Fleet, MoveWord, Rules, moves, settle_draining};
+use super::{Fleet, MovePermission, Rules, moves, settle_draining};
 use crate::{
     plan::{Plan, rebalance, spread},
     refusal::Refusal,
@@ -28,7 +28,11 @@ pub fn spread_first(write: &mut Write<'_>) -> Result<Fleet, Refusal> {
 }
 
 /// Carries out what the planner would move today.
-pub fn apply_plan(write: &mut Write<'_>, word: MoveWord, rules: &Rules) -> Result<Plan, Refusal> {
+pub fn apply_plan(
+    write: &mut Write<'_>,
+    permission: MovePermission,
+    rules: &Rules,
+) -> Result<Plan, Refusal> {
     let fleet = Fleet::of(write.read())?;
     if fleet.slots.is_unassigned() {
         return Err(Refusal::SlotsUnassigned);
@@ -37,7 +41,7 @@ pub fn apply_plan(write: &mut Write<'_>, word: MoveWord, rules: &Rules) -> Resul
     if plan.moves_nothing() {
         return Ok(plan);
     }
-    moves::carry_out(write, &plan, &fleet, word, rules)?;
+    moves::carry_out(write, &plan, &fleet, permission, rules)?;
     settle_draining(write)?;
     let slots: u32 = plan.slot_moves.iter().map(|it| it.count).sum();
     write.note("plan.apply", "slots", &json!({ "slots": slots }))?;

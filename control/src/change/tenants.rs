@@ -90,7 +90,7 @@ pub fn register(
     let mut seen: BTreeMap<&TenantKey, usize> = BTreeMap::new();
     for (at, tenant) in wanted.iter().enumerate() {
         if seen.insert(&tenant.key, at).is_some() {
-            let refusal = Refusal::bad_input("key", "stands twice", "name each tenant once");
+            let refusal = Refusal::bad_input("key", "is duplicated", "name each tenant once");
             return Err((at, refusal));
         }
         let known = find(write.read(), tenant).map_err(|refusal| (at, refusal))?;

@@ -173,7 +173,7 @@ fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
     store.distrust_the_past().map_err(text)?;
     let meta = store.read(|read| read.meta()).map_err(text)?;
     Ok(format!(
-        "restored as of generation {}; if the table file is newer, the daemon says so and waits for a word\n",
+        "restored as of revision {}; if the table file is newer, the daemon says so and waits for permission to replace it\n",
         meta.revision
     ))
 }

@@ -159,7 +159,7 @@ struct CellsSection {
     reason = "they are times, and say their unit"
 )]
 struct ObserveSection {
-    /// From one look at proxies and cells to the next. Default 1,000.
+    /// From one check of proxies and cells to the next. Default 1,000.
     #[schemars(range(min = 50, max = 86_400_000))]
     interval_ms: Option<u32>,
     /// How long one answer may take. Default 1,000.

@@ -264,7 +264,7 @@ fn read_proxies(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<ProxyC
         if proxies.iter().any(|other| other.name == name) {
             item.refuse(
                 findings,
-                format!("the name `{name}` stands twice"),
+                format!("the name `{name}` is duplicated"),
                 "give each proxy its own name",
             );
         }
@@ -317,7 +317,7 @@ fn read_providers(
             continue;
         };
         if providers.insert(name.to_owned(), provider).is_some() {
-            value.refuse_key(findings, "stands twice", "keep one of them");
+            value.refuse_key(findings, "is duplicated", "keep one of them");
         }
     }
     Some(providers)
@@ -557,7 +557,7 @@ log: { format: json }
             "table: { path: t }\nproxies: [{ name: a, admin: \"127.0.0.1:1\" }, { name: a, admin: nowhere }, { name: a, admin: \"127.0.0.1:2\" }]\n",
             &[
                 "2:64: proxies[1].admin: `nowhere` is not an IP address with a port",
-                "2:75: proxies[2]: the name `a` stands twice",
+                "2:75: proxies[2]: the name `a` is duplicated",
             ],
         );
     }

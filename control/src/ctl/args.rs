@@ -92,7 +92,7 @@ pub struct Global {
     pub if_revision: Option<u64>,
     /// Wait until the change has taken effect: the cell is as far as it was asked to come, the table that says so is
     /// published, and every listed proxy has been seen with it. A proxy that does not answer counts: it may still have an
-    /// older table. `cellctl proxy forget` takes one out that is gone for good. With `-o json` a cell is printed as it is
+    /// older table. `cellctl proxy forget` removes one that is permanently gone. With `-o json` a cell is printed as it is
     /// then.
     #[arg(long, global = true, help_heading = "Changes")]
     pub wait: bool,
@@ -173,7 +173,7 @@ pub enum Command {
     Proxy(ProxyCommand),
     /// Show what happened lately, or follow it.
     ///
-    /// The daemon keeps the newest events in memory; who changed what stands in the audit log for good.
+    /// The daemon keeps the newest events in memory; the audit log says permanently who changed what.
     #[command(after_help = "Examples:\n  \
             cellctl events --limit 20\n  \
             cellctl events --follow -o json | jq -r 'select(.kind == \"table.published\")'")]
@@ -224,7 +224,7 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum ProxyCommand {
-    /// Say that a listed proxy is gone for good: no removal and no --wait waits for it any more.
+    /// Say that a listed proxy is permanently gone: no removal and no --wait waits for it any more.
     ///
     /// That holds until it answers again or the daemon's configuration no longer lists it. A proxy that still runs, but
     /// does not reach the daemon, goes on with the table that it has: requests may still go to cells that were removed.

@@ -142,7 +142,7 @@ impl Client {
         }
     }
 
-    /// The same client, without a word on which revision was seen: for what follows on a change of its own.
+    /// The same client, without the revision that was seen: for what follows on a change of its own.
     pub fn forget_revision(&mut self) {
         self.if_revision = None;
     }
@@ -266,7 +266,7 @@ fn random_key() -> Result<String, Failure> {
     Ok(key)
 }
 
-/// Who runs this, and where. It is told for the log; nothing trusts it.
+/// Who runs this, and where. It is sent for the log; nothing trusts it.
 fn who() -> String {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = set("USER")

@@ -119,7 +119,7 @@ impl Failure {
                  --server (CELLCTL_SERVER) or --socket (CELLCTL_SOCKET) say where cellctl looks",
             ),
             Self::Unreachable { is_lost: true, .. } => {
-                hint("if it was a change, it may have been made or not: `cellctl audit` tells")
+                hint("if it was a change, it may have been made or not: `cellctl audit` shows")
             }
             Self::OddAnswer { .. } => {
                 hint("is this the address of cellgate-control, and of the same version as cellctl?")
@@ -129,7 +129,7 @@ impl Failure {
                  or put the token itself into CELLCTL_TOKEN",
             ),
             Self::NotReached(_) => {
-                hint("the change itself stands; `cellctl status` shows how far it is")
+                hint("the change itself is stored; `cellctl status` shows how far it is")
             }
             Self::Import { cause, .. } => {
                 let mut lines = cause.more();
@@ -138,7 +138,7 @@ impl Failure {
                 ));
                 lines
             }
-            Self::Usage(_) => hint("--help tells more"),
+            Self::Usage(_) => hint("see --help"),
             _ => Vec::new(),
         }
     }

@@ -107,7 +107,7 @@ async fn send_all(
         // How the tenants are spread is for the last piece to say; that limits are missing, for the first.
         sum.warnings.retain(|it| it.code == LIMITS_MISSING);
         sum.warnings.extend(imported.warnings);
-        #[expect(clippy::cast_precision_loss, reason = "told without digits")]
+        #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
         let rate = sum.tenants as f64 / begin.elapsed().as_secs_f64().max(0.001);
         progress.say(&format!("{} tenants, {rate:.0} a second", sum.tenants));
     }

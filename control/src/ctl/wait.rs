@@ -15,7 +15,7 @@ use super::{
 
 /// From one poll to the next.
 const POLL_PERIOD: Duration = Duration::from_millis(200);
-/// A table that was blocked before a change may be told of as blocked for so long after it.
+/// A table that was blocked before a change may be reported as blocked for so long after it.
 const BLOCKED_GRACE: Duration = Duration::from_secs(3);
 
 /// What there is to wait for.

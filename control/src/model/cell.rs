@@ -31,7 +31,7 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 255;
 pub enum CellState {
     /// Its provider is making it.
     Provisioning,
-    /// It exists, and has yet to show that it is well.
+    /// It exists, and has yet to show that it is healthy.
     Warming,
     /// It serves, and may get tenants.
     Active,
@@ -148,7 +148,7 @@ pub struct SettingsSpec {
     /// decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<ShareSpec>,
-    /// How proxies and the daemon find out whether an endpoint is well.
+    /// How proxies and the daemon find out whether an endpoint is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
 }
@@ -496,7 +496,7 @@ pub struct Cell {
     pub state_since_ms: i64,
     /// The name of the provider that makes it.
     pub provider: String,
-    /// What the provider is told besides, as it stands.
+    /// What the provider is given besides, as it stands.
     pub params: serde_json::Value,
     pub settings: Settings,
     pub labels: BTreeMap<String, String>,

@@ -9,17 +9,17 @@ use tokio::{net::TcpStream, time::timeout};
 use super::check::CheckError;
 
 /// An endpoint and what came of a look at it.
-pub type Looked = (SocketAddr, Result<(), CheckError>);
+pub type Checked = (SocketAddr, Result<(), CheckError>);
 
 /// A cell's endpoints, as they were seen last.
 #[derive(Clone, Debug, Default)]
-pub struct CellSight {
-    pub endpoints: Vec<EndpointSight>,
+pub struct CellStatus {
+    pub endpoints: Vec<EndpointStatus>,
 }
 
 /// An endpoint as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSight {
+pub struct EndpointStatus {
     pub address: SocketAddr,
     /// Looks in a row that ended as the last one did.
     pub streak: u32,
@@ -35,9 +35,9 @@ pub struct Degraded {
     pub since_ms: i64,
 }
 
-impl CellSight {
+impl CellStatus {
     /// Takes in what came of a look at every endpoint of the cell.
-    pub fn see(&mut self, looked: Vec<Looked>, now_ms: i64) {
+    pub fn see(&mut self, looked: Vec<Checked>, now_ms: i64) {
         let before = std::mem::take(&mut self.endpoints);
         for (address, outcome) in looked {
             let known = before.iter().find(|known| known.address == address);
@@ -46,19 +46,20 @@ impl CellSight {
                 Err(CheckError::Unhealthy(why)) => Some(why),
                 Err(CheckError::OutOfResources(why)) => {
                     // What was known stays; an endpoint that nobody has checked is not healthy, and not failing.
-                    self.endpoints.push(known.cloned().unwrap_or(EndpointSight {
-                        address,
-                        streak: 0,
-                        error: Some(format!("not checked: {why}")),
-                        seen_ms: now_ms,
-                    }));
+                    self.endpoints
+                        .push(known.cloned().unwrap_or(EndpointStatus {
+                            address,
+                            streak: 0,
+                            error: Some(format!("not checked: {why}")),
+                            seen_ms: now_ms,
+                        }));
                     continue;
                 }
             };
             let streak = known
                 .filter(|known| known.error.is_some() == error.is_some())
                 .map_or(1, |known| known.streak.saturating_add(1));
-            self.endpoints.push(EndpointSight {
+            self.endpoints.push(EndpointStatus {
                 address,
                 streak,
                 error,
@@ -68,16 +69,16 @@ impl CellSight {
     }
 
     /// Every endpoint has passed so many looks in a row.
-    pub fn is_well(&self, looks: u32) -> bool {
-        let is_well =
-            |endpoint: &EndpointSight| endpoint.error.is_none() && endpoint.streak >= looks;
-        !self.endpoints.is_empty() && self.endpoints.iter().all(is_well)
+    pub fn is_healthy(&self, looks: u32) -> bool {
+        let is_healthy =
+            |endpoint: &EndpointStatus| endpoint.error.is_none() && endpoint.streak >= looks;
+        !self.endpoints.is_empty() && self.endpoints.iter().all(is_healthy)
     }
 
     /// Endpoints that have failed so many looks in a row.
     pub fn failing(&self, looks: u32) -> usize {
         let fails =
-            |endpoint: &&EndpointSight| endpoint.error.is_some() && endpoint.streak >= looks;
+            |endpoint: &&EndpointStatus| endpoint.error.is_some() && endpoint.streak >= looks;
         self.endpoints.iter().filter(fails).count()
     }
 
@@ -137,14 +138,14 @@ mod tests {
     fn what_ran_out_here_says_nothing_about_an_endpoint() {
         let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let ours = || Err(CheckError::OutOfResources("too many open files".to_owned()));
-        let mut sight = CellSight::default();
+        let mut sight = CellStatus::default();
         sight.see(vec![(a, Ok(()))], 1);
         for _ in 0..10 {
             sight.see(vec![(a, ours())], 2);
         }
-        assert!(sight.is_well(1));
+        assert!(sight.is_healthy(1));
         sight.see(vec![(a, ours()), (b, ours())], 3);
-        assert!(!sight.is_well(1));
+        assert!(!sight.is_healthy(1));
         assert_eq!(sight.failing(1), 0);
     }
 
@@ -152,20 +153,20 @@ mod tests {
     fn streaks_are_counted_by_endpoint() {
         let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let fails = || Err(CheckError::Unhealthy("refused".to_owned()));
-        let mut sight = CellSight::default();
+        let mut sight = CellStatus::default();
         sight.see(vec![(a, Ok(())), (b, fails())], 1);
-        assert!(!sight.is_well(1));
+        assert!(!sight.is_healthy(1));
         assert_eq!(sight.complaint().unwrap(), "127.0.0.1:2: refused");
         sight.see(vec![(a, Ok(())), (b, fails())], 2);
         assert_eq!((sight.failing(2), sight.failing(3)), (1, 0));
         sight.see(vec![(a, Ok(())), (b, Ok(()))], 3);
-        assert!(sight.is_well(1) && !sight.is_well(2));
+        assert!(sight.is_healthy(1) && !sight.is_healthy(2));
         // An endpoint that is new has to show itself first.
         sight.see(vec![(a, Ok(()))], 4);
-        assert!(sight.is_well(4));
+        assert!(sight.is_healthy(4));
         sight.see(vec![(b, Ok(()))], 5);
-        assert!(!sight.is_well(2));
+        assert!(!sight.is_healthy(2));
         sight.see(Vec::new(), 6);
-        assert!(!sight.is_well(1));
+        assert!(!sight.is_healthy(1));
     }
 }

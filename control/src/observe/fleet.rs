@@ -87,20 +87,20 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ProxySight, proxies::ProxyCell};
+    use crate::observe::{ProxyStatus, proxies::ProxyCell};
 
-    fn sight(state: ProxyState, generation: u64, digest: &str) -> ProxySight {
-        ProxySight {
+    fn sight(state: ProxyState, generation: u64, digest: &str) -> ProxyStatus {
+        ProxyStatus {
             state,
             generation: Some(generation),
             digest: Some(digest.to_owned()),
             seen_ms: Some(1),
             cells: [("a".to_owned(), ProxyCell::default())].into(),
-            ..ProxySight::default()
+            ..ProxyStatus::default()
         }
     }
 
-    fn seen(sights: &[(&str, ProxySight)]) -> Seen {
+    fn seen(sights: &[(&str, ProxyStatus)]) -> Seen {
         let mut seen = Seen::default();
         for (name, sight) in sights {
             seen.proxies.insert((*name).to_owned(), sight.clone());
@@ -117,7 +117,7 @@ mod tests {
             ("old", sight(ProxyState::Unreachable, 6, "c")),
             (
                 "gone",
-                ProxySight {
+                ProxyStatus {
                     is_forgotten: true,
                     ..sight(ProxyState::Unreachable, 6, "c")
                 },
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_proxy_that_was_never_seen_may_name_anything() {
-        let gone = ProxySight {
+        let gone = ProxyStatus {
             is_forgotten: true,
-            ..ProxySight::default()
+            ..ProxyStatus::default()
         };
         let seen = seen(&[
             ("edge", sight(ProxyState::Unreachable, 7, "d")),

@@ -27,7 +27,7 @@ pub enum ProxyState {
 
 /// A proxy as it was seen last. What it said stays when it is silent afterwards.
 #[derive(Clone, Debug, Default)]
-pub struct ProxySight {
+pub struct ProxyStatus {
     pub admin: String,
     pub state: ProxyState,
     /// Since when, in milliseconds since 1970.
@@ -136,8 +136,8 @@ async fn text(
     String::from_utf8(bytes).map_err(|_| CheckError::Unhealthy(format!("{path}: not text")))
 }
 
-impl ProxySight {
-    /// Takes in what came of a poll; `published` is the digest of the table that it should have.
+impl ProxyStatus {
+    /// Records what came of a poll; `published` is the digest of the table that it should have.
     pub fn see(
         &mut self,
         looked: Result<Answers, String>,
@@ -187,7 +187,7 @@ impl ProxySight {
     }
 }
 
-impl ProxySight {
+impl ProxyStatus {
     /// A proxy as it was stored, before it is asked for the first time after a restart.
     pub fn of_known(known: &KnownProxy, admin: String, now_ms: i64) -> Self {
         let cell = |id: &String| (id.clone(), ProxyCell::default());
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_was_said_stays_when_a_proxy_falls_silent() {
-        let mut sight = ProxySight::default();
+        let mut sight = ProxyStatus::default();
         let published = Some("d5");
         sight.see(Ok(answers(4)), published, 100, 1000);
         assert_eq!(sight.state, ProxyState::Reachable);
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_stored_when_it_changes_and_now_and_then() {
-        let mut sight = ProxySight::default();
+        let mut sight = ProxyStatus::default();
         let mut see = |looked: Result<Answers, String>, now_ms: i64| {
             let before = sight.known("edge");
             sight.see(looked, None, now_ms, 1000);
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(see(Err("refused".to_owned()), 500), None);
         assert!(see(Ok(answers(5)), 400 + STORE_PERIOD_MS).is_some());
 
-        let again = ProxySight::of_known(&silent, "127.0.0.1:9600".to_owned(), 900);
+        let again = ProxyStatus::of_known(&silent, "127.0.0.1:9600".to_owned(), 900);
         assert_eq!(again.known("edge"), silent);
         assert_eq!(again.state, ProxyState::Unknown);
     }

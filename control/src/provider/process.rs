@@ -174,7 +174,7 @@ impl ProcessProvider {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .ok_or_else(|| Failed {
-                error: "the process ended at once".to_owned(),
+                error: "the process ended immediately".to_owned(),
                 output: self.log_of(job),
             })?;
         record.process = started_at(pid).map(|started| Running { pid, started });

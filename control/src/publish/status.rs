@@ -79,7 +79,7 @@ impl Blocked {
             }
             Self::Unreadable(_) => "repair or remove the file",
             Self::MovesTooMuch(_) => {
-                "look for the change in `cellctl audit`; if it is meant, say `cellctl table publish --allow-move`"
+                "look for the change in `cellctl audit`; if it is intended, run `cellctl table publish --allow-move`"
             }
             Self::Refused(_) => "please report this",
             Self::TablePath(_) => {

@@ -588,7 +588,7 @@ fn a_proxy_with_a_table_from_elsewhere_stops_the_daemon() {
     let Outcome::Published(ours) = publisher.publish(&[]) else {
         panic!("nothing was published");
     };
-    let sighting = |generation: u64, digest: &str| Sighting {
+    let sighting = |generation: u64, digest: &str| ReportedTable {
         proxy: "edge".to_owned(),
         generation,
         digest: digest.to_owned(),

@@ -48,7 +48,7 @@ impl Read<'_> {
 }
 
 impl Store {
-    /// Takes in what a provider says a cell holds. That is seen, not intended: no revision, no line in the audit log.
+    /// Records what a provider says a cell holds. That is seen, not intended: no revision, no line in the audit log.
     pub fn record_usage(&self, id: &CellId, usage: &Amounts) -> Result<(), StorageError> {
         let sql = "UPDATE cells SET usage = ?2 WHERE id = ?1";
         self.record(|connection| {

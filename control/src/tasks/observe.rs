@@ -22,7 +22,7 @@ use crate::{
     metrics::as_gauge,
     model::{Cell, CellState},
     observe::{
-        CellSight, CheckError, ErrorShare, Looked, ProxySight, ProxyState, Signal, Usual,
+        CellStatus, CheckError, Checked, ErrorShare, ProxyState, ProxyStatus, Signal, Usual,
         cells::look, proxies::ask, suspicion,
     },
     refusal::Refusal,
@@ -30,9 +30,9 @@ use crate::{
 };
 
 /// Endpoints looked at at once: each takes a file descriptor.
-const LOOKS_MAX: usize = 256;
-/// Failed looks in a row from which an endpoint counts as failing.
-const FAILING_LOOKS: u32 = 3;
+const CHECKS_MAX: usize = 256;
+/// Failed checks in a row from which an endpoint counts as failing.
+const FAILING_CHECKS: u32 = 3;
 
 /// Asks every proxy how it is, at once.
 pub(super) async fn observing_proxies(
@@ -67,7 +67,12 @@ pub(super) async fn observing_proxies(
                     continue;
                 }
             };
-            changed.extend(take_in_proxy(&daemon, &proxy.name, proxy.admin, looked));
+            changed.extend(record_proxy_status(
+                &daemon,
+                &proxy.name,
+                proxy.admin,
+                looked,
+            ));
         }
         if !changed.is_empty() {
             blocking(&daemon, "observe_proxies", move |daemon| {
@@ -95,7 +100,7 @@ fn store_proxies(daemon: &Daemon, changed: &[KnownProxy]) {
 }
 
 /// Returns what is to be stored of it.
-fn take_in_proxy(
+fn record_proxy_status(
     daemon: &Daemon,
     name: &str,
     admin: SocketAddr,
@@ -119,14 +124,14 @@ fn take_in_proxy(
             );
         }
         let to_store = sight.store_if_due(name, &known, now);
-        let after = ProxySight {
+        let after = ProxyStatus {
             admin: sight.admin.clone(),
             state: sight.state,
             error: sight.error.clone(),
             generation: sight.generation,
             source: sight.source.clone(),
             refusal: sight.refusal.clone(),
-            ..ProxySight::default()
+            ..ProxyStatus::default()
         };
         (before, after, to_store)
     };
@@ -145,7 +150,7 @@ fn tell_proxy(
     daemon: &Daemon,
     name: &str,
     before: &(ProxyState, Option<u64>, Option<String>),
-    after: &ProxySight,
+    after: &ProxyStatus,
 ) {
     let now = clock::now_ms();
     if after.state != before.0 {
@@ -198,7 +203,7 @@ pub(super) async fn observing_cells(
 async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
     let mut looks = JoinSet::new();
     let limit = daemon.config.observe.timeout;
-    let turns = Arc::new(Semaphore::new(LOOKS_MAX));
+    let turns = Arc::new(Semaphore::new(CHECKS_MAX));
     for cell in cells.iter().filter(|cell| cell.state.is_running()) {
         for endpoint in &cell.settings.endpoints {
             let (client, check) = (client.clone(), cell.settings.health_check.clone());
@@ -211,7 +216,7 @@ async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
             });
         }
     }
-    let mut outcomes: BTreeMap<CellId, Vec<Looked>> = BTreeMap::new();
+    let mut outcomes: BTreeMap<CellId, Vec<Checked>> = BTreeMap::new();
     while let Some(looked) = looks.join_next().await {
         if let Ok((id, address, outcome)) = looked {
             outcomes.entry(id).or_default().push((address, outcome));
@@ -230,20 +235,20 @@ async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
 fn end_warming(daemon: &Daemon, cells: &[Cell]) {
     let rules = &daemon.config.cells;
     for cell in cells.iter().filter(|cell| cell.state == CellState::Warming) {
-        let (is_well, complaint) = {
+        let (is_healthy, complaint) = {
             let seen = daemon.observed.seen();
             let sight = seen.cells.get(&cell.id);
             (
-                sight.is_some_and(|sight| sight.is_well(rules.warm_checks)),
-                sight.and_then(CellSight::complaint),
+                sight.is_some_and(|sight| sight.is_healthy(rules.warm_checks)),
+                sight.and_then(CellStatus::complaint),
             )
         };
         let waited = clock::now_ms() - cell.state_since_ms;
         let is_late = u128::try_from(waited).unwrap_or(0) > rules.warming_limit.as_millis();
-        let outcome = match (is_well, is_late) {
+        let outcome = match (is_healthy, is_late) {
             (true, _) => Ok(()),
             (false, true) => Err(format!(
-                "not well within {} ms: {}",
+                "not healthy within {} ms: {}",
                 rules.warming_limit.as_millis(),
                 complaint.as_deref().unwrap_or("no endpoint was seen")
             )),
@@ -350,7 +355,7 @@ fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal
         }
         let evidence = crate::observe::Evidence {
             endpoints: sight.map_or(0, |sight| sight.endpoints.len()),
-            failing: sight.map_or(0, |sight| sight.failing(FAILING_LOOKS)),
+            failing: sight.map_or(0, |sight| sight.failing(FAILING_CHECKS)),
             proxies,
             proxies_unhealthy,
             errors: *errors,

@@ -28,11 +28,11 @@ const OPERATE_PERIOD: Duration = Duration::from_secs(1);
 /// Operations at work at once.
 const OPERATIONS_MAX: usize = 16;
 /// Cells looked after at once, besides.
-const LOOKS_MAX: usize = 64;
+const CHECKS_MAX: usize = 64;
 
 /// Cells that somebody is at work on, and when each was described last.
 #[derive(Debug, Default)]
-struct Desk {
+struct InFlight {
     busy: Mutex<BTreeSet<CellId>>,
     described: Mutex<BTreeMap<CellId, Instant>>,
     /// The cell that was looked after last: the next round begins behind it, so that each has its turn.
@@ -46,20 +46,20 @@ struct Work {
 }
 
 pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
-    let desk = Arc::new(Desk::default());
+    let in_flight = Arc::new(InFlight::default());
     let (mut operations, mut looks) = (JoinSet::new(), JoinSet::new());
     loop {
         let work = blocking(&daemon, "operate", find_work).await;
         if let Some(Ok(work)) = work {
             forget_ended(&daemon, &work.operations);
             for operation in work.operations {
-                begin(&daemon, &desk, &mut operations, operation, &work.cells);
+                begin(&daemon, &in_flight, &mut operations, operation, &work.cells);
             }
-            for cell in desk.in_turn(work.cells) {
-                if looks.len() >= LOOKS_MAX {
+            for cell in in_flight.in_turn(work.cells) {
+                if looks.len() >= CHECKS_MAX {
                     break;
                 }
-                look_after(&daemon, &desk, &mut looks, cell);
+                look_after(&daemon, &in_flight, &mut looks, cell);
             }
         }
         // Those that have ended are cleared away.
@@ -85,7 +85,7 @@ fn find_work(daemon: &Daemon) -> Result<Work, StorageError> {
 
 fn begin(
     daemon: &Arc<Daemon>,
-    desk: &Arc<Desk>,
+    in_flight: &Arc<InFlight>,
     at_work: &mut JoinSet<()>,
     operation: Operation,
     cells: &[Cell],
@@ -96,7 +96,7 @@ fn begin(
     if at_work.len() >= OPERATIONS_MAX || has_to_wait(daemon, &operation, cell) {
         return;
     }
-    let Some(taken) = Taken::of(desk, &cell.id) else {
+    let Some(taken) = InFlightOperation::of(in_flight, &cell.id) else {
         return;
     };
     let (daemon, cell) = (Arc::clone(daemon), cell.clone());
@@ -126,7 +126,9 @@ fn waits_for(daemon: &Daemon, operation: &Operation, cell: &Cell) -> Option<Stri
     let hint = match seen.proxies.get(proxy).map(|sight| sight.state) {
         Some(ProxyState::Reachable) => String::new(),
         _ => {
-            format!("; it does not answer: if it is gone for good, `cellctl proxy forget {proxy}`")
+            format!(
+                "; it does not answer: if it is permanently gone, `cellctl proxy forget {proxy}`"
+            )
         }
     };
     Some(format!(
@@ -204,7 +206,12 @@ async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
 }
 
 /// Processes that ended are started anew, and cells of programs are described now and then.
-fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>, cell: Cell) {
+fn look_after(
+    daemon: &Arc<Daemon>,
+    in_flight: &Arc<InFlight>,
+    at_work: &mut JoinSet<()>,
+    cell: Cell,
+) {
     if !cell.state.is_running() || cell.state_reason.is_some() && cell.state == CellState::Drained {
         return;
     }
@@ -212,7 +219,7 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
         return;
     };
     if let Provider::Exec(exec) = provider {
-        let mut described = desk
+        let mut described = in_flight
             .described
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -224,10 +231,10 @@ fn look_after(daemon: &Arc<Daemon>, desk: &Arc<Desk>, at_work: &mut JoinSet<()>,
         }
         *last = Instant::now();
     }
-    let Some(taken) = Taken::of(desk, &cell.id) else {
+    let Some(taken) = InFlightOperation::of(in_flight, &cell.id) else {
         return;
     };
-    desk.note_turn(&cell.id);
+    in_flight.note_turn(&cell.id);
     let daemon = Arc::clone(daemon);
     at_work.spawn(async move {
         let _taken = taken;
@@ -331,7 +338,7 @@ async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Describe
     }
 }
 
-impl Desk {
+impl InFlight {
     /// The cells that have a provider to look after them, beginning behind the one that had its turn last.
     fn in_turn(&self, mut cells: Vec<Cell>) -> Vec<Cell> {
         cells.retain(|cell| cell.state.is_running() && cell.provider != cells::STATIC);
@@ -360,25 +367,25 @@ impl Desk {
 
 /// A cell that somebody is at work on. Dropping it lets others have the cell.
 #[derive(Debug)]
-struct Taken {
-    desk: Arc<Desk>,
+struct InFlightOperation {
+    in_flight: Arc<InFlight>,
     cell: CellId,
 }
 
-impl Taken {
+impl InFlightOperation {
     /// `None` when somebody is at work on the cell already.
-    fn of(desk: &Arc<Desk>, cell: &CellId) -> Option<Self> {
-        let is_free = desk.busy().insert(cell.clone());
+    fn of(in_flight: &Arc<InFlight>, cell: &CellId) -> Option<Self> {
+        let is_free = in_flight.busy().insert(cell.clone());
         is_free.then(|| Self {
-            desk: Arc::clone(desk),
+            in_flight: Arc::clone(in_flight),
             cell: cell.clone(),
         })
     }
 }
 
-impl Drop for Taken {
+impl Drop for InFlightOperation {
     fn drop(&mut self) {
-        self.desk.busy().remove(&self.cell);
+        self.in_flight.busy().remove(&self.cell);
     }
 }
 
@@ -388,15 +395,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_cell_comes_back_from_work_that_panicked() {
-        let desk = Arc::new(Desk::default());
+        let in_flight = Arc::new(InFlight::default());
         let cell = CellId::new("eu-1").unwrap();
-        let taken = Taken::of(&desk, &cell).unwrap();
-        assert!(Taken::of(&desk, &cell).is_none());
+        let taken = InFlightOperation::of(&in_flight, &cell).unwrap();
+        assert!(InFlightOperation::of(&in_flight, &cell).is_none());
         let work = tokio::spawn(async move {
             let _taken = taken;
             panic!("a provider's fault");
         });
         assert!(work.await.unwrap_err().is_panic());
-        assert!(Taken::of(&desk, &cell).is_some());
+        assert!(InFlightOperation::of(&in_flight, &cell).is_some());
     }
 }

@@ -198,8 +198,8 @@ fn a_table_of_somebody_else_is_written_over_with_a_word() {
 #[test]
 fn waiting_survives_a_restart() {
     // The cell is well only once somebody says so.
-    let is_well = Arc::new(AtomicU64::new(0));
-    let says = Arc::clone(&is_well);
+    let is_healthy = Arc::new(AtomicU64::new(0));
+    let says = Arc::clone(&is_healthy);
     let cell = Listener::new(move |mut stream| {
         read_head(&mut stream);
         let status = if says.load(Ordering::SeqCst) == 1 {
@@ -224,7 +224,7 @@ fn waiting_survives_a_restart() {
         daemon.run("cell show eu-1").code == Some(0)
     });
     daemon.restart();
-    is_well.store(1, Ordering::SeqCst);
+    is_healthy.store(1, Ordering::SeqCst);
     let output = adding.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cellgate_control::{
     change::{
-        MoveWord, Rules,
+        MovePermission, Rules,
         cells::{self, CellPatch, NewCell},
         slots,
     },
@@ -48,12 +48,12 @@ fn brought_to(state: CellState) -> World {
     if state == CellState::Active {
         return world;
     }
-    step(|write, id, rules| cells::drain(write, id, MoveWord::Allowed, rules).map(drop));
+    step(|write, id, rules| cells::drain(write, id, MovePermission::Allowed, rules).map(drop));
     if state == CellState::Draining {
         return world;
     }
     world.add_active("y");
-    step(|write, id, rules| cells::drain(write, id, MoveWord::Allowed, rules).map(drop));
+    step(|write, id, rules| cells::drain(write, id, MovePermission::Allowed, rules).map(drop));
     if state == CellState::Drained {
         return world;
     }
@@ -66,7 +66,7 @@ fn brought_to(state: CellState) -> World {
 type Asked = fn(&mut Write<'_>, &Rules) -> Result<(), Refusal>;
 
 const DRAIN: Asked =
-    |write, rules| cells::drain(write, &id("x"), MoveWord::Allowed, rules).map(drop);
+    |write, rules| cells::drain(write, &id("x"), MovePermission::Allowed, rules).map(drop);
 const ACTIVATE: Asked = |write, _| cells::activate(write, &id("x")).map(drop);
 const RETRY: Asked = |write, _| cells::retry(write, &id("x")).map(drop);
 const REMOVE: Asked = |write, _| cells::remove(write, &id("x")).map(drop);
@@ -198,11 +198,11 @@ fn what_is_asked_of_a_new_cell_is_checked() {
 fn cells_that_are_not_there() {
     type Asked = fn(&mut Write<'_>, &CellId, &Rules) -> Result<(), Refusal>;
     let asked: [Asked; 8] = [
-        |write, id, rules| cells::drain(write, id, MoveWord::Allowed, rules).map(drop),
+        |write, id, rules| cells::drain(write, id, MovePermission::Allowed, rules).map(drop),
         |write, id, _| cells::activate(write, id).map(drop),
         |write, id, _| cells::retry(write, id).map(drop),
         |write, id, _| cells::remove(write, id).map(drop),
-        |write, id, rules| cells::force_remove(write, id, MoveWord::Allowed, rules).map(drop),
+        |write, id, rules| cells::force_remove(write, id, MovePermission::Allowed, rules).map(drop),
         |write, id, _| cells::update(write, id, &CellPatch::default()).map(drop),
         |write, id, _| cells::report_usage(write, id, &BTreeMap::new()).map(drop),
         |write, id, _| cells::warmed(write, id, Ok(())),
@@ -247,7 +247,7 @@ fn a_drain_takes_what_has_no_data() {
     let batch = [new_tenant_in("p", "a"), new_tenant_in("q", "a")];
     world.register(&batch);
     let told = world.told(|write| {
-        cells::drain(write, &id("a"), MoveWord::WithinLimits, &world.rules).map(drop)
+        cells::drain(write, &id("a"), MovePermission::WithinLimits, &world.rules).map(drop)
     });
     assert_eq!(
         told,
@@ -275,7 +275,7 @@ fn a_drain_said_again_is_a_change() {
     world.published();
     let drain = || {
         let drained = world.try_change(|write| {
-            cells::drain(write, &id("a"), MoveWord::Allowed, &world.rules).map(drop)
+            cells::drain(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
         });
         drained.unwrap()
     };
@@ -327,35 +327,37 @@ fn a_cell_that_is_being_removed_does_not_come_back() {
 fn a_forced_removal_needs_a_reason_and_an_heir() {
     let world = World::of_cells(&["a", "b"]);
     world.register(&[new_tenant_in("p", "a"), new_tenant_in("q", "b")]);
-    let remove = |cell: &str, word: MoveWord| {
+    let remove = |cell: &str, permission: MovePermission| {
         let cell = id(cell);
-        world.told(|write| cells::force_remove(write, &cell, word, &world.rules).map(drop))
+        world.told(|write| cells::force_remove(write, &cell, permission, &world.rules).map(drop))
     };
     let request = Request::of_daemon("test");
     let refused = world.store.change(&request, 1, |write| {
-        cells::force_remove(write, &id("a"), MoveWord::Allowed, &world.rules).map(drop)
+        cells::force_remove(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
     });
     let told = refused.unwrap_err().to_string();
     assert_eq!(told, "a forced removal needs a reason");
     assert_eq!(
-        remove("a", MoveWord::WithinLimits),
+        remove("a", MovePermission::WithinLimits),
         "32 slots (50.00 %) would go to other cells, more than 25 %"
     );
-    assert_eq!(remove("a", MoveWord::Allowed), "done");
+    assert_eq!(remove("a", MovePermission::Allowed), "done");
     let intent = world.intent();
     assert_eq!(intent.state_of(&id("a")), CellState::Removed);
     assert_eq!(intent.tenants[&key("p")].cell, id("b"));
     assert_eq!(intent.slots.count_of(&id("b")), 64);
-    assert_eq!(remove("a", MoveWord::Allowed), "there is no cell `a`");
-    assert_eq!(remove("b", MoveWord::Allowed), "no cell is active");
+    assert_eq!(remove("a", MovePermission::Allowed), "there is no cell `a`");
+    assert_eq!(remove("b", MovePermission::Allowed), "no cell is active");
 }
 
 #[test]
 fn slots_are_spread_once() {
     let world = World::new();
     let spread = || world.told(|write| slots::spread_first(write).map(drop));
-    let plan =
-        || world.told(|write| slots::apply_plan(write, MoveWord::Allowed, &world.rules).map(drop));
+    let plan = || {
+        world
+            .told(|write| slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop))
+    };
     assert_eq!(spread(), "no cell is active");
     assert_eq!(plan(), "the slots have not been given to cells yet");
     world.add_active("a:stateless");

@@ -1,7 +1,7 @@
 //! Back to a table of old.
 
 use cellgate_control::{
-    change::{MoveWord, cells, restore, slots, tenants},
+    change::{MovePermission, cells, restore, slots, tenants},
     model::{CellState, PlacedBy},
     store::Write,
 };
@@ -11,7 +11,7 @@ use crate::support::{World, id, key, new_tenant, new_tenant_in, register};
 
 fn roll_back(world: &World, to: &Table) -> String {
     world.told(|write| {
-        let restored = restore::roll_back(write, to, MoveWord::Allowed, &world.rules)?;
+        let restored = restore::roll_back(write, to, MovePermission::Allowed, &world.rules)?;
         Ok(restored.moved_tenants)
     })
 }
@@ -35,7 +35,9 @@ fn the_table_is_what_it_was() {
     step(&|write| drop(tenants::remove_alias(write, &key("acme"), &key("www")).unwrap()));
     step(&|write| drop(tenants::add_alias(write, &key("globex"), &key("other")).unwrap()));
     step(&|write| drop(tenants::set_rejected(write, &key("globex"), false).unwrap()));
-    step(&|write| drop(cells::drain(write, &id("a"), MoveWord::Allowed, &world.rules).unwrap()));
+    step(&|write| {
+        drop(cells::drain(write, &id("a"), MovePermission::Allowed, &world.rules).unwrap());
+    });
     world.add_active("c");
     let now = world.published();
     assert!(!diff(&old, &now).tenant_moves.is_empty());
@@ -61,8 +63,8 @@ fn who_came_later_stays() {
     world.register(&[new_tenant("old")]);
     let old = world.published();
     world.add_active("b");
-    let plan =
-        world.told(|write| slots::apply_plan(write, MoveWord::Allowed, &world.rules).map(drop));
+    let plan = world
+        .told(|write| slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop));
     assert_eq!(plan, "done");
     // As many as it takes for some to live by their slot in the new cell, which has data.
     let batch: Vec<_> = (0..12).map(|at| new_tenant(&format!("new-{at}"))).collect();
@@ -132,7 +134,7 @@ fn what_does_not_fit_is_refused() {
     };
     let force = |world: &World| {
         let removed = world.told(|write| {
-            cells::force_remove(write, &id("a"), MoveWord::Allowed, &world.rules).map(drop)
+            cells::force_remove(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
         });
         assert_eq!(removed, "done");
     };

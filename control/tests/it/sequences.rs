@@ -8,7 +8,7 @@ use std::{
 
 use cellgate_control::{
     change::{
-        MoveWord, Rules,
+        MovePermission, Rules,
         cells::{self, CellPatch, NewCell},
         restore, slots,
         tenants::{self, NewTenant},
@@ -39,7 +39,7 @@ enum Step {
     },
     Warmed {
         cell: u8,
-        is_well: bool,
+        is_healthy: bool,
     },
     Spread,
     Register(Vec<New>),
@@ -54,13 +54,13 @@ enum Step {
     Unalias(u8, u8),
     Forget(u8),
     Update(u8, u16),
-    Drain(u8, MoveWord),
+    Drain(u8, MovePermission),
     Activate(u8),
     Retry(u8),
     Remove(u8),
-    ForceRemove(u8, MoveWord),
-    Plan(MoveWord),
-    RollBack(usize, MoveWord),
+    ForceRemove(u8, MovePermission),
+    Plan(MovePermission),
+    RollBack(usize, MovePermission),
     Import,
     AllowMove,
     Restart,
@@ -90,8 +90,8 @@ fn named(number: u8) -> TenantKey {
     key(&name(number))
 }
 
-fn word() -> impl Strategy<Value = MoveWord> {
-    prop::bool::weighted(0.7).prop_map(MoveWord::of)
+fn permission() -> impl Strategy<Value = MovePermission> {
+    prop::bool::weighted(0.7).prop_map(MovePermission::of)
 }
 
 fn new() -> impl Strategy<Value = New> {
@@ -121,7 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         3 => prop::bool::weighted(0.8).prop_map(|works| Step::Provider { works }),
         6 => (cell.clone(), prop::bool::weighted(0.9))
-            .prop_map(|(cell, is_well)| Step::Warmed { cell, is_well }),
+            .prop_map(|(cell, is_healthy)| Step::Warmed { cell, is_healthy }),
         3 => Just(Step::Spread),
         9 => prop::collection::vec(new(), 1..6).prop_map(Step::Register),
         5 => (tenant.clone(), cell.clone(), any::<bool>()).prop_map(|(tenant, cell, is_without_data)| {
@@ -133,13 +133,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (tenant.clone(), tenant.clone()).prop_map(|(tenant, alias)| Step::Unalias(tenant, alias)),
         2 => tenant.prop_map(Step::Forget),
         2 => (cell.clone(), 9_001..9_004_u16).prop_map(|(cell, port)| Step::Update(cell, port)),
-        6 => (cell.clone(), word()).prop_map(|(cell, word)| Step::Drain(cell, word)),
+        6 => (cell.clone(), permission()).prop_map(|(cell, permission)| Step::Drain(cell, permission)),
         3 => cell.clone().prop_map(Step::Activate),
         1 => cell.clone().prop_map(Step::Retry),
         3 => cell.clone().prop_map(Step::Remove),
-        2 => (cell, word()).prop_map(|(cell, word)| Step::ForceRemove(cell, word)),
-        4 => word().prop_map(Step::Plan),
-        4 => (0..4_usize, word()).prop_map(|(at, word)| Step::RollBack(at, word)),
+        2 => (cell, permission()).prop_map(|(cell, permission)| Step::ForceRemove(cell, permission)),
+        4 => permission().prop_map(Step::Plan),
+        4 => (0..4_usize, permission()).prop_map(|(at, permission)| Step::RollBack(at, permission)),
         1 => Just(Step::Import),
         3 => Just(Step::AllowMove),
         2 => Just(Step::Restart),
@@ -162,7 +162,7 @@ fn sequence() -> impl Strategy<Value = Vec<Step>> {
                 steps.push(Step::Provider { works: true });
                 steps.push(Step::Warmed {
                     cell,
-                    is_well: true,
+                    is_healthy: true,
                 });
             }
             steps.push(Step::Spread);
@@ -223,9 +223,9 @@ fn carry_out(world: &World, write: &mut Write<'_>, step: &Step) -> Result<(), Re
         Step::Provider { works } => answer(write, *works),
         Step::Warmed {
             cell: number,
-            is_well,
+            is_healthy,
         } => {
-            let outcome = if *is_well {
+            let outcome = if *is_healthy {
                 Ok(())
             } else {
                 Err("ill".to_owned())
@@ -309,7 +309,7 @@ fn answer(write: &mut Write<'_>, works: bool) -> Result<(), Refusal> {
 fn roll_back(
     write: &mut Write<'_>,
     at: usize,
-    word: MoveWord,
+    permission: MovePermission,
     rules: &Rules,
 ) -> Result<(), Refusal> {
     let Some(kept) = write.read().tables()?.into_iter().nth(at) else {
@@ -317,7 +317,7 @@ fn roll_back(
     };
     let bytes = write.read().table_content(kept.generation)?;
     let table = cellgate_table::parse(&bytes).unwrap();
-    restore::roll_back(write, &table, word, rules).map(drop)
+    restore::roll_back(write, &table, permission, rules).map(drop)
 }
 
 fn new_tenant(new: &New) -> NewTenant {

@@ -4,7 +4,7 @@ use std::{cell::Cell as Counter, collections::BTreeMap, fs, path::PathBuf, sync:
 
 use cellgate_control::{
     change::{
-        MoveWord, Rules,
+        MovePermission, Rules,
         cells::{self, NewCell},
         slots,
         tenants::{self, NewTenant},
@@ -204,7 +204,9 @@ impl World {
 
     pub(crate) fn drain(&self, cell: &str) {
         let cell = id(cell);
-        self.change(|write| cells::drain(write, &cell, MoveWord::Allowed, &self.rules).map(drop));
+        self.change(|write| {
+            cells::drain(write, &cell, MovePermission::Allowed, &self.rules).map(drop)
+        });
     }
 
     pub(crate) fn intent(&self) -> Intent {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cellgate_control::{
     change::{
-        MoveWord,
+        MovePermission,
         cells::{self, CellPatch},
         tenants::{self, NewTenant},
     },
@@ -64,7 +64,7 @@ fn a_batch_is_registered_whole_or_not() {
     let check = |second: NewTenant, expected: &str| check_second(&world, second, expected);
     check(new_tenant(""), "a tenant key is empty");
     check(new_tenant("a\nb"), "control character");
-    check(new_tenant("fine"), "stands twice");
+    check(new_tenant("fine"), "is duplicated");
     check(
         new_tenant("www.acme"),
         "`www.acme` is an alias of tenant `acme`",
@@ -237,7 +237,9 @@ fn a_pin_leaves_no_data_behind() {
     };
     world.change(|write| cells::update(write, &id("b"), &patch).map(drop));
     assert_eq!(pin("globex", "a", false), "done");
-    world.change(|write| cells::drain(write, &id("a"), MoveWord::Allowed, &world.rules).map(drop));
+    world.change(|write| {
+        cells::drain(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
+    });
     let before = world.intent();
     assert_eq!(pin("globex", "a", false), "done");
     assert_eq!(world.intent(), before);

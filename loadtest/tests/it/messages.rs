@@ -19,7 +19,7 @@ const TABLE: &str = "format: 1\nhash: { slots: 4 }\ncells:\n  \
     b: { endpoints: [{ address: \"127.0.0.1:9002\" }] }\n\
     slots: { a: [\"0-2\"], b: [\"3\"] }\noverrides: { acme: b }\n";
 
-/// The one mistake of a file is told by one line that holds all of these parts.
+/// The one mistake of a file is reported by one line that holds all of these parts.
 #[track_caller]
 fn check_said(said: &str, file: &str, parts: &[&str]) {
     let lines: Vec<&str> = said.lines().filter(|line| line.contains(file)).collect();

@@ -30,7 +30,7 @@ pub enum Change {
         for_ms: u64,
     },
     /// It failed often enough to be ejected, but too many of its cell's endpoints are out already.
-    EjectionHeldBack,
+    EjectionSuppressed,
 }
 
 impl Health {
@@ -132,7 +132,7 @@ impl Health {
             Ordering::Relaxed,
             |told_until_ms| (told_until_ms <= now_ms).then_some(until_ms),
         );
-        told.ok().map(|_| Change::EjectionHeldBack)
+        told.ok().map(|_| Change::EjectionSuppressed)
     }
 }
 

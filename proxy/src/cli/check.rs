@@ -41,7 +41,7 @@ pub(super) struct Files<'c> {
     pub(super) against: Option<PathBuf>,
 }
 
-/// The table in force, as far as can be told.
+/// The table in force, as far as is known.
 struct Base {
     /// In words.
     name: String,

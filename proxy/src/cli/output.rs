@@ -73,7 +73,7 @@ fn list(text: &mut String, title: &str, items: &[impl ToString]) {
     let _ = writeln!(text, "{title}: {}", names.join(", "));
 }
 
-/// Tells problems and gives the exit code for bad input.
+/// Reports problems and gives the exit code for bad input.
 pub(super) fn refuse(problems: &[&Problems], output: Format) -> ExitCode {
     match output {
         Format::Text => {

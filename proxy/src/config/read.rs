@@ -202,14 +202,14 @@ fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<List
         if listeners.iter().any(|other| other.name == name) {
             item.refuse(
                 findings,
-                format!("the name `{name}` stands twice"),
+                format!("the name `{name}` is duplicated"),
                 "give each listener its own name",
             );
         }
         if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
             item.refuse(
                 findings,
-                format!("{address} stands twice"),
+                format!("{address} is duplicated"),
                 "give each listener its own address",
             );
         }

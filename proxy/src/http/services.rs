@@ -63,7 +63,7 @@ fn report_ejection(exchange: &Exchange, change: Option<Change>) {
                 endpoint, for_ms, "endpoint ejected: requests keep failing on it"
             );
         }
-        Some(Change::EjectionHeldBack) => warn!(
+        Some(Change::EjectionSuppressed) => warn!(
             cell,
             endpoint,
             "requests keep failing on an endpoint, but too few others of its cell are left to do without it"

@@ -205,7 +205,7 @@ fn an_unhealthy_endpoint_is_not_ejected_as_well() {
     assert_eq!(a.endpoint_failed(&a.endpoints[0].state, 0, &RULES), None);
     assert_eq!(
         a.endpoint_failed(&a.endpoints[1].state, 0, &RULES),
-        Some(Change::EjectionHeldBack),
+        Some(Change::EjectionSuppressed),
         "the other one is all that is left"
     );
 }

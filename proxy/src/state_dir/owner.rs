@@ -152,7 +152,7 @@ impl StateDir {
         Ok(Claim { _lock: lock })
     }
 
-    /// Says whether the proxy of this table could claim the directory, as far as reading it tells.
+    /// Says whether the proxy of this table could claim the directory, as far as reading it shows.
     ///
     /// # Errors
     /// It belongs to another table. The outer error is that of the file system.

@@ -1,4 +1,4 @@
-//! How a look at the table file ended, and what is said of it.
+//! How a poll of the table file ended, and what is said of it.
 
 use cellgate_table::{Digest, Generation, Problems};
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct LastReload {
     pub problems: Option<Problems>,
 }
 
-/// How a look ended.
+/// How a poll ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Unchanged,

@@ -70,7 +70,7 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Cells> 
         let cell = read_cell(&value, findings);
         match CellId::new(name) {
             Ok(id) if seen.insert(id.clone()) => cells.push(Cell { id, ..cell }),
-            Ok(_) => value.refuse_key(findings, "stands twice", "give each cell its own id"),
+            Ok(_) => value.refuse_key(findings, "is duplicated", "give each cell its own id"),
             Err(error) => {
                 misnamed.insert(name.to_owned());
                 value.refuse_key_with(findings, || {
@@ -164,7 +164,7 @@ fn read_endpoints(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Endp
         if endpoints.iter().any(|endpoint| endpoint.address == address) {
             value.refuse_with(findings, || {
                 (
-                    format!("{address} stands twice in this cell"),
+                    format!("{address} is duplicated in this cell"),
                     "remove one of them; for a larger share of the requests raise its `weight`"
                         .to_owned(),
                 )

@@ -139,7 +139,7 @@ fn read_rejects(
         if !seen.insert(name) {
             item.refuse_with(findings, || {
                 (
-                    format!("{} stands twice", Quoted(name)),
+                    format!("{} is duplicated", Quoted(name)),
                     "keep one of them".to_owned(),
                 )
             });
@@ -194,7 +194,7 @@ fn refuse_repeated(value: &Value<'_>, findings: &mut Findings) {
     let mut seen = HashSet::with_capacity(names.len());
     for (name, value) in value.entries(findings).into_iter().flatten() {
         if !seen.insert(name) {
-            value.refuse_key(findings, "stands twice", "keep one of them");
+            value.refuse_key(findings, "is duplicated", "keep one of them");
         }
     }
 }

@@ -231,44 +231,44 @@ fn unknown_and_repeated_keys() {
     );
     check_with(
         "generation: 43\n",
-        &["21:1: generation: stands twice; keep one of them"],
+        &["21:1: generation: is duplicated; keep one of them"],
     );
     check_with(
         "overrides: {}\n",
-        &["21:1: overrides: stands twice; keep one of them"],
+        &["21:1: overrides: is duplicated; keep one of them"],
     );
     check_good_but(
         "acme: us-west-2",
         "acme: us-west-2\n  acme: eu-1",
-        &["18:3: overrides.acme: stands twice; keep one of them"],
+        &["18:3: overrides.acme: is duplicated; keep one of them"],
     );
     check_good_but(
         "acme: us-west-2",
         "b: eu-1\n  acme: eu-1\n  b: eu-1\n  \"acme\": eu-1",
         &[
-            "19:3: overrides.b: stands twice; keep one of them",
-            "20:3: overrides.acme: stands twice; keep one of them",
+            "19:3: overrides.b: is duplicated; keep one of them",
+            "20:3: overrides.acme: is duplicated; keep one of them",
         ],
     );
     check_good_but(
         "www.acme.example: acme",
         "www.acme.example: acme\n  www.acme.example: b",
-        &["20:3: aliases.\"www.acme.example\": stands twice; keep one of them"],
+        &["20:3: aliases.\"www.acme.example\": is duplicated; keep one of them"],
     );
     check_good_but(
         "[evil-corp]",
         "[evil-corp, b, evil-corp]",
-        &["20:25: rejects[2]: `evil-corp` stands twice; keep one of them"],
+        &["20:25: rejects[2]: `evil-corp` is duplicated; keep one of them"],
     );
     check_good_but(
         "slots:\n  eu-1: [\"0-3\"]",
         "slots:\n  eu-1: [0-1]\n  eu-1: [2-3]",
-        &["15:3: slots.eu-1: stands twice; write all ranges of a cell in one list"],
+        &["15:3: slots.eu-1: is duplicated; write all ranges of a cell in one list"],
     );
     check_good_but(
         "  us-west-2:\n    endpoints",
         "  us-west-2: { endpoints: [{ address: \"127.0.0.1:1\" }] }\n  us-west-2:\n    endpoints",
-        &["12:3: cells.us-west-2: stands twice; give each cell its own id"],
+        &["12:3: cells.us-west-2: is duplicated; give each cell its own id"],
     );
     check_good_but(
         "{ type: http, path: /healthz }",

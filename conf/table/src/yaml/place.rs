@@ -53,7 +53,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The name of the nearest key; empty where there is none.
+    /// The name of the nearest key; empty without one.
     pub(crate) fn name(self) -> &'a str {
         match (self.step, self.parent) {
             (Step::Key { name, .. }, _) => name,

@@ -266,7 +266,7 @@ impl<'a> Value<'a> {
                 continue;
             };
             if std::mem::replace(&mut seen[at], true) {
-                value.refuse_key(findings, "stands twice", "keep one of them");
+                value.refuse_key(findings, "is duplicated", "keep one of them");
             }
         }
         Some(Fields {

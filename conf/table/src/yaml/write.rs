@@ -240,7 +240,7 @@ impl Formatter for Block {
 }
 
 /// Whether no reader could take the bare text for anything but this text: it begins with a letter or a slash, holds
-/// nothing that means something to YAML, and is none of the words for truth values, numbers and nothing.
+/// nothing that means something to YAML, and is not one of the words for truth values, numbers and nothing.
 fn may_be_bare(text: &str) -> bool {
     let begins_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let is_harmless =

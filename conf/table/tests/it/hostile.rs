@@ -115,7 +115,7 @@ fn a_million_mistakes() {
     );
     check(
         &table(1, "0", &lines("overrides:", "  tenant: a", MANY)),
-        "stands twice",
+        "is duplicated",
     );
     check(
         &table(1, "0", &lines("overrides:", "  tenant-@: 1", MANY)),

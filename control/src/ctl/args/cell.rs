@@ -89,7 +89,7 @@ pub struct AddArgs {
     /// Who makes the cell.
     #[arg(long, value_name = "P", default_value = "static")]
     pub provider: String,
-    /// What the provider is told besides; may be given again. `K=V` is text, `K:=JSON` anything.
+    /// What the provider is given besides; may be given again. `K=V` is text, `K:=JSON` anything.
     #[arg(long = "param", value_name = "K=V", value_parser = param)]
     pub params: Vec<ParamSpec>,
     #[command(flatten)]
@@ -146,13 +146,13 @@ pub struct SettingArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Health check")]
 pub struct HealthArgs {
-    /// An endpoint is well if `GET PATH` is answered with 200 to 299.
+    /// An endpoint is healthy if `GET PATH` is answered with 200 to 299.
     #[arg(long, value_name = "PATH", group = "probe")]
     pub health_path: Option<String>,
     /// What the request says in `Host`, such as shop.example.com. By default the endpoint's address.
     #[arg(long, value_name = "HOST", requires = "health_path")]
     pub health_host: Option<String>,
-    /// An endpoint is well if it takes a TCP connection.
+    /// An endpoint is healthy if it takes a TCP connection.
     #[arg(long, group = "probe")]
     pub health_tcp: bool,
     /// From one check to the next. Default 2,000.

@@ -40,7 +40,7 @@ pub enum TableCommand {
         /// Generation of the newer one. Default: the one in force.
         to: Option<u64>,
     },
-    /// Publish a table that is blocked, with the word that lets it out.
+    /// Publish a table that is blocked, with explicit permission.
     ///
     /// `cellctl table show` says what is in the way.
     Publish {
@@ -51,7 +51,7 @@ pub enum TableCommand {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Take up the map of an older table again, as a new generation.
+    /// Restore the map of an older table, as a new generation.
     ///
     /// Slots and tenants go where they were then; tenants registered since stay where they are. Their data does not move.
     Rollback {

@@ -189,7 +189,7 @@ pub fn publishing(answer: &Value) -> Result<String, Error> {
 pub fn rolled_back(answer: &Value) -> Result<String, Error> {
     let it = RolledBack::deserialize(answer)?;
     Ok(format!(
-        "the map of generation {} is taken up again: {} move, {} move, {} registered since stay\n",
+        "the map of generation {} is restored: {} move, {} move, {} registered since stay\n",
         it.to_generation,
         count(it.moved_slots, "slot"),
         count(it.moved_tenants, "tenant"),

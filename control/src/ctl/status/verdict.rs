@@ -10,7 +10,7 @@ const FULL_SHARE: f64 = 0.9;
 /// A table on its way is no trouble unless it takes so long.
 const SETTLE_LIMIT_MS: u64 = 3_000;
 
-/// What needs somebody; nothing if all is well. The worst first.
+/// What needs somebody; nothing if all is healthy. The worst first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) reasons: Vec<String>,

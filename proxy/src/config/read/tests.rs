@@ -339,7 +339,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
     );
     more("log: { format: xml }", "known are `text`, `json`");
     more("unknown_tenants: no", "`no`");
-    more("table: { path: x }", "stands twice");
+    more("table: { path: x }", "is duplicated");
     check(
         "listeners: [{ name: edge, address: \"127.0.0.1:8080\" }]\n",
         "",
@@ -360,12 +360,12 @@ fn what_is_wrong_is_told_with_what_to_do() {
     check(
         "[{ name: edge,",
         "[{ name: edge, address: \"127.0.0.1:1\" }, { name: edge,",
-        "the name `edge` stands twice",
+        "the name `edge` is duplicated",
     );
     check(
         "[{ name: edge,",
         "[{ name: other, address: \"127.0.0.1:8080\" }, { name: edge,",
-        "127.0.0.1:8080 stands twice",
+        "127.0.0.1:8080 is duplicated",
     );
 }
 

@@ -141,7 +141,7 @@ fn cells() {
         "[::1]:9002",
         "127.0.0.1:9001",
         &[
-            "8:20: cells.eu-1.endpoints[1].address: 127.0.0.1:9001 stands twice in this cell; remove one of them; for a larger share of the requests raise its `weight`",
+            "8:20: cells.eu-1.endpoints[1].address: 127.0.0.1:9001 is duplicated in this cell; remove one of them; for a larger share of the requests raise its `weight`",
         ],
     );
     check_good_but(
