@@ -460,14 +460,11 @@ mod tests {
         let text = format!("table 7 is published; no proxy can be reached; {named}");
         check(Scope::Reachable, none, &dead, &waiting(&text));
         // Seen with it before they died: that is no answer of one that can be reached.
-        let text =
-            "table 7 is published; no proxy can be reached; every listed proxy was seen with it";
-        check(
-            Scope::Reachable,
-            json!({ "confirmed": ["a", "b"] }),
-            &dead,
-            &waiting(text),
-        );
+        let text = "table 7 is published; no proxy can be reached; a, b had it when last seen";
+        for scope in [Scope::Listed, Scope::Reachable] {
+            let seen = json!({ "confirmed": ["a", "b"] });
+            check(scope, seen, &dead, &waiting(text));
+        }
     }
 
     #[test]

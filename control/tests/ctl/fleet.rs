@@ -327,7 +327,7 @@ fn a_proxy_that_lags_is_waited_for() {
     assert_eq!(waited.code, Some(1), "{waited:?}");
     for part in [
         "; not confirmed by edge-1 (has generation ",
-        "the change itself stands",
+        "the change itself is stored",
     ] {
         assert!(waited.err.contains(part), "{part} is not in: {waited:?}");
     }
