@@ -116,7 +116,7 @@ impl Failure {
             Self::Refused(problem) => problem.more(),
             Self::Unreachable { is_lost: false, .. } => hint(
                 "is cellgate-control running? its log names the address that it listens on; \
-                 --server (CELLCTL_SERVER) or --socket (CELLCTL_SOCKET) say where cellctl looks",
+                 --server (CELLCTL_SERVER) or --socket (CELLCTL_SOCKET) say where the daemon is",
             ),
             Self::Unreachable { is_lost: true, .. } => {
                 hint("if it was a change, it may have been made or not: `cellctl audit` shows")

@@ -179,7 +179,7 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
 }
 
 fn endpoints(text: &mut String, cell: &Cell) {
-    let mut grid = Grid::new(&["ENDPOINT", "WEIGHT", "HEALTH", "LOOKS", "SEEN", "ERROR"]);
+    let mut grid = Grid::new(&["ENDPOINT", "WEIGHT", "HEALTH", "CHECKS", "SEEN", "ERROR"]);
     for endpoint in &cell.endpoints {
         let seen = cell.health.endpoints.iter();
         let seen = seen.clone().find(|seen| seen.address == endpoint.address);
