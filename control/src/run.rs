@@ -21,7 +21,7 @@ use tokio::{
     signal::unix::Signal,
     sync::watch,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -43,6 +43,8 @@ use crate::{
 /// life.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the API may be kept waiting at the start for the first check of the table's file.
+const FIRST_COMPARISON_LIMIT: Duration = Duration::from_secs(2);
 /// How long work that blocks may go on after that.
 const BLOCKED_LIMIT: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,16 @@ pub fn serve(config: Config, is_taking_over: bool, signals: Signals, log: &LogCo
     }
 }
 
+/// Waits until it is known what is published, so that nobody reads otherwise after a restart; on a slow disk not for long.
+async fn first_comparison(daemon: &Daemon) {
+    let compared = async {
+        while !daemon.publisher.status().is_known() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let _ = timeout(FIRST_COMPARISON_LIMIT, compared).await;
+}
+
 async fn run(
     config: Config,
     is_taking_over: bool,
@@ -89,6 +101,8 @@ async fn run(
     let daemon = Arc::new(Daemon::new(config, store, publisher).map_err(text)?);
     daemon.metrics.add_process(log);
     let (stopping, stop) = watch::channel(false);
+    let mut tasks = tasks::start(&daemon, &stop);
+    first_comparison(&daemon).await;
     let mut serving = JoinSet::new();
     let router = api::router(&daemon, &tokens);
     let rules = daemon.config.api.connections;
@@ -99,7 +113,6 @@ async fn run(
     }
     info!(address = %tcp.local_addr().map_err(text)?, "listening");
     serving.spawn(api::serve_tcp(tcp, router, rules, stop.clone()));
-    let mut tasks = tasks::start(&daemon, &stop);
     let reaping = Arc::clone(&daemon);
     let stopped = stop.clone();
     tasks.spawn(async move {

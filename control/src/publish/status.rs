@@ -22,6 +22,11 @@ pub struct PublishStatus {
 }
 
 impl PublishStatus {
+    /// Whether the file has been compared with the records since the start, or it is known why it cannot be.
+    pub fn is_known(&self) -> bool {
+        self.cells.is_some() || self.blocked.is_some()
+    }
+
     /// Whether the table in the file names a cell, as far as is known.
     pub fn may_name(&self, cell: &CellId) -> bool {
         self.cells.as_ref().is_none_or(|cells| cells.contains(cell))

@@ -357,7 +357,7 @@ mod tests {
             "fullest        tenants 3/4 (75 %)\n",
             "health check   GET /h every 1 ms, at most 2 ms; unhealthy after 3, healthy after 4\n",
             "suspicion      1 of 1 endpoints fail the daemon's checks; 50 % of its requests fail, 1 % of its siblings'\n",
-            "10.0.0.7:80  2       failing  5      2026-03-01T12:00:01Z  refused\n",
+            "10.0.0.7:80  2       failing  5       2026-03-01T12:00:01Z  refused\n",
             "edge-1  0/1      4\n",
             "provision failed: asked 2026-03-01T11:00:00Z, attempts 2, id op1\n  error: exit 1\n  | one\n  | \u{fffd}[31mtwo\n",
         ] {

@@ -179,3 +179,15 @@ fn imports_that_go_to_one_cell_are_warned_of() {
         .collect();
     assert_eq!(codes, ["one_cell"], "{again}");
 }
+
+#[test]
+fn the_first_answer_after_a_restart_knows_the_published_table() {
+    let mut world = World::start(2);
+    let generation = world.control.wait_until_published();
+    for _ in 0..3 {
+        world.restart_control();
+        let table = world.control.get("/v1/table");
+        assert_eq!(table["generation"], generation, "{table}");
+        assert_eq!(table["current"], true, "{table}");
+    }
+}
