@@ -3,19 +3,15 @@
 
 use std::{hint::black_box, net::IpAddr, time::Duration};
 
-use cellgate_benches::usual_entry;
+use cellgate_benches::{connection, usual_entry};
 use cellgate_process::lines::Sink;
 use cellgate_proxy::{
-    access_log::AccessLog,
-    clock::DateWriter,
-    config::AccessLogConfig,
-    exchange::{Connection, Scheme},
-    metrics::Metrics,
+    access_log::AccessLog, clock::DateWriter, config::AccessLogConfig, metrics::Metrics,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn access_log(criterion: &mut Criterion) {
-    let connection = Connection::new(IpAddr::from([192, 0, 2, 133]), "edge".into(), Scheme::Http);
+    let connection = connection(IpAddr::from([192, 0, 2, 133]));
     let mut group = criterion.benchmark_group("access log");
     let (mut dates, mut line) = (DateWriter::default(), Vec::new());
     let entry = usual_entry(&connection);

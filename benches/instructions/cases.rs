@@ -9,11 +9,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cellgate_benches::{scattered_keys, table, usual_entry};
+use cellgate_benches::{connection, scattered_keys, table, usual_entry};
 use cellgate_proxy::buffer::Buffer;
 use cellgate_proxy::{
     clock::DateWriter,
-    exchange::{Connection, Scheme},
+    exchange::Connection,
     field_lines::{FieldLine, FieldLines},
     forwarding::{Trust, TrustedHeaders},
     gate::GateLimits,
@@ -75,7 +75,7 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
             headers: TrustedHeaders::default(),
         },
     };
-    let connection = Connection::new(peer, "edge".into(), Scheme::Http);
+    let connection = connection(peer);
     let limits = GateLimits::default();
     case(name, move || {
         let seen = inspect_and_plan(
@@ -210,7 +210,7 @@ fn header() -> Source {
 /// One line of the access log, rendered.
 fn log_line() -> Case {
     let (mut dates, mut line) = (DateWriter::default(), Vec::new());
-    let connection = Connection::new(STRANGER, "edge".into(), Scheme::Http);
+    let connection = connection(STRANGER);
     let connection: &'static Connection = Box::leak(Box::new(connection));
     let mut entry = usual_entry(connection);
     // As many digits in every run.

@@ -1,16 +1,23 @@
 //! What is measured with: tables that are generated, the same in every run, and an entry of the access log.
 
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, net::IpAddr, time::Duration};
 
 use cellgate_proxy::{
     access_log::Entry,
-    exchange::Connection,
+    config::Listener,
+    exchange::{Connection, Scheme},
     snapshot::{Accepted, Source},
 };
 use cellgate_table::{Digest, Generation, Table, parse};
 
 /// Cells of a generated table.
 const CELLS: usize = 16;
+
+/// A plain connection of a peer.
+pub fn connection(peer: IpAddr) -> Connection {
+    let edge = Listener::new("edge", ([0, 0, 0, 0], 8080).into());
+    Connection::new(peer, edge.into(), Scheme::Http)
+}
 
 /// The key of tenant number `number`, in the shape that many services use.
 pub fn tenant(number: usize) -> String {

@@ -13,16 +13,14 @@ use pingora::{
 };
 use serde::Serialize;
 use serde_json::json;
-use tokio::net::TcpStream;
 
 use crate::{
     cell::EndpointState,
     clock,
     descriptors::Budget,
-    exchange::Connection,
     explain::{Explanation, explain},
-    http::ServeConnection,
     lifecycle::{Lifecycle, Phase},
+    listen::{Accepted, ServeConnection},
     metrics::Metrics,
     snapshot::{CellRuntime, Current, Snapshot, Source},
     tenant_key::RequestKey,
@@ -132,8 +130,8 @@ impl ServeHttp for Admin {
 }
 
 impl ServeConnection for Arc<Admin> {
-    async fn serve(&self, socket: TcpStream, _: Connection, shutdown: &ShutdownWatch) {
-        let stream = Box::new(Stream::from(socket));
+    async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
+        let stream = Box::new(Stream::from(accepted.socket));
         self.process_new(stream, shutdown).await;
     }
 }

@@ -49,6 +49,16 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
+impl Listener {
+    /// A listener without any option.
+    pub fn new(name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableConfig {
     pub path: PathBuf,

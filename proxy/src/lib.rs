@@ -3,7 +3,7 @@
 //! Pure rooms decide: [`tenant_key`] whom a request is for, [`route`] which cell that is, [`gate`] whether the request
 //! can be read in one way only, [`forwarding`] whom it comes from, [`answer`] what the proxy says by itself.
 //! [`exchange`] asks them about one request and decides what a failure means. [`upstream`] holds the connections to
-//! cells. The adapter [`http`] connects them to Pingora. [`watch`] alone reads the table and swaps the one pointer in
+//! cells. [`listen`] takes the connections of clients, and the adapter [`http`] connects the rooms to Pingora. [`watch`] alone reads the table and swaps the one pointer in
 //! [`snapshot`] that requests read.
 //!
 //! The proxy must never call the control plane, a database or a name server on a request's way.
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod listen;
 pub mod metrics;
 pub mod net;
 pub mod outgoing;

@@ -5,9 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::net::TcpStream;
-
-use crate::{buffer::Buffer, socket::poll_send};
+use crate::{buffer::Buffer, socket::PollSend};
 
 /// Two pieces that are sent as if they were one.
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +33,14 @@ impl<'p> Pieces<'p> {
     /// Writes what is behind the first `sent` bytes, by one system call. The answer is how many bytes were taken.
     pub fn poll_write(
         self,
-        socket: &TcpStream,
+        socket: &mut impl PollSend,
         cx: &mut Context<'_>,
         sent: usize,
     ) -> Poll<io::Result<usize>> {
         let (first, second) = (self.first, self.second);
         match first.get(sent..) {
-            Some(first) => poll_send(socket, cx, first, second),
-            None => poll_send(socket, cx, &[], &second[sent - first.len()..]),
+            Some(first) => socket.poll_send(cx, first, second),
+            None => socket.poll_send(cx, &[], &second[sent - first.len()..]),
         }
     }
 }
@@ -74,7 +72,7 @@ impl Outgoing {
     /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
     pub fn poll_send(
         &mut self,
-        socket: &TcpStream,
+        socket: &mut impl PollSend,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -106,18 +104,20 @@ impl Outgoing {
 mod tests {
     use std::{future::poll_fn, io::Read as _, net::TcpListener};
 
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
     async fn two_pieces_go_on_wherever_the_last_call_stopped() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap());
-        let socket = socket.await.unwrap();
+        let mut socket = socket.await.unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let (first, second): (&[u8], &[u8]) = (b"head ", b"body");
         let pieces = Pieces { first, second };
         for sent in 0..pieces.len() {
-            let write = poll_fn(|cx| pieces.poll_write(&socket, cx, sent));
+            let write = poll_fn(|cx| pieces.poll_write(&mut socket, cx, sent));
             assert_eq!(write.await.unwrap(), pieces.len() - sent);
             let mut came = vec![0; pieces.len() - sent];
             peer.read_exact(&mut came).unwrap();

@@ -24,14 +24,13 @@ use tracing::{error, info, warn};
 use crate::{
     access_log::AccessLog,
     admin::Admin,
-    config::{Config, Upstream},
+    config::{Config, Listener, Upstream},
     descriptors::{ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX, Wanted},
     exchange::Policy,
     health::HealthChecks,
-    http::{
-        BodyBuffers, BoundListener, Edge, Gateway, ListenService, Services, bind, direct::PlanRules,
-    },
+    http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
     lifecycle::{Lifecycle, Shutdown},
+    listen::{BoundListener, ListenService, bind},
     metrics::Metrics,
     signals::{HousekeepingSignals, Signals},
     snapshot::Current,
@@ -183,7 +182,7 @@ fn share_descriptors(config: &Config) -> Budget {
 fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), String> {
     let mut edge = Vec::new();
     for listener in &config.listeners {
-        edge.push(bind(&listener.name, listener.address).map_err(|error| {
+        edge.push(bind(listener).map_err(|error| {
             format!(
                 "listener `{}` cannot listen on {}: {}",
                 listener.name,
@@ -192,15 +191,15 @@ fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), Stri
             )
         })?);
     }
-    let admin = bind("admin", config.admin).map_err(|error| {
+    let admin = bind(&Listener::new("admin", config.admin)).map_err(|error| {
         format!(
             "admin cannot listen on {}: {}",
             config.admin,
             reason(&error)
         )
     })?;
-    for listener in edge.iter().chain([&admin]) {
-        info!(listener = listener.name, address = %listener.address, "listening");
+    for bound in edge.iter().chain([&admin]) {
+        info!(listener = bound.listener.name, address = %bound.address, "listening");
     }
     Ok((edge, admin))
 }

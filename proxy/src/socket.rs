@@ -20,8 +20,30 @@ use tokio::{
 
 use crate::buffer::Buffer;
 
+/// What bytes are sent on.
+pub trait PollSend {
+    /// Sends two pieces as if they were one. The answer is how many bytes were taken.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>>;
+}
+
+impl PollSend for TcpStream {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        poll_send(self, cx, first, second)
+    }
+}
+
 /// Sends two pieces as if they were one. The answer is how many bytes were taken.
-pub fn poll_send(
+fn poll_send(
     socket: &TcpStream,
     cx: &mut Context<'_>,
     first: &[u8],

@@ -94,7 +94,7 @@ impl<'a> Entry<'a> {
         Self {
             shard: Shard::of(connection),
             time: SystemTime::now(),
-            listener: Cow::Borrowed(&connection.listener),
+            listener: Cow::Borrowed(&connection.listener.name),
             client: exchange.client(),
             method: Some(Cow::Borrowed(served.head.method)),
             host: served.head.host.map(Cow::Borrowed),
@@ -123,7 +123,7 @@ impl<'a> Entry<'a> {
         Self {
             shard: Shard::of(connection),
             time: SystemTime::now(),
-            listener: Cow::Borrowed(&connection.listener),
+            listener: Cow::Borrowed(&connection.listener.name),
             client: connection.peer,
             method: None,
             host: None,

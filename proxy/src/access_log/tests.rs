@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     answer::Reason,
+    config::Listener,
     exchange::{Connection, Scheme},
     gate::Refusal,
 };
@@ -15,7 +16,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connection() -> Connection {
-    Connection::new(IpAddr::from([192, 0, 2, 1]), "edge".into(), Scheme::Http)
+    let edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
+    Connection::new(IpAddr::from([192, 0, 2, 1]), edge.into(), Scheme::Http)
 }
 
 struct Scene {

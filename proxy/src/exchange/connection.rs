@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::forwarding::{self, Hop};
+use crate::{
+    config::Listener,
+    forwarding::{self, Hop},
+};
 
 /// Made once when a client's connection is accepted, and shared by all of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,13 +14,13 @@ pub struct Connection {
     pub peer: IpAddr,
     peer_text: Box<str>,
     hop_lines: Box<[u8]>,
-    /// The name of the listener that took the connection.
-    pub listener: Arc<str>,
+    /// What took the connection.
+    pub listener: Arc<Listener>,
     pub scheme: Scheme,
 }
 
 impl Connection {
-    pub fn new(peer: IpAddr, listener: Arc<str>, scheme: Scheme) -> Self {
+    pub fn new(peer: IpAddr, listener: Arc<Listener>, scheme: Scheme) -> Self {
         let peer = peer.to_canonical();
         let peer_text: Box<str> = peer.to_string().into();
         let hop_lines = forwarding::lines_before_host(&peer_text, scheme.as_str());

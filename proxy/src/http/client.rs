@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _, ReadBuf},
-    net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -24,8 +23,8 @@ use super::{
 use crate::{
     buffer::{BUFFER_BYTES, Buffer},
     gate::{GateLimits, HeadScan, HeadScanner, Refusal},
+    listen::ClientSocket,
     outgoing::{Outgoing, Pieces},
-    socket::{poll_receive, poll_receive_into},
 };
 
 /// Bytes read ahead of the current request, at most. A client that pipelines more waits for its answers.
@@ -42,7 +41,7 @@ const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct ClientStream {
-    pub(super) socket: TcpStream,
+    pub(super) socket: ClientSocket,
     /// Read from the client, and not yet a part of any request that was handed on.
     pub(super) ahead: Buffer,
     /// Of an answer, gathered until it is flushed.
@@ -92,7 +91,7 @@ pub(super) enum NextHead {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: ClientSocket) -> Self {
         Self {
             socket,
             ahead: Buffer::new(),
@@ -129,7 +128,7 @@ impl ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.outgoing.poll_send(&self.socket, cx, bytes)
+        self.outgoing.poll_send(&mut self.socket, cx, bytes)
     }
 
     /// Sends what is behind the first `sent` bytes of these pieces, while nothing was gathered; the answer is how many
@@ -141,11 +140,17 @@ impl ClientStream {
         sent: usize,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.outgoing.is_empty(), "it would come first");
-        pieces.poll_write(&self.socket, cx, sent)
+        pieces.poll_write(&mut self.socket, cx, sent)
+    }
+
+    /// Waits until the system has all that was sent.
+    pub(super) fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_rest(cx)
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_send(cx, &[]).map_ok(drop)
+        ready!(self.poll_send(cx, &[]))?;
+        self.socket.poll_send_rest(cx)
     }
 
     /// Sends the rest, and then the end.
@@ -161,7 +166,7 @@ impl ClientStream {
 
     /// Reads behind what is ahead already; nothing is the end.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        poll_receive(&self.socket, cx, &mut self.ahead)
+        self.socket.poll_receive(cx, &mut self.ahead)
     }
 
     /// Reads at most so many bytes into the caller's buffer, while nothing is ahead; nothing is the end.
@@ -172,7 +177,7 @@ impl ClientStream {
         bytes_max: u64,
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.ahead.is_empty(), "it would come first");
-        poll_receive_into(&mut self.socket, cx, buf, Some(bytes_max))
+        self.socket.poll_receive_into(cx, buf, Some(bytes_max))
     }
 
     /// Reads what the client sends ahead, as long as there is room behind the `held` bytes of its request. The answer is how

@@ -10,7 +10,6 @@ use pingora::{
     apps::HttpServerApp as _, protocols::http::ServerSession, proxy::HttpProxy,
     server::ShutdownWatch,
 };
-use tokio::net::TcpStream;
 
 use super::{
     body_buffers::{BodyBuffers, Reserved},
@@ -19,7 +18,6 @@ use super::{
     gateway::Gateway,
     head::with_host,
     lent::{LentStream, LentTerms},
-    listen::ServeConnection,
     returned::{End, Returned},
     services::Services,
     stop::Stop,
@@ -35,6 +33,7 @@ use crate::{
     exchange::Connection,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal},
     lifecycle::Phase,
+    listen::{Accepted, Opened, ServeConnection},
     metrics::Metrics,
     upstream::Switched,
 };
@@ -64,7 +63,8 @@ impl std::fmt::Debug for Edge {
 }
 
 impl ServeConnection for Edge {
-    async fn serve(&self, socket: TcpStream, connection: Connection, shutdown: &ShutdownWatch) {
+    async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
+        let Opened { socket, connection } = accepted.open();
         let client = ClientStream::new(socket);
         let Some(open) = self
             .services

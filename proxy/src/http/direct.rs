@@ -416,8 +416,14 @@ impl Trip<'_> {
         let mut sent = 0;
         let mut stalled_until = None;
         let outcome = poll_fn(|cx| {
-            while sent < pieces.len() {
-                let Poll::Ready(taken) = client.poll_send_pieces(cx, pieces, sent) else {
+            loop {
+                let is_all_taken = sent == pieces.len();
+                let step = if is_all_taken {
+                    client.poll_send_rest(cx).map_ok(|()| 0)
+                } else {
+                    client.poll_send_pieces(cx, pieces, sent)
+                };
+                let Poll::Ready(taken) = step else {
                     let now = Instant::now();
                     let limit = services.timeouts.client_idle;
                     let pace = writing.get_or_insert_with(|| services.writing_pace());
@@ -425,8 +431,9 @@ impl Trip<'_> {
                     let until = *stalled_until.get_or_insert(now + limit);
                     return timer.poll_until(cx, until.into()).map(|()| false);
                 };
-                let Ok(taken @ 1..) = taken else {
-                    return Poll::Ready(false);
+                let taken = match taken {
+                    Ok(taken) if taken > 0 || is_all_taken => taken,
+                    Ok(_) | Err(_) => return Poll::Ready(false),
                 };
                 sent += taken;
                 if stalled_until.take().is_some()
@@ -435,8 +442,10 @@ impl Trip<'_> {
                 {
                     return Poll::Ready(false);
                 }
+                if is_all_taken {
+                    return Poll::Ready(true);
+                }
             }
-            Poll::Ready(true)
         });
         if outcome.await {
             Ok(())

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::client::ClientStream;
-use crate::{access_log::Entry, cell::OpenTunnel, upstream::Switched};
+use crate::{access_log::Entry, cell::OpenTunnel, listen::ClientSocket, upstream::Switched};
 
 /// Read at a time in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -56,7 +56,20 @@ impl Activity {
 pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) -> Carried {
     // The 101 was flushed before, so nothing waits to be sent.
     let ClientStream { socket, ahead, .. } = client;
-    let (client_read, client_write) = socket.into_split();
+    let unread = BytesMut::from(&*ahead);
+    // A tunnel may be open for days.
+    drop(ahead);
+    match socket {
+        ClientSocket::Plain(socket) => carry_halves(socket.into_split(), unread, cell, idle).await,
+    }
+}
+
+async fn carry_halves(
+    (client_read, client_write): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    unread: BytesMut,
+    cell: Switched,
+    idle: Duration,
+) -> Carried {
     let (cell_read, cell_write) = cell.socket.into_split();
     let activity = Activity {
         began: Instant::now(),
@@ -64,9 +77,6 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
         idle,
     };
     let (from_client, from_cell) = (AtomicU64::new(0), AtomicU64::new(0));
-    let unread = BytesMut::from(&*ahead);
-    // A tunnel may be open for days.
-    drop(ahead);
     let upward = pump(client_read, unread, cell_write, &activity, &from_client);
     let downward = pump(cell_read, cell.ahead, client_write, &activity, &from_cell);
     // Whatever ended it, it is over: both sides see their connection close.

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, time::UNIX_EPOCH};
 
 use super::*;
-use crate::exchange::Scheme;
+use crate::{config::Listener, exchange::Scheme};
 
 fn connection() -> Connection {
-    Connection::new(IpAddr::from([192, 0, 2, 1]), "edge".into(), Scheme::Http)
+    let edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
+    Connection::new(IpAddr::from([192, 0, 2, 1]), edge.into(), Scheme::Http)
 }
 
 fn line(entry: &Entry<'_>) -> String {

@@ -150,7 +150,7 @@ impl CellSide {
             let Some(connection) = &mut self.connection else {
                 return;
             };
-            let written = request.poll_write(&connection.socket, cx, self.sent);
+            let written = request.poll_write(&mut connection.socket, cx, self.sent);
             match written {
                 Poll::Ready(Ok(count @ 1..)) => self.sent += count,
                 Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,

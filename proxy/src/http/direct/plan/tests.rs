@@ -1,11 +1,10 @@
 //! Which requests go the direct way, and what their cell is sent.
 
-use std::sync::Arc;
-
 use http::HeaderName;
 
 use super::*;
 use crate::{
+    config::Listener,
     exchange::Scheme,
     forwarding::TrustedHeaders,
     net::Networks,
@@ -31,7 +30,8 @@ fn plan_of(head: &str, peer: &str) -> Option<Plan> {
         },
     };
     let peer = peer.parse().unwrap();
-    let connection = Connection::new(peer, Arc::from("edge"), Scheme::Http);
+    let edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
+    let connection = Connection::new(peer, edge.into(), Scheme::Http);
     let limits = GateLimits::default();
     let seen = inspect_and_plan(head.as_bytes(), &limits, Some(&rules), &connection);
     seen.unwrap_or_else(|refusal| panic!("{refusal}: {head}"))

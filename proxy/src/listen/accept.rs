@@ -1,6 +1,6 @@
-//! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
+//! Accepting, on sockets that listen already.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cellgate_process::descriptors::is_of_one_connection;
@@ -8,59 +8,50 @@ use pingora::{
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::{AbortHandle, JoinHandle},
-};
+use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::{debug, error};
 
-use crate::exchange::{Connection, Scheme};
+use super::{bind::BoundListener, client_socket::ClientSocket, places::Places};
+use crate::{
+    config::Listener,
+    exchange::{Connection, Scheme},
+};
 
-/// Connections that the kernel may hold ready.
-const BACKLOG: i32 = 4_096;
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for the tasks of the last accepted connections to begin.
 const SETTLING: Duration = Duration::from_millis(20);
 
-/// A socket that listens already.
+/// A connection as it was accepted: nothing was read from it yet.
 #[derive(Debug)]
-pub struct BoundListener {
-    pub name: String,
-    pub address: SocketAddr,
-    listener: std::net::TcpListener,
+pub struct Accepted {
+    pub socket: TcpStream,
+    /// Whoever connected: a client, or a load balancer in front.
+    pub peer: SocketAddr,
+    pub listener: Arc<Listener>,
 }
 
-/// Binds an address and listens on it. Port 0 takes a free one; `address` of the result names it.
-pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // A restart must not wait for connections of the last life to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it, which saves a system call for each.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = std::net::TcpListener::from(socket);
-    Ok(BoundListener {
-        name: name.to_owned(),
-        address: listener.local_addr()?,
-        listener,
-    })
+/// A connection whose next bytes are a request.
+#[derive(Debug)]
+pub struct Opened {
+    pub socket: ClientSocket,
+    pub connection: Connection,
+}
+
+impl Accepted {
+    pub fn open(self) -> Opened {
+        Opened {
+            socket: ClientSocket::Plain(self.socket),
+            connection: Connection::new(self.peer.ip(), self.listener, Scheme::Http),
+        }
+    }
 }
 
 /// What serves the connections of a listener.
 pub trait ServeConnection: Send + Sync + 'static {
     fn serve(
         &self,
-        socket: TcpStream,
-        connection: Connection,
+        accepted: Accepted,
         shutdown: &ShutdownWatch,
     ) -> impl Future<Output = ()> + Send;
 
@@ -123,10 +114,7 @@ impl<A: ServeConnection> Service for ListenService<A> {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
-            let places = Places {
-                semaphore: Arc::clone(&self.places),
-                held: self.cuts_oldest.then(VecDeque::new),
-            };
+            let places = Places::new(Arc::clone(&self.places), self.cuts_oldest);
             let accepting_on = accept(listener, app, places, shutdown.clone());
             let mut shutdown = shutdown.clone();
             let ends = !self.accepts_while_draining;
@@ -163,38 +151,41 @@ impl<A: ServeConnection> Service for ListenService<A> {
 
 /// Accepts for ever. Dropping the future closes the socket.
 async fn accept<A: ServeConnection>(
-    listener: BoundListener,
+    bound: BoundListener,
     app: Arc<A>,
     mut places: Places,
     shutdown: ShutdownWatch,
 ) {
     let BoundListener {
-        name,
-        address,
         listener,
-    } = listener;
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+        address,
+        socket,
+    } = bound;
+    let name = &*listener.name;
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
         Err(error) => {
             error!(listener = name, %address, %error, "the listener cannot be used");
             return;
         }
     };
-    let listener_name: Arc<str> = name.as_str().into();
     loop {
         // First the place, then the connection: one that cannot be served is not taken from the kernel.
         let mut place = places.before_accepting().await;
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                let listener = Arc::clone(&listener_name);
-                let connection = Connection::new(peer.ip(), listener, Scheme::Http);
+                let accepted = Accepted {
+                    socket,
+                    peer,
+                    listener: Arc::clone(&listener),
+                };
                 if place.is_none() {
                     place = places.at_the_cost_of_the_oldest().await;
                 }
                 let serving = tokio::spawn(async move {
                     let _place = place;
-                    app.serve(socket, connection, &shutdown).await;
+                    app.serve(accepted, &shutdown).await;
                 });
                 places.note(&serving);
             }
@@ -206,55 +197,5 @@ async fn accept<A: ServeConnection>(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-/// A place for each connection at once.
-struct Places {
-    semaphore: Arc<Semaphore>,
-    /// The connections that have one, the oldest first, where they can be cut.
-    held: Option<VecDeque<AbortHandle>>,
-}
-
-impl Places {
-    /// A place. `None` where there is none, and a connection that comes can have that of the oldest.
-    async fn before_accepting(&self) -> Option<OwnedSemaphorePermit> {
-        let semaphore = Arc::clone(&self.semaphore);
-        if self.held.is_some() {
-            return semaphore.try_acquire_owned().ok();
-        }
-        semaphore.acquire_owned().await.ok()
-    }
-
-    async fn at_the_cost_of_the_oldest(&mut self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.semaphore).try_acquire_owned() {
-            return Some(place);
-        }
-        let held = self.held.iter_mut().flatten();
-        if let Some(oldest) = held.into_iter().find(|handle| !handle.is_finished()) {
-            oldest.abort();
-        }
-        Arc::clone(&self.semaphore).acquire_owned().await.ok()
-    }
-
-    fn note(&mut self, serving: &JoinHandle<()>) {
-        if let Some(held) = &mut self.held {
-            held.retain(|handle| !handle.is_finished());
-            held.push_back(serving.abort_handle());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn accepted_sockets_have_nodelay() {
-        let bound = bind("edge", "127.0.0.1:0".parse().unwrap()).unwrap();
-        bound.listener.set_nonblocking(false).unwrap();
-        let _client = std::net::TcpStream::connect(bound.address).unwrap();
-        let (accepted, _) = bound.listener.accept().unwrap();
-        assert!(accepted.nodelay().unwrap());
     }
 }

@@ -1,0 +1,120 @@
+//! The byte stream of a client's connection, whatever carries it.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{
+    buffer::Buffer,
+    socket::{PollSend, poll_receive, poll_receive_into},
+};
+
+/// Reads and writes as the fastest way of its kind does. Tokio's traits are there for what is rare.
+#[derive(Debug)]
+pub enum ClientSocket {
+    Plain(TcpStream),
+}
+
+impl ClientSocket {
+    /// Waits until there may be something to read, without a buffer for it.
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Receives into the room that a buffer has. The answer is how many bytes came; nothing is the end.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => poll_receive(socket, cx, buffer),
+        }
+    }
+
+    /// Receives into the caller's buffer, at most so many bytes. The answer is how many came; nothing is the end.
+    pub fn poll_receive_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        bytes_max: Option<u64>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => poll_receive_into(socket, cx, buf, bytes_max),
+        }
+    }
+
+    /// Waits until the system has all that was sent: what carries the stream may hold some of it back.
+    pub fn poll_send_rest(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl PollSend for ClientSocket {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_send(cx, first, second),
+        }
+    }
+}
+
+impl AsRawFd for ClientSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Plain(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
