@@ -2,3 +2,4 @@
 
 mod descriptors;
 mod reports;
+mod sending;

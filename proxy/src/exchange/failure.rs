@@ -11,7 +11,7 @@ const STALE_ATTEMPTS_MAX: usize = 2;
 pub enum Failure {
     /// No connection to the endpoint was made, so nothing was sent.
     Unreachable,
-    /// The proxy lacks what a connection needs: descriptors, ports, memory. Nothing was sent, and no endpoint is to blame.
+    /// The proxy lacks what a connection needs: descriptors, ports, memory. No endpoint is to blame.
     OutOfResources,
     /// A kept connection had been closed by the cell before anything of an answer came.
     StaleConnection,

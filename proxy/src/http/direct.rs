@@ -258,7 +258,7 @@ impl Trip<'_> {
                 return Ok(());
             }
             if cell.has_ended {
-                return Err(Failure::Upstream(UpstreamFault::Broken));
+                return Err(cell.broke());
             }
             cell.make_room(room);
             self.event(&mut cell).await?;

@@ -13,6 +13,10 @@ use crate::{
 /// What an error of a request means. `report` is that of the attempt during which it came.
 pub(super) fn failure_of(error: &Error, report: Option<&Report>) -> Failure {
     match error.esource() {
+        // Before all else: it says nothing about the cell's end of the connection.
+        ErrorSource::Upstream if is_caused_by_exhaustion(error.root_cause()) => {
+            Failure::OutOfResources
+        }
         ErrorSource::Upstream if report.is_some_and(may_be_stale) && tells_of_an_end(error) => {
             Failure::StaleConnection
         }
@@ -50,9 +54,6 @@ fn tells_of_an_end(error: &Error) -> bool {
 fn upstream_failure(error: &Error) -> Failure {
     if let Some(refusal) = io_cause::<AnswerRefusal>(error) {
         return Failure::Upstream(UpstreamFault::Refused(*refusal));
-    }
-    if is_caused_by_exhaustion(error.root_cause()) {
-        return Failure::OutOfResources;
     }
     match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {

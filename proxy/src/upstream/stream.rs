@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
+use cellgate_process::descriptors::is_exhaustion;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -111,8 +112,8 @@ pub struct CellStream {
     had_no_body: bool,
     /// Whoever waits for the answer, while the writing side may read it.
     reader: Option<Waker>,
-    /// How the connection broke, if it did while the writing side read.
-    broke: Option<io::ErrorKind>,
+    /// How the connection broke, if it did while the writing side read, or because this machine ran out of something.
+    broke: Option<io::Error>,
     /// Runs while a flush waits for the cell, which Pingora does not limit.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -212,7 +213,7 @@ impl CellStream {
                 Ok(count) => self.take(&scratch[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if is_wait(&error) => return,
-                Err(error) => self.take_failure(error.kind()),
+                Err(error) => self.take_failure(&error),
             }
             if let Some(reader) = self.reader.take() {
                 reader.wake();
@@ -234,7 +235,7 @@ impl CellStream {
                 Ok(count) => self.take(&scratch[..count]),
                 // Then it only seemed so, and the next question is answered truly.
                 Err(error) if is_wait(&error) => {}
-                Err(error) => self.take_failure(error.kind()),
+                Err(error) => self.take_failure(&error),
             }
         }
         self.is_muted
@@ -251,8 +252,8 @@ impl CellStream {
     }
 
     /// The connection broke. The system says so once only, and an answer that ends with its connection must not look whole.
-    fn take_failure(&mut self, kind: io::ErrorKind) {
-        self.broke.get_or_insert(kind);
+    fn take_failure(&mut self, error: &io::Error) {
+        self.broke.get_or_insert_with(|| same_error(error));
         self.answer = Answer::Cut;
         self.spoil();
         self.mute();
@@ -267,8 +268,12 @@ impl CellStream {
         };
         let sent = unsent.poll_send(socket, cx, bytes);
         self.has_sent |= self.unsent.len() < waiting || matches!(sent, Poll::Ready(Ok(1..)));
-        if matches!(sent, Poll::Ready(Err(_))) {
+        if let Poll::Ready(Err(error)) = &sent {
             self.spoil();
+            if is_exhaustion(error) && matches!(self.answer, Answer::Head(_) | Answer::Body(_)) {
+                // Nobody would send the rest of the request, and the cell may wait for it.
+                self.take_failure(error);
+            }
         }
         sent
     }
@@ -358,6 +363,14 @@ impl CellStream {
     }
 }
 
+/// The same again, with the system's number where it has one.
+fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error.kind().into(),
+    }
+}
+
 impl AsyncRead for CellStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -388,8 +401,8 @@ impl AsyncRead for CellStream {
             self.yield_vetted(buf);
         } else if let Answer::Refused(refusal) = self.answer {
             return Poll::Ready(Err(refusal.into()));
-        } else if let Some(kind) = self.broke {
-            return Poll::Ready(Err(kind.into()));
+        } else if let Some(error) = &self.broke {
+            return Poll::Ready(Err(same_error(error)));
         }
         Poll::Ready(Ok(()))
     }

@@ -34,6 +34,8 @@ pub(super) struct CellSide {
     is_sent: bool,
     /// The cell took nothing when it was last offered something.
     was_blocked: bool,
+    /// The machine ran out of what a connection needs, so the exchange cannot go on; the cell is not to blame.
+    is_out_of_resources: bool,
     /// The rest of the request stays unsent.
     pub(super) is_cut: bool,
     /// Read from the cell and not taken yet.
@@ -96,6 +98,7 @@ impl CellSide {
             sent: 0,
             is_sent: false,
             was_blocked: false,
+            is_out_of_resources: false,
             is_cut: false,
             buffer: Buffer::new(),
             scan: AnswerScan::default(),
@@ -112,6 +115,9 @@ impl CellSide {
 
     /// What it means that the connection ended before the answer did.
     pub(super) fn broke(&self) -> Failure {
+        if self.is_out_of_resources {
+            return Failure::OutOfResources;
+        }
         let was_kept = self.connection.as_ref().is_some_and(Connection::was_kept);
         if was_kept && !self.has_begun {
             Failure::StaleConnection
@@ -153,7 +159,11 @@ impl CellSide {
             let written = request.poll_write(&mut connection.socket, cx, self.sent);
             match written {
                 Poll::Ready(Ok(count @ 1..)) => self.sent += count,
-                Poll::Ready(Ok(0) | Err(_)) => self.is_cut = true,
+                Poll::Ready(Ok(0)) => self.is_cut = true,
+                Poll::Ready(Err(error)) => {
+                    self.is_cut = true;
+                    self.is_out_of_resources |= is_exhaustion(&error);
+                }
                 Poll::Pending => {
                     self.was_blocked = true;
                     return;
@@ -175,13 +185,17 @@ impl CellSide {
             // A buffer is held only once there is something to read.
             if !self.was_awaited {
                 self.was_awaited = true;
-                if connection.socket.poll_read_ready(cx).is_pending() {
+                if connection.socket.poll_read_ready(cx).is_pending() && !self.is_out_of_resources {
                     return Poll::Pending;
                 }
             }
             self.buffer.reserve_for_reading();
         }
         let read = poll_receive(&connection.socket, cx, &mut self.buffer);
+        // Nobody would send the rest of the request, and the cell may wait for it.
+        if read.is_pending() && self.is_out_of_resources {
+            return Poll::Ready(Event::Broke);
+        }
         read.map(|outcome| match outcome {
             Ok(0) => {
                 self.has_ended = true;
@@ -191,7 +205,10 @@ impl CellSide {
                 self.has_begun = true;
                 Event::Came
             }
-            Err(_) => Event::Broke,
+            Err(error) => {
+                self.is_out_of_resources |= is_exhaustion(&error);
+                Event::Broke
+            }
         })
     }
 
