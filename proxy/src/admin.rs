@@ -27,6 +27,7 @@ use crate::{
     watch::{LastReload, Loader},
 };
 
+/// Whoever only asks for health may call the proxy anything, and is told no more than the status.
 const FOR_ANY_HOST: [&str; 2] = ["/livez", "/readyz"];
 
 /// Answers on the admin address.
@@ -108,11 +109,16 @@ impl ServeHttp for Admin {
         }
         let head_only = request.method == Method::HEAD;
         let uri = &request.uri;
-        if let Err(refusal) = self.check_host(request) {
-            return host_refused(&refusal);
+        let path = uri.path();
+        let host = self.check_host(request);
+        if let Err(refusal) = &host
+            && !FOR_ANY_HOST.contains(&path)
+        {
+            return host_refused(refusal);
         }
-        let mut response = match uri.path() {
+        let mut response = match path {
             "/livez" => text(200, "ok\n"),
+            "/readyz" if host.is_err() => self.ready_without_reason(),
             "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
             "/status" => json_answer(200, &self.status()),
@@ -137,11 +143,7 @@ impl ServeConnection for Arc<Admin> {
 }
 
 impl Admin {
-    /// Whoever only asks for health may call the proxy anything.
     fn check_host(&self, request: &RequestHeader) -> Result<(), HostRefusal> {
-        if FOR_ANY_HOST.contains(&request.uri.path()) {
-            return Ok(());
-        }
         let headers = request.headers.get_all(header::HOST);
         let headers = headers.iter().map(HeaderValue::as_bytes);
         let target = request.uri.authority().map(Authority::as_str);
@@ -199,6 +201,14 @@ impl Admin {
             let _ = writeln!(lines, "degraded: {degraded}");
         }
         text(status, &lines)
+    }
+
+    /// For whoever calls the proxy by a name that is not its own: a web page must not read paths and generations.
+    fn ready_without_reason(&self) -> Response<Vec<u8>> {
+        match self.not_ready_because() {
+            None => text(200, "ok\n"),
+            Some(_) => text(503, "not ready\n"),
+        }
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {

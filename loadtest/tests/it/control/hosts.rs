@@ -62,6 +62,28 @@ fn check(address: SocketAddr, path: &str, setting: &str) {
     }
 }
 
+/// Everybody gets the status; generations and paths are for those who may read them.
+#[test]
+fn why_the_proxy_is_not_ready_is_for_its_own_names_only() {
+    let proxy = Proxy::plan()
+        .set("admin", "{ address: \"127.0.0.1:0\" }")
+        .start_unready();
+    for (host, reason) in [
+        ("127.0.0.1:9600", Some("table.yaml")),
+        ("evil.example", None),
+        ("a b", None),
+    ] {
+        let head = format!("GET /readyz HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        let answer = Connection::open(proxy.admin()).exchange_bytes("GET", &head);
+        assert_eq!(answer.status, 503, "{head}");
+        let text = answer.text();
+        match reason {
+            Some(reason) => assert!(text.contains(reason), "{text}"),
+            None => assert_eq!(text, "not ready\n"),
+        }
+    }
+}
+
 #[test]
 fn the_api_answers_to_its_own_names_only() {
     let scratch = tempfile::tempdir().expect("the temporary directory can be written to");
