@@ -74,6 +74,7 @@ pub fn accepted(table: Table) -> Accepted {
         table,
         generation: Generation::FIRST,
         digest: Digest::of(b"bench"),
+        other_digests: Vec::new(),
         source: Source::File,
     }
 }

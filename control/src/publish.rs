@@ -302,6 +302,7 @@ impl Publisher {
                 .map(|(generation, digest)| accept::Current {
                     generation,
                     digest,
+                    other_digests: &[],
                     table: &published.table,
                 });
             let refusals = accept::judge(&rendered.table, current, &self.rules.move_limits).err();

@@ -36,6 +36,8 @@ pub struct Accepted {
     pub table: Table,
     pub generation: Generation,
     pub digest: Digest,
+    /// Of other files that said the same under the same generation, such as one without a comment.
+    pub other_digests: Vec<Digest>,
     pub source: Source,
 }
 
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub generation: Generation,
     pub generation_header: HeaderValue,
     pub digest: Digest,
+    /// See [`Accepted::other_digests`].
+    pub other_digests: Vec<Digest>,
     pub source: Source,
     pub loaded_at: SystemTime,
     pub table: Table,
@@ -111,6 +115,7 @@ impl Snapshot {
             generation: accepted.generation,
             generation_header: HeaderValue::from(accepted.generation.get()),
             digest: accepted.digest,
+            other_digests: accepted.other_digests,
             source: accepted.source,
             loaded_at: SystemTime::now(),
             routes: Routes::new(&table),

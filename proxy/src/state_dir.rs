@@ -12,6 +12,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use cellgate_table::{Digest, Generation};
@@ -228,6 +229,35 @@ impl StateDir {
             }
         }
         crashes
+    }
+
+    /// The crashes of all previous runs, for whoever changes nothing here. A mark that is younger than `first_seconds` is
+    /// no crash yet: it may be that of a process that lives.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn known_crashes(
+        &self,
+        first_seconds: Duration,
+        now: SystemTime,
+    ) -> io::Result<StartupCrashes> {
+        let mut crashes = StartupCrashes::parse(&self.read_note(CRASHES)?.unwrap_or_default());
+        if let Some(mark) = self.read_note(MARK)? {
+            let since = fs::metadata(self.folder.join(MARK)).and_then(|meta| meta.modified());
+            let age = since.ok().and_then(|since| now.duration_since(since).ok());
+            if age.is_some_and(|age| age > first_seconds) {
+                crashes.count(mark.trim());
+            }
+        }
+        Ok(crashes)
+    }
+
+    fn read_note(&self, name: &str) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.folder.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn read_crashes(&self) -> StartupCrashes {

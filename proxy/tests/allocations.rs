@@ -26,6 +26,7 @@ fn snapshot() -> Snapshot {
         table: parse(text.as_bytes()).expect("the table is good"),
         generation: Generation::new(1).expect("1 is a generation"),
         digest: Digest::of(text.as_bytes()),
+        other_digests: Vec::new(),
         source: TableSource::File,
     };
     Snapshot::build(accepted, None, &Metrics::new())

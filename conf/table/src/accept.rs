@@ -45,6 +45,8 @@ pub struct Current<'t> {
     pub generation: Generation,
     /// The digest of its file.
     pub digest: Digest,
+    /// The digests of other files that said the same under the same generation, such as one without a comment.
+    pub other_digests: &'t [Digest],
     /// What it says.
     pub table: &'t Table,
 }
@@ -225,8 +227,10 @@ fn allowance_of_moves(
 /// generation and its digest. A file without a generation is edited by hand, so its history is that of another one.
 fn steps_since<'t>(table: &'t Table, current: Current<'_>) -> &'t [Step] {
     let history = table.history();
-    let is_current =
-        |step: &Step| step.generation == current.generation && step.digest == current.digest;
+    let is_current = |step: &Step| {
+        let mut digests = current.other_digests.iter().chain([&current.digest]);
+        step.generation == current.generation && digests.any(|digest| *digest == step.digest)
+    };
     match history.iter().position(is_current) {
         Some(at) if table.generation().is_some() => &history[at..],
         _ => &[],

@@ -508,6 +508,7 @@ impl Run {
             let current = accept::Current {
                 generation: old.generation().unwrap(),
                 digest: Digest::of(old_bytes),
+                other_digests: &[],
                 table: old,
             };
             let judged = accept::judge(&table, Some(current), &self.world.rules.move_limits);

@@ -9,7 +9,11 @@ use std::{
 };
 
 use crate::support::{
-    FIRST_SECONDS, PATIENCE, fleet::Fleet, process::Signal, proxy::Proxy, traffic::Traffic,
+    FIRST_SECONDS, PATIENCE,
+    fleet::Fleet,
+    process::Signal,
+    proxy::{Proxy, command},
+    traffic::Traffic,
     wait_until,
 };
 
@@ -258,7 +262,7 @@ fn restart_on_the_second_table(proxy: &mut Proxy) {
 }
 
 #[test]
-fn a_table_on_which_it_died_twice_is_skipped() {
+fn a_table_on_which_it_crashed_twice_is_quarantined() {
     let fleet = Fleet::start(2);
     let mut proxy = just_after_a_change(&fleet);
     proxy.kill();
@@ -267,10 +271,19 @@ fn a_table_on_which_it_died_twice_is_skipped() {
 
     assert_source(&proxy, 1, "last_good");
     assert_eq!(proxy.cell_of("acme"), "cell-1");
-    proxy.wait_for_refusal("the process died on this table twice");
-    proxy.wait_for_log(&["ERROR", "a kept table is skipped", "generation=2"]);
+    proxy.wait_for_refusal("this table is quarantined");
+    proxy.wait_for_log(&["ERROR", "a kept table is quarantined", "generation=2"]);
+    // `check` says so too, and changes nothing of it.
+    for _ in 0..2 {
+        let config = proxy.directory().join("proxy.yaml");
+        let arguments = ["check", "--config"];
+        let checked = command().args(arguments).arg(config).output().unwrap();
+        let said = String::from_utf8(checked.stderr).unwrap();
+        assert_eq!(checked.status.code(), Some(1), "{said}");
+        assert!(said.contains("this table is quarantined"), "{said}");
+    }
 
-    // It stays skipped, however this life ends.
+    // It stays skipped, however this run ends.
     proxy.kill();
     proxy.restart();
     assert_source(&proxy, 1, "last_good");

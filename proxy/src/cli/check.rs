@@ -6,6 +6,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::SystemTime,
 };
 
 use cellgate_table::{
@@ -23,9 +24,9 @@ use super::{
 };
 use crate::{
     config::{self, Config},
-    state_dir::StateDir,
+    state_dir::{Kept, StartupCrashes, StateDir},
     tenant_key::KeyRules,
-    watch::read_table_file,
+    watch::{FIRST_SECONDS, read_table_file},
 };
 
 /// Nothing is wrong as far as could be judged, but not everything could.
@@ -48,6 +49,13 @@ struct Base {
     generation: Generation,
     digest: Digest,
     table: Table,
+}
+
+/// What the state directory says, as far as is known.
+#[derive(Default)]
+struct State {
+    newest: Option<Base>,
+    crashes: StartupCrashes,
 }
 
 /// A good table file.
@@ -111,14 +119,26 @@ fn check_table(
 ) -> Result<Checked, Problems> {
     let bytes = read_table_file(path).map_err(|error| error.into_problems(path))?;
     let mut not_judged = Vec::new();
-    let base = match (against, config) {
-        (Some(path), _) => Some(base_of_file(path)?),
-        (None, Some(config)) => base_of_state(config, &mut not_judged)?,
-        (None, None) => None,
+    let state = match (against, config) {
+        // Named in the place of a directory that perhaps cannot be read.
+        (Some(path), _) => State {
+            newest: Some(base_of_file(path)?),
+            crashes: config
+                .and_then(|config| known_crashes(config).ok())
+                .unwrap_or_default(),
+        },
+        (None, Some(config)) => read_state(config, &mut not_judged)?,
+        (None, None) => State::default(),
     };
+    let base = state.newest;
+    let in_force = base.as_ref().map(|base| base.digest);
+    if let Some(problems) = state.crashes.refusal_of(Digest::of(&bytes), in_force) {
+        return Err(problems.in_file(path.display()));
+    }
     let current = base.as_ref().map(|base| Current {
         generation: base.generation,
         digest: base.digest,
+        other_digests: &[],
         table: &base.table,
     });
     let limits = config.map_or_else(MoveLimits::default, |config| config.table.move_limits);
@@ -155,22 +175,26 @@ fn base_of_file(path: &Path) -> Result<Base, Problems> {
     })
 }
 
-/// The newest last good table. The state directory may be another user's to read; then nobody can tell what is in force.
-fn base_of_state(config: &Config, not_judged: &mut Vec<String>) -> Result<Option<Base>, Problems> {
+/// The tables that a proxy which started now would not serve by, if there is any other.
+fn known_crashes(config: &Config) -> io::Result<StartupCrashes> {
+    StateDir::new(config.state_dir.clone()).known_crashes(FIRST_SECONDS, SystemTime::now())
+}
+
+/// The newest last good table, and which tables are quarantined. The state directory may be another user's to read; then nobody can tell what is in force.
+fn read_state(config: &Config, not_judged: &mut Vec<String>) -> Result<State, Problems> {
     let state_dir = StateDir::new(config.state_dir.clone());
     let judged = state_dir.check_owner(&config.table.path).and_then(|owner| {
-        let newest = state_dir.newest(|kept| {
-            Some(Base {
-                name: "the last good table".to_owned(),
-                generation: kept.generation,
-                digest: kept.digest,
-                table: parse(&kept.bytes).ok()?,
-            })
-        })?;
-        Ok((owner, newest))
+        let crashes = known_crashes(config)?;
+        // As at a start: what is quarantined comes last.
+        let is_quarantined = |kept: &Kept| crashes.is_quarantined(kept.digest);
+        let newest = match state_dir.newest(|kept| base_of(&kept, !is_quarantined(&kept)))? {
+            None => state_dir.newest(|kept| base_of(&kept, is_quarantined(&kept)))?,
+            newest => newest,
+        };
+        Ok((owner, State { newest, crashes }))
     });
     match judged {
-        Ok((Ok(()), newest)) => Ok(newest),
+        Ok((Ok(()), state)) => Ok(state),
         Ok((Err(refusal), _)) => Err(Problems::whole_file(refusal.to_string(), refusal.hint())),
         Err(error) => {
             not_judged.push(format!(
@@ -178,9 +202,21 @@ fn base_of_state(config: &Config, not_judged: &mut Vec<String>) -> Result<Option
                  read ({error}); run this as the proxy's user, or name the table in force with --against TABLE",
                 config.state_dir.display()
             ));
-            Ok(None)
+            Ok(State::default())
         }
     }
+}
+
+fn base_of(kept: &Kept, is_wanted: bool) -> Option<Base> {
+    if !is_wanted {
+        return None;
+    }
+    Some(Base {
+        name: "the last good table".to_owned(),
+        generation: kept.generation,
+        digest: kept.digest,
+        table: parse(&kept.bytes).ok()?,
+    })
 }
 
 fn describe(text: &mut String, path: &Path, table: &Table) {

@@ -36,6 +36,7 @@ impl Scene {
             table: parse(TABLE.as_bytes()).unwrap_or_else(|problems| panic!("{problems}")),
             generation: Generation::new(7).unwrap(),
             digest: Digest::of(TABLE.as_bytes()),
+            other_digests: Vec::new(),
             source: TableSource::File,
         };
         Self {

@@ -39,6 +39,7 @@ impl Scene {
             table: parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{problems}")),
             generation: Generation::new(self.generation).unwrap(),
             digest: Digest::of(text.as_bytes()),
+            other_digests: Vec::new(),
             source: Source::File,
         };
         let next = Snapshot::build(accepted, self.current.as_ref(), &self.metrics);

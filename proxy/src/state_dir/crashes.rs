@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cellgate_table::Digest;
+use cellgate_table::{Digest, Problems};
 
 /// Crashes within the first seconds under a table that was new, after which it is quarantined.
 const CRASHES_MAX: u32 = 2;
@@ -23,6 +23,19 @@ impl StartupCrashes {
         self.counts
             .iter()
             .any(|(name, crashes)| *name == digest && *crashes >= CRASHES_MAX)
+    }
+
+    /// Why a file with these bytes is refused while another table is in force, if it is quarantined. Without any other,
+    /// serving by it may crash the process once more, and serving by none serves nobody for certain.
+    pub fn refusal_of(&self, digest: Digest, in_force: Option<Digest>) -> Option<Problems> {
+        let is_refused =
+            self.is_quarantined(digest) && in_force.is_some_and(|in_force| in_force != digest);
+        is_refused.then(|| {
+            Problems::whole_file(
+                "this table is quarantined: the process crashed on it twice within its first seconds",
+                "change the file, or remove the file `startup_crashes` from the state directory and restart",
+            )
+        })
     }
 
     pub(super) fn parse(text: &str) -> Self {

@@ -68,6 +68,8 @@ pub enum ClaimError {
         owner: PathBuf,
         configured: PathBuf,
     },
+    /// Whose it is cannot be read. That does not make it this proxy's.
+    OwnerUnreadable { path: PathBuf, error: io::Error },
 }
 
 impl fmt::Display for ClaimError {
@@ -89,6 +91,11 @@ impl fmt::Display for ClaimError {
                 owner.display(),
                 configured.display()
             ),
+            Self::OwnerUnreadable { path, error } => write!(
+                f,
+                "which table the state directory belongs to cannot be read from {}: {error}",
+                path.display()
+            ),
         }
     }
 }
@@ -103,6 +110,9 @@ impl ClaimError {
             Self::OtherTable { .. } => {
                 "give this proxy a `state_dir` of its own; or, if the table was renamed, run `cellgate-proxy state adopt --config FILE`"
             }
+            Self::OwnerUnreadable { .. } => {
+                "let this user read the file; or, if the kept tables are this proxy's, run `cellgate-proxy state adopt --config FILE`"
+            }
         }
     }
 }
@@ -115,11 +125,11 @@ pub struct Adopted {
 }
 
 impl StateDir {
-    /// Claims the directory for the proxy of this table. What cannot be read or written there is warned of: a proxy
-    /// serves without a state directory, too.
+    /// Claims the directory for the proxy of this table. A directory that cannot be used at all is warned of: a proxy
+    /// serves without one, too.
     ///
     /// # Errors
-    /// The directory is another process's, or another table's.
+    /// The directory is another process's, or another table's, or may be.
     pub fn claim(&self, table: &Path) -> Result<Claim, ClaimError> {
         let lock = self.lock(table).or_else(|error| match error {
             LockError::Held { by, .. } => Err(ClaimError::InUse {
@@ -135,10 +145,15 @@ impl StateDir {
             }
         })?;
         let now = Owner::of(table);
-        let before = self.owner().unwrap_or_else(|error| {
-            warn!(directory = %self.folder.display(), %error, "whose the state directory is cannot be read");
-            None
-        });
+        let before = match self.owner() {
+            Ok(before) => before,
+            // Nothing can be used here, so nobody else's tables are served either.
+            Err(error) if lock.is_none() && !is_garbage(&error) => {
+                warn!(directory = %self.folder.display(), %error, "whose the state directory is cannot be read");
+                None
+            }
+            Err(error) => return Err(self.owner_unreadable(error)),
+        };
         if let Some(before) = &before
             && !before.is_same_table(&now)
         {
@@ -155,13 +170,18 @@ impl StateDir {
     /// Says whether the proxy of this table could claim the directory, as far as reading it shows.
     ///
     /// # Errors
-    /// It belongs to another table. The outer error is that of the file system.
+    /// It belongs to another table, or may do so. The outer error is that of the file system: another user may be able to
+    /// read it.
     pub fn check_owner(&self, table: &Path) -> io::Result<Result<(), ClaimError>> {
         let now = Owner::of(table);
-        Ok(match self.owner()? {
-            Some(before) if !before.is_same_table(&now) => Err(self.other_table(&before, &now)),
-            _ => Ok(()),
-        })
+        match self.owner() {
+            Ok(Some(before)) if !before.is_same_table(&now) => {
+                Ok(Err(self.other_table(&before, &now)))
+            }
+            Ok(_) => Ok(Ok(())),
+            Err(error) if is_garbage(&error) => Ok(Err(self.owner_unreadable(error))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the directory, with what is kept in it, to the proxy of this table.
@@ -196,7 +216,9 @@ impl StateDir {
     /// `None` where nobody has claimed it so far.
     fn owner(&self) -> io::Result<Option<Owner>> {
         match std::fs::read(self.folder.join(OWNER)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -208,6 +230,13 @@ impl StateDir {
         self.write_whole(OWNER, &text)
     }
 
+    fn owner_unreadable(&self, error: io::Error) -> ClaimError {
+        ClaimError::OwnerUnreadable {
+            path: self.folder.join(OWNER),
+            error,
+        }
+    }
+
     fn other_table(&self, before: &Owner, now: &Owner) -> ClaimError {
         ClaimError::OtherTable {
             folder: self.folder.clone(),
@@ -215,4 +244,9 @@ impl StateDir {
             configured: now.configured.clone(),
         }
     }
+}
+
+/// The file can be read, and says nothing.
+fn is_garbage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
 }

@@ -286,8 +286,61 @@ fn what_cannot_be_locked_or_noted_is_claimed_all_the_same() {
     scene.state.claim(&table).unwrap();
     assert!(scene.state.adopt(&table).is_err());
     fs::remove_file(scene.folder.path().join("state")).unwrap();
-    // Nobody can tell whose it is.
-    scene.put(OWNER, "garbage");
     scene.state.claim(&table).unwrap();
-    scene.state.check_owner(&table).unwrap().unwrap();
+}
+
+/// It was overwritten with a warning, and whoever came next served another proxy's tables.
+#[test]
+fn an_owner_that_cannot_be_read_is_nobodys_to_overwrite() {
+    for garbage in ["garbage", "", "{}", "{\"table\":\"/a\"}"] {
+        let scene = Scene::new();
+        let table = scene.folder.path().join("table.yaml");
+        scene.put(OWNER, garbage);
+        let refused = scene.state.claim(&table).unwrap_err();
+        assert!(refused.hint().contains("state adopt"), "{}", refused.hint());
+        let refused = refused.to_string();
+        assert!(refused.contains("cannot be read"), "{refused}");
+        let checked = scene.state.check_owner(&table).unwrap().unwrap_err();
+        assert_eq!(checked.to_string(), refused);
+        let left = fs::read_to_string(scene.state.path().join(OWNER)).unwrap();
+        assert_eq!(left, garbage);
+        scene.state.adopt(&table).unwrap();
+        scene.state.claim(&table).unwrap();
+    }
+    // No permission, a bad disk: the file is there all the same.
+    let scene = Scene::new();
+    fs::create_dir_all(scene.state.path().join(OWNER)).unwrap();
+    assert!(matches!(
+        scene.state.claim(&scene.folder.path().join("table.yaml")),
+        Err(ClaimError::OwnerUnreadable { .. })
+    ));
+}
+
+/// For whoever only checks: nothing is written, and the mark of a process that may live is no crash.
+#[test]
+fn the_crashes_are_known_without_counting_them() {
+    let scene = Scene::new();
+    let digest = Digest::of(b"table");
+    let now = SystemTime::now();
+    let first_seconds = Duration::from_secs(3);
+    let known = |now| scene.state.known_crashes(first_seconds, now).unwrap();
+    assert_eq!(known(now), StartupCrashes::default());
+    scene.state.mark_start(digest).unwrap();
+    scene.state.startup_crashes();
+    scene.state.mark_start(digest).unwrap();
+    let files = scene.files();
+    assert!(!known(now).is_quarantined(digest));
+    let later = now + Duration::from_secs(60);
+    assert!(known(later).is_quarantined(digest));
+    assert_eq!(scene.files(), files);
+    assert_eq!(known(later), scene.state.startup_crashes());
+    // Only where another table is in force.
+    let crashes = known(later);
+    assert!(
+        crashes
+            .refusal_of(digest, Some(Digest::of(b"other")))
+            .is_some()
+    );
+    assert!(crashes.refusal_of(digest, Some(digest)).is_none());
+    assert!(crashes.refusal_of(digest, None).is_none());
 }

@@ -35,6 +35,9 @@ use crate::{
 /// A file that is always being written is tried this often before the next look.
 const TORN_READS_MAX: usize = 3;
 
+/// How many files are remembered that said what is in force in other words.
+const OTHER_DIGESTS_MAX: usize = 8;
+
 /// Judges table files and puts the good ones in force. The only writer of the snapshot.
 #[derive(Debug)]
 pub struct Loader {
@@ -155,7 +158,7 @@ impl Loader {
             error!(
                 generation = kept.generation.get(),
                 digest = %kept.digest,
-                "a kept table is skipped: the process died on it twice within its first seconds"
+                "a kept table is quarantined and skipped: the process crashed on it twice within its first seconds"
             );
             quarantined.push(kept);
         }
@@ -172,6 +175,7 @@ impl Loader {
                     table,
                     generation: kept.generation,
                     digest: kept.digest,
+                    other_digests: Vec::new(),
                     source: Source::LastGood,
                 },
                 None,
@@ -278,17 +282,14 @@ impl Loader {
     /// What the file's bytes are, if they may be taken.
     fn judge(&self, bytes: &[u8], digest: Digest) -> Result<Judged, Rejection> {
         let snapshot = self.current.load();
-        if self.startup_crashes.is_quarantined(digest)
-            && snapshot.as_ref().is_some_and(|s| s.digest != digest)
-        {
-            return Err(refused(Problems::whole_file(
-                "the process died on this table twice within its first seconds, so it is skipped",
-                "change the file, or remove the file `startup_crashes` from the state directory and restart",
-            )));
+        let in_force = snapshot.as_ref().map(|snapshot| snapshot.digest);
+        if let Some(problems) = self.startup_crashes.refusal_of(digest, in_force) {
+            return Err(refused(problems));
         }
         let current = snapshot.as_ref().map(|s| accept::Current {
             generation: s.generation,
             digest: s.digest,
+            other_digests: &s.other_digests,
             table: &s.table,
         });
         let (table, verdict) = match accept::take(bytes, current, &self.config.move_limits)? {
@@ -305,6 +306,7 @@ impl Loader {
             table,
             generation: verdict.generation,
             digest,
+            other_digests: Vec::new(),
             source: Source::File,
         };
         Ok(Judged::New(Box::new(accepted), verdict.allowance))
@@ -407,6 +409,7 @@ impl Loader {
                 table: snapshot.table.clone().with_allow_move(allow_move),
                 generation: snapshot.generation,
                 digest,
+                other_digests: digests_besides(digest, &snapshot),
                 source: Source::File,
             };
             self.put_in_force(accepted, None);
@@ -534,6 +537,19 @@ impl Drop for Attempt<'_> {
             self.loader.forget_removed_cells(self.cells.iter());
         }
     }
+}
+
+/// The digests of all files that have said what is in force, but for this one. A daemon's history names the table by the
+/// bytes that the daemon wrote, whatever comments were added to them by hand.
+fn digests_besides(digest: Digest, in_force: &Snapshot) -> Vec<Digest> {
+    let mut others = in_force.other_digests.clone();
+    others.push(in_force.digest);
+    others.retain(|other| *other != digest);
+    if others.len() > OTHER_DIGESTS_MAX {
+        // The first is that of the file as it was accepted, which is the writer's.
+        others.remove(1);
+    }
+    others
 }
 
 /// A refusal that says nothing about other proxies.

@@ -41,6 +41,7 @@ fn outcome(text: &str) -> String {
     let current = Current {
         generation: Generation::new(42).unwrap(),
         digest: digest(),
+        other_digests: &[],
         table: &table,
     };
     match take(text.as_bytes(), Some(current), &LIMITS) {
@@ -125,6 +126,7 @@ fn a_file_edited_by_hand_takes_the_next_generation() {
         let current = Current {
             generation,
             digest: digest(),
+            other_digests: &[],
             table: &table,
         };
         if let Taken::Changed {
@@ -146,6 +148,7 @@ fn counting_on_ends_at_the_largest_generation() {
     let current = Current {
         generation,
         digest: digest(),
+        other_digests: &[],
         table: &table,
     };
     let take = |text: String| {
@@ -215,6 +218,7 @@ fn the_limit_itself_is_allowed() {
         let current = Current {
             generation: Generation::FIRST,
             digest: digest(),
+            other_digests: &[],
             table: &current(),
         };
         assert!(
@@ -234,6 +238,7 @@ fn the_limit_itself_is_allowed() {
         Some(Current {
             generation,
             digest: digest(),
+            other_digests: &[],
             table: &current(),
         }),
         &limits,
@@ -297,7 +302,7 @@ proptest! {
         let new = Table { generation: offered.and_then(Generation::new), ..new };
         let limits = MoveLimits { moved_percent_max, ..LIMITS };
         let same = new.same_content(&old);
-        match judge(&new, Some(Current { generation, digest: digest(), table: &old }), &limits) {
+        match judge(&new, Some(Current { generation, digest: digest(), other_digests: &[], table: &old }), &limits) {
             Ok(None) => prop_assert!(same),
             Ok(Some(verdict)) => {
                 prop_assert!(verdict.generation > generation);
@@ -314,7 +319,7 @@ proptest! {
         // The table in force never refuses itself.
         let mut again = old.clone();
         again.generation = Some(generation);
-        let again = judge(&again, Some(Current { generation, digest: digest(), table: &old }), &limits);
+        let again = judge(&again, Some(Current { generation, digest: digest(), other_digests: &[], table: &old }), &limits);
         prop_assert_eq!(again, Ok(None));
     }
 }

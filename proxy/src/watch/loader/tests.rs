@@ -193,7 +193,7 @@ fn a_table_that_kills_the_process_twice_is_skipped() {
         loader.start();
         expect(&loader, 1, Source::LastGood, "a");
         let why = loader.status().last_reload.unwrap().error.unwrap();
-        assert!(why.contains("died"), "{why}");
+        assert!(why.contains("quarantined"), "{why}");
         loader.prove(Duration::ZERO);
     }
     // A changed file is another table.
@@ -201,6 +201,36 @@ fn a_table_that_kills_the_process_twice_is_skipped() {
     let loader = scene.loader();
     loader.start();
     expect(&loader, 3, Source::File, "b");
+}
+
+/// A daemon's history names the table by the bytes that the daemon wrote. A comment that was added by hand made the proxy
+/// forget those, so it was left behind until a restart.
+#[test]
+fn a_comment_does_not_hide_the_table_from_a_history() {
+    let scene = Scene::new();
+    let published = table("generation: 1", "a");
+    scene.write(&published);
+    let loader = scene.loader();
+    loader.start();
+    for number in 0..20 {
+        scene.write(&format!("# remark {number}\n{published}"));
+        assert_eq!(loader.look(), Outcome::Unchanged);
+    }
+    let known = loader.current.load().unwrap().other_digests.clone();
+    assert_eq!(known.len(), OTHER_DIGESTS_MAX);
+    assert_eq!(known[0], Digest::of(published.as_bytes()));
+
+    let moved = format!(
+        "{}history:\n- generation: 1\n  digest: {}\n  moved_slots_percent: 25.0\n  moved_overrides: 0\n\
+         - generation: 2\n  digest: {}\n  moved_slots_percent: 25.0\n  moved_overrides: 0\n",
+        table("generation: 3", "a").replace("a: [\"0-1\"], b: [\"2-3\"]", "b: [\"0-3\"]"),
+        Digest::of(published.as_bytes()),
+        Digest::of(b"missed"),
+    );
+    scene.write(&moved);
+    assert_eq!(loader.look(), Outcome::Taken(Generation::new(3).unwrap()));
+    let known = loader.current.load().unwrap().other_digests.clone();
+    assert_eq!(known, [], "another generation has other files");
 }
 
 /// Two kills soon after later starts, as an impatient supervisor does it, say nothing about a table that has served.

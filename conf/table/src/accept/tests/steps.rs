@@ -38,6 +38,7 @@ fn judged(text: &str) -> Result<Allowance, Rejection> {
     let current = Current {
         generation: Generation::new(42).unwrap(),
         digest: digest(),
+        other_digests: &[],
         table: &table,
     };
     take(text.as_bytes(), Some(current), &LIMITS).map(|taken| match taken {
@@ -165,6 +166,7 @@ fn too_many_known_tenants_in_total() {
         let current = Current {
             generation: old.generation().unwrap(),
             digest: digest(),
+            other_digests: &[],
             table: &old,
         };
         judge(&new.with_history(many.clone()), Some(current), &LIMITS)
@@ -216,6 +218,25 @@ fn without_the_own_generation_and_digest_the_plain_rule_holds() {
     other[0].digest = digest();
     other[0].generation = Generation::new(41).unwrap();
     check_plain(outcome(90, SAME, other));
+    // But for other files that say the same, such as one without a comment.
+    let table = current();
+    let other_digests = [Digest::of(b"without a comment")];
+    let by_other = |generation: u64| {
+        let mut history = steps(&[(20.0, 0), (20.0, 0)]);
+        history[0].digest = other_digests[0];
+        history[0].generation = Generation::new(generation).unwrap();
+        let new = parse(text("generation: 50", 90, SAME).as_bytes()).unwrap();
+        let current = Current {
+            generation: Generation::new(42).unwrap(),
+            digest: digest(),
+            other_digests: &other_digests,
+            table: &table,
+        };
+        judge(&new.with_history(history), Some(current), &LIMITS)
+            .map(|verdict| verdict.unwrap().allowance)
+    };
+    assert_eq!(by_other(42), Ok(Allowance::Steps(2)));
+    assert!(by_other(41).is_err());
     // A file edited by hand has no history of its own, whatever is left in it.
     let new = parse(text("generation: 50", 90, SAME).as_bytes()).unwrap();
     let text = render(&new.with_history(steps(&[(20.0, 0), (20.0, 0)])));
