@@ -27,7 +27,7 @@ use crate::{
     watch::{LastReload, Loader},
 };
 
-/// Whoever only asks for health may call the proxy anything, and is told no more than the status.
+/// Whoever only asks for health may call the proxy anything, and gets no more than the status.
 const FOR_ANY_HOST: [&str; 2] = ["/livez", "/readyz"];
 
 /// Answers on the admin address.

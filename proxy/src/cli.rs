@@ -16,8 +16,8 @@ pub use commands::run;
 /// Without a command it serves in the foreground until SIGTERM or SIGINT, and logs to standard error. It watches the
 /// table file and takes each good change; a bad one is refused with its reasons while the last good table stays in force.
 ///
-/// Signals: SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reads the table file now; SIGUSR1 opens
-/// the access log anew.
+/// Signals: SIGTERM and SIGINT drain and end, a second one ends immediately; SIGHUP reads the table file now; SIGUSR1
+/// opens the access log anew.
 ///
 /// Exit codes: 0 all is fine, 1 the input is bad or the proxy cannot start, 2 wrong usage, 3 `check` could not judge
 /// everything.

@@ -65,7 +65,7 @@ pub struct TableConfig {
     pub move_limits: MoveLimits,
     /// Not ready while the table file is refused, whatever the file proves.
     pub unready_when_behind: bool,
-    /// How often the file's stat is looked at, whether or not an event came.
+    /// How often the file's stat is checked, whether or not an event came.
     pub poll_interval: Duration,
 }
 
@@ -143,7 +143,7 @@ pub struct Ejection {
     pub base: Duration,
     /// The longest time out.
     pub max: Duration,
-    /// Share of a cell's endpoints that may be out at once, in percent. At least one always stays.
+    /// Share of a cell's endpoints that may be out at the same time, in percent. At least one always stays.
     pub percent_max: u32,
 }
 

@@ -1,11 +1,11 @@
 //! How the descriptors that the process may have are shared out, so that clients cannot use up those that everything else
 //! needs: the admin listener, the table, health checks, logs.
 
-/// Connections of the admin listener at once.
+/// Connections of the admin listener at the same time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Clients that are being answered, all at once, that there are too many. Further ones wait in the kernel's queue.
+/// Clients that are being answered, at the same time, that there are too many. Further ones wait in the kernel's queue.
 pub const REFUSED_CLIENTS_MAX: usize = 64;
-/// Health checks at once, at least and at most, and as a share of all descriptors.
+/// Health checks at the same time, at least and at most, and as a share of all descriptors.
 const CHECKS_MIN: usize = 16;
 const CHECKS_MAX: usize = 1_024;
 const CHECKS_SHARE: usize = 16;
@@ -28,7 +28,7 @@ pub struct Wanted {
 /// What there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Client connections at once. Each may need one to its cell.
+    /// Client connections at the same time. Each may need one to its cell.
     pub connections_max: usize,
     /// Client connections and idle connections to cells together; `None` where there is enough for both.
     pub connections_and_idle_max: Option<usize>,

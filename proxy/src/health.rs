@@ -30,11 +30,11 @@ const CELL_PART: usize = 4;
 #[derive(Debug)]
 pub struct HealthChecks {
     pub current: Arc<Current>,
-    /// Each check takes a descriptor; with more at once than this, checks wait for each other.
+    /// Each check takes a descriptor; with more at the same time than this, checks wait for each other.
     pub checks_at_once_max: usize,
 }
 
-/// Places for checks at once: of each cell a part of those of all.
+/// Places for checks at the same time: of each cell a part of those of all.
 struct Places {
     all: Arc<Semaphore>,
     cell_max: usize,

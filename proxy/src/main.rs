@@ -1,4 +1,4 @@
-//! The life of the proxy: read the command line, read the configuration, serve until told to stop.
+//! The life of the proxy: read the command line, read the configuration, serve until a signal ends it.
 
 use std::process::ExitCode;
 

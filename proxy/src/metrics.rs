@@ -211,7 +211,7 @@ impl Metrics {
             connections_refused: counter(
                 r,
                 "client_connections_refused_total",
-                "Client connections closed at once because too many were open.",
+                "Client connections closed immediately because too many were open.",
             ),
             table_generation: gauge(
                 r,
@@ -226,7 +226,7 @@ impl Metrics {
             table_last_reload_success: gauge(
                 r,
                 "table_last_reload_success",
-                "1 when the last look at the table file ended well, else 0.",
+                "1 when the last poll of the table file succeeded, else 0.",
             ),
             table_behind: gauge(
                 r,

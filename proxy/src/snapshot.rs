@@ -223,7 +223,7 @@ impl CellRuntime {
         if may_eject_one_more(out, count, rules.percent_max) {
             Some(endpoint.health.eject(now_ms, rules))
         } else {
-            endpoint.health.hold_back(now_ms, rules)
+            endpoint.health.suppress_ejection(now_ms, rules)
         }
     }
 

@@ -231,8 +231,8 @@ impl StateDir {
         crashes
     }
 
-    /// The crashes of all previous runs, for whoever changes nothing here. A mark that is younger than `first_seconds` is
-    /// no crash yet: it may be that of a process that lives.
+    /// The crashes of all previous runs, for whoever changes nothing here. A mark that is younger than `first_seconds`
+    /// is no crash yet: it may be that of a process that still runs.
     ///
     /// # Errors
     /// They cannot be read.

@@ -1,6 +1,6 @@
 //! The only room that reads the table: it watches the file, judges what it finds, and swaps the snapshot.
 //!
-//! File events are a hint, never the truth: the file is looked at on an event, on a timer, and read whole every so often
+//! File events are a hint, never the truth: the file is checked on an event, on a timer, and read whole every so often
 //! whatever its stat says. All of it happens on a thread of its own, away from the threads that serve requests; nothing
 //! here may call the control plane or touch a request.
 
@@ -43,7 +43,7 @@ const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// After a panic the watch begins again so much later.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches the table file until told to stop.
+/// Watches the table file until it is stopped.
 #[derive(Debug)]
 pub struct Watcher {
     loader: Arc<Loader>,
@@ -81,7 +81,7 @@ impl Watcher {
     fn run(&self) {
         let path = self.loader.table_path().to_owned();
         let mut directory = DirectoryWatch::new(&path, self.waker.clone());
-        // What stands there may be newer than what was looked at before this thread began: the first look is a must.
+        // The file may be newer than what was read before this thread began, so the first poll always reads it.
         let mut seen = None;
         let mut read_at = Instant::now();
         loop {
@@ -109,10 +109,10 @@ impl Watcher {
             if wake != Some(Wake::Finished) && stamp != seen {
                 self.wait_until_quiet(&path);
             }
-            // Stamped before the read: a change during it makes the next look see another stamp.
+            // Stamped before the read: a change during it makes the next poll see another stamp.
             seen = Some(Stamp::of(&path));
             read_at = Instant::now();
-            if matches!(self.loader.look(), Outcome::Unread(_)) {
+            if matches!(self.loader.poll(), Outcome::Unread(_)) {
                 seen = None;
             }
         }

@@ -15,7 +15,7 @@ use crate::folder_of;
 /// Bytes read of the holder's note.
 const NOTE_BYTES_MAX: u64 = 512;
 
-/// A lock that is held as long as this value lives and nobody takes it over.
+/// A lock that is held as long as this value lives and nobody takes it away.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -48,7 +48,7 @@ impl fmt::Display for LockError {
 impl std::error::Error for LockError {}
 
 impl Lock {
-    /// Takes the lock; `note` tells others who has it.
+    /// Takes the lock; others read in `note` who has it.
     ///
     /// # Errors
     /// Somebody else has it, or the file cannot be made.
@@ -161,12 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_was_first() {
+    fn the_second_is_refused_and_sees_who_was_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.lock");
         let first = Lock::take(&path, "process 1").unwrap();
-        let told = Lock::take(&path, "process 2").unwrap_err().to_string();
-        assert!(told.ends_with("is held by process 1"), "{told}");
+        let refused = Lock::take(&path, "process 2").unwrap_err().to_string();
+        assert!(refused.ends_with("is held by process 1"), "{refused}");
         drop(first);
         assert!(Lock::take(&path, "process 2").unwrap().is_held());
     }
@@ -195,7 +195,7 @@ mod tests {
         let second = Lock::take_over(&path, "process 2").unwrap();
         assert!(!first.is_held() && second.is_held());
         drop(first);
-        let told = Lock::take(&path, "process 3").unwrap_err().to_string();
-        assert!(told.ends_with("is held by process 2"), "{told}");
+        let refused = Lock::take(&path, "process 3").unwrap_err().to_string();
+        assert!(refused.ends_with("is held by process 2"), "{refused}");
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         Err(problems) => {
             assert!(!problems.is_empty(), "a refusal without a reason");
-            assert!(problems.problems.len() <= limits::PROBLEMS_TOLD_MAX);
+            assert!(problems.problems.len() <= limits::PROBLEMS_REPORTED_MAX);
             for problem in &problems.problems {
                 assert!(
                     !problem.message.is_empty() && !problem.hint.is_empty(),

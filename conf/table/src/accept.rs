@@ -53,7 +53,7 @@ pub struct Current<'t> {
 
 /// A table that may be used.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Taken {
+pub enum Accepted {
     /// It says what the current one says, but perhaps for `allow_move`.
     Unchanged { allow_move: bool },
     /// It is to be used under this generation.
@@ -100,7 +100,7 @@ pub enum Refusal {
     },
     /// Two writers, or an edit that left the number as it was.
     SameGenerationOtherContent { generation: Generation },
-    /// The current table has the largest generation there is, so a file edited by hand cannot count on.
+    /// The current table has the largest generation there is, so a file edited by hand cannot take the next one.
     NoGenerationLeft,
     /// More of the hash's range changes hands than [`MoveLimits::moved_percent_max`].
     TooManySlotsMoved {
@@ -136,16 +136,16 @@ pub fn take(
     bytes: &[u8],
     current: Option<Current<'_>>,
     limits: &MoveLimits,
-) -> Result<Taken, Rejection> {
+) -> Result<Accepted, Rejection> {
     let table = parse(bytes).map_err(|problems| Rejection {
         problems,
         others_moved_on: false,
     })?;
     match judge(&table, current, limits) {
-        Ok(None) => Ok(Taken::Unchanged {
+        Ok(None) => Ok(Accepted::Unchanged {
             allow_move: table.allow_move(),
         }),
-        Ok(Some(verdict)) => Ok(Taken::Changed { table, verdict }),
+        Ok(Some(verdict)) => Ok(Accepted::Changed { table, verdict }),
         Err(refusals) => Err(Rejection {
             problems: with_places(bytes, &refusals),
             others_moved_on: (refusals.iter())

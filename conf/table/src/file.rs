@@ -20,7 +20,7 @@ pub struct TableFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = limits::GENERATION_MAX))]
     pub generation: Option<u64>,
-    /// Lets this table move more slots or overrides at once than the proxy's limits allow.
+    /// Lets this table move more slots or overrides than the proxy's limits allow.
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub allow_move: bool,
@@ -97,10 +97,11 @@ pub struct CellFile {
     /// The addresses of the cell.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_PER_CELL_MAX))]
     pub endpoints: Vec<EndpointFile>,
-    /// Requests in flight to this cell from one proxy; more are refused at once with `cell_overloaded`. Default 1,024.
+    /// Requests in flight to this cell from one proxy; more are refused immediately with `cell_overloaded`. Default
+    /// 1,024.
     #[schemars(range(min = 1, max = limits::IN_FLIGHT_MAX), default = "in_flight_default")]
     pub max_in_flight: u32,
-    /// Upgraded connections, such as WebSockets, to this cell from one proxy; more are refused at once with
+    /// Upgraded connections, such as WebSockets, to this cell from one proxy; more are refused immediately with
     /// `cell_overloaded`. Default 10,000.
     #[serde(skip_serializing_if = "is_tunnels_default")]
     #[schemars(range(min = 0, max = limits::TUNNELS_MAX), default = "tunnels_default")]

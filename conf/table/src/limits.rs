@@ -73,5 +73,5 @@ pub const HEALTH_MS_MAX: u32 = 600_000;
 /// Checks in a row that change an endpoint's state.
 pub const HEALTH_STREAK_MAX: u32 = 100;
 
-/// Problems of one file that are told one by one; the rest are counted.
-pub const PROBLEMS_TOLD_MAX: usize = 100;
+/// Problems of one file that are reported one by one; the rest are counted.
+pub const PROBLEMS_REPORTED_MAX: usize = 100;

@@ -26,9 +26,9 @@ pub struct Problem {
 pub struct Problems {
     /// The file they are about, as the user named it; empty when only bytes were given.
     pub file: String,
-    /// The first [`limits::PROBLEMS_TOLD_MAX`] of them.
+    /// The first [`limits::PROBLEMS_REPORTED_MAX`] of them.
     pub problems: Vec<Problem>,
-    /// How many more there are beyond [`limits::PROBLEMS_TOLD_MAX`].
+    /// How many more there are beyond [`limits::PROBLEMS_REPORTED_MAX`].
     pub more: usize,
 }
 
@@ -59,9 +59,9 @@ impl Problems {
         self
     }
 
-    /// Adds a problem, or only counts it when enough are told.
+    /// Adds a problem, or only counts it when enough are reported.
     pub fn push(&mut self, problem: Problem) {
-        if self.problems.len() < limits::PROBLEMS_TOLD_MAX {
+        if self.problems.len() < limits::PROBLEMS_REPORTED_MAX {
             self.problems.push(problem);
         } else {
             self.more += 1;
@@ -70,7 +70,7 @@ impl Problems {
 
     /// True when a problem more would only be counted: its text need not be made.
     pub fn is_full(&self) -> bool {
-        self.problems.len() >= limits::PROBLEMS_TOLD_MAX
+        self.problems.len() >= limits::PROBLEMS_REPORTED_MAX
     }
 
     /// True when nothing is wrong.
@@ -78,7 +78,7 @@ impl Problems {
         self.problems.is_empty()
     }
 
-    /// How many problems there are, told or only counted.
+    /// How many problems there are, reported or only counted.
     pub fn count(&self) -> usize {
         self.problems.len() + self.more
     }

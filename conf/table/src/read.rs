@@ -39,8 +39,8 @@ pub(crate) const HASH_KEYS: [&str; 2] = ["seed", "slots"];
 ///
 /// # Errors
 /// Everything that is wrong with the file, in the file's order; at most
-/// [`PROBLEMS_TOLD_MAX`](limits::PROBLEMS_TOLD_MAX) of them told one by one. A mistake in the YAML itself is the only
-/// one told, since nothing behind it can be trusted.
+/// [`PROBLEMS_REPORTED_MAX`](limits::PROBLEMS_REPORTED_MAX) of them reported one by one. A mistake in the YAML itself
+/// is the only one reported, since nothing behind it can be trusted.
 pub fn parse(bytes: &[u8]) -> Result<Table, Problems> {
     if bytes.len() > limits::FILE_BYTES_MAX {
         return Err(Problems::whole_file(
@@ -219,22 +219,22 @@ fn read_slot_range(item: &Value<'_>, slots: u32, findings: &mut Findings) -> Opt
 }
 
 fn refuse_unassigned(value: &Value<'_>, assignment: &Assignment, findings: &mut Findings) {
-    const TOLD_MAX: usize = 8;
+    const LISTED_MAX: usize = 8;
     value.refuse_key_with(findings, || {
         let total: u32 = assignment.unassigned().map(SlotRange::count).sum();
-        let mut told: Vec<String> = assignment
+        let mut listed: Vec<String> = assignment
             .unassigned()
-            .take(TOLD_MAX)
+            .take(LISTED_MAX)
             .map(|range| range.to_string())
             .collect();
-        if assignment.unassigned().nth(TOLD_MAX).is_some() {
-            told.push("…".to_owned());
+        if assignment.unassigned().nth(LISTED_MAX).is_some() {
+            listed.push("…".to_owned());
         }
-        let told = told.join(", ");
+        let listed = listed.join(", ");
         let message = if total == 1 {
-            format!("slot {told} belongs to no cell")
+            format!("slot {listed} belongs to no cell")
         } else {
-            format!("{total} slots belong to no cell: {told}")
+            format!("{total} slots belong to no cell: {listed}")
         };
         (message, "give each slot to exactly one cell".to_owned())
     });

@@ -15,7 +15,7 @@ use crate::{
 /// The canonical text of a table: mappings sorted by key, slots as the longest runs, defaults written out, one line per
 /// override, no comments.
 ///
-/// `parse(render(table))` gives the same table, and equal tables give equal text; so whoever publishes a table can tell
+/// `parse(render(table))` gives the same table, and equal tables give equal text; so whoever publishes a table can see
 /// by comparing bytes whether anything changed, and two versions of a file differ only in the lines that say something
 /// else.
 pub fn render(table: &Table) -> String {

@@ -93,24 +93,24 @@ impl std::error::Error for SlotRangeError {}
 /// The slots being handed out while a table is read.
 #[derive(Debug)]
 pub(crate) struct Assignment {
-    owners: Vec<Taker>,
+    owners: Vec<SlotOwner>,
     /// From each slot towards the next free one at or behind it, so that what is taken is skipped, not walked: a file
     /// full of overlapping ranges must not cost its number of ranges times its number of slots.
     next: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taker {
+enum SlotOwner {
     Nobody,
     Cell(CellIndex),
-    /// A cell that does not exist; its slots count as taken, so that they are not told again as unassigned.
+    /// A cell that does not exist; its slots count as taken, so that they are not reported again as unassigned.
     UnknownCell,
 }
 
 impl Assignment {
     pub(crate) fn new(slots: u32) -> Self {
         Self {
-            owners: vec![Taker::Nobody; slots as usize],
+            owners: vec![SlotOwner::Nobody; slots as usize],
             next: (0..=slots).collect(),
         }
     }
@@ -124,7 +124,7 @@ impl Assignment {
         range: SlotRange,
         cell: Option<CellIndex>,
     ) -> Result<(), SlotRange> {
-        let taker = cell.map_or(Taker::UnknownCell, Taker::Cell);
+        let owner = cell.map_or(SlotOwner::UnknownCell, SlotOwner::Cell);
         let mut first_taken = None;
         let mut expected = range.first;
         loop {
@@ -138,7 +138,7 @@ impl Assignment {
             if free > range.last {
                 return first_taken.map_or(Ok(()), Err);
             }
-            self.owners[free as usize] = taker;
+            self.owners[free as usize] = owner;
             self.next[free as usize] = free + 1;
             expected = free + 1;
         }
@@ -169,22 +169,22 @@ impl Assignment {
     }
 
     pub(crate) fn has_unassigned(&self) -> bool {
-        self.owners.contains(&Taker::Nobody)
+        self.owners.contains(&SlotOwner::Nobody)
     }
 
     pub(crate) fn unassigned(&self) -> impl Iterator<Item = SlotRange> {
         runs(&self.owners)
-            .filter(|(_, owner)| *owner == Taker::Nobody)
+            .filter(|(_, owner)| *owner == SlotOwner::Nobody)
             .map(|(range, _)| range)
     }
 
     /// `None` while a slot is without a cell that exists.
     pub(crate) fn finish(self) -> Option<Box<[CellIndex]>> {
-        self.owners.into_iter().map(Taker::cell).collect()
+        self.owners.into_iter().map(SlotOwner::cell).collect()
     }
 }
 
-impl Taker {
+impl SlotOwner {
     fn cell(self) -> Option<CellIndex> {
         match self {
             Self::Cell(cell) => Some(cell),

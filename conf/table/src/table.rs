@@ -273,13 +273,14 @@ impl Cell {
         &self.endpoints
     }
 
-    /// The bulkhead, 1 to 1,000,000: requests in flight from one proxy; more are refused at once, for this cell only.
+    /// The bulkhead, 1 to 1,000,000: requests in flight from one proxy; more are refused immediately, for this cell
+    /// only.
     pub fn in_flight_max(&self) -> u32 {
         self.in_flight_max
     }
 
-    /// 0 to 1,000,000: upgraded connections, such as WebSockets, open at once from one proxy; more are refused. They do
-    /// not count as requests in flight.
+    /// 0 to 1,000,000: upgraded connections, such as WebSockets, open at the same time from one proxy; more are
+    /// refused. They do not count as requests in flight.
     pub fn tunnels_max(&self) -> u32 {
         self.tunnels_max
     }

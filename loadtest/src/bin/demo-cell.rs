@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    // Before the ready line: whoever reads it may signal at once.
+    // Before the ready line: whoever reads it may signal immediately.
     let stop = stop_signal().context("cannot handle signals")?;
 
     let store = Store::open(&args.data, OPEN_DATABASES_MAX)

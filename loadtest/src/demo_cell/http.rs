@@ -50,7 +50,7 @@ const CELLGATE_TENANT: HeaderName = HeaderName::from_static("x-cellgate-tenant")
 const CELLGATE_GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
 /// On every answer: which cell gave it.
 const CELL: HeaderName = HeaderName::from_static("x-cell");
-/// On answers to requests with one tenant header: that tenant, so that a load test can tell what
+/// On answers to requests with one tenant header: that tenant, so that a load test can see what
 /// was asked.
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 

@@ -46,7 +46,7 @@ pub enum Problem {
     BadMethod,
     #[error("admin paths are not for requests that came through the proxy")]
     AdminFromOutside,
-    #[error("the cell has been told to report that it is unhealthy")]
+    #[error("the cell was set to report that it is unhealthy")]
     Unhealthy,
     #[error("too many requests wait for the database")]
     Busy,
@@ -77,7 +77,7 @@ impl Problem {
         }
     }
 
-    /// What programs tell problems apart by.
+    /// By what programs distinguish problems.
     fn code(&self) -> &'static str {
         match self {
             Self::NoTenant => "no_tenant",

@@ -18,8 +18,8 @@ use crate::support::{
 };
 
 both_ways!(
-    a_request_is_told_with_its_way,
-    a_request_that_is_refused_is_told_with_the_reason,
+    a_request_is_logged_with_its_way,
+    a_request_that_is_refused_is_logged_with_the_reason,
     odd_bytes_stay_inside_their_field,
     what_is_queued_is_written_before_the_end,
     a_full_disk_costs_lines_and_nothing_else,
@@ -75,7 +75,7 @@ fn it_is_off_by_default() {
     assert!(!proxy.log().contains("acme"), "{}", proxy.log());
 }
 
-fn a_request_is_told_with_its_way() {
+fn a_request_is_logged_with_its_way() {
     let fleet = Fleet::start(2);
     let table = fleet
         .table()
@@ -112,7 +112,7 @@ fn a_request_is_told_with_its_way() {
     assert_eq!(lines(&log_path(&proxy)).len(), 1);
 }
 
-fn a_request_that_is_refused_is_told_with_the_reason() {
+fn a_request_that_is_refused_is_logged_with_the_reason() {
     let fleet = Fleet::start(2);
     let proxy = logging_plan()
         .table(fleet.table().reject("evil-corp"))
@@ -192,7 +192,7 @@ fn sigusr1_opens_it_anew() {
     proxy.get("acme", "/first");
     wait_for_lines(&log, 1);
     rename_over(&log, &rotated);
-    // Until it is told, it goes on with the file that it has.
+    // Until the signal, it goes on with the file that it has.
     proxy.get("acme", "/second");
     wait_for_lines(&rotated, 2);
     assert!(!log.exists());

@@ -371,7 +371,7 @@ fn signals_end_it_cleanly() {
         assert_eq!(
             idle.rest().unwrap(),
             b"",
-            "idle connections are closed at once"
+            "idle connections are closed immediately"
         );
         assert_eq!(other_half(&mut in_flight).text(), "firstlast");
         assert!(cell.process().wait(PATIENCE).success());

@@ -37,7 +37,7 @@ const OTHER: &str = "other";
 const CHECK: &str = "health_check: { type: http, path: /healthz, interval_ms: 100, \
                      timeout_ms: 1000, unhealthy_after: 2, healthy_after: 2 }";
 
-/// Two cells; the first one has two endpoints, which tell different versions.
+/// Two cells; the first one has two endpoints, which report different versions.
 struct Pair {
     left: DemoCell,
     right: DemoCell,
@@ -83,7 +83,7 @@ fn state_of(proxy: &Proxy, endpoint: SocketAddr) -> String {
     state.expect("the endpoint is in the table").to_owned()
 }
 
-/// The version that the endpoint which answers tells.
+/// The version that the endpoint which answers reports.
 #[track_caller]
 fn version(proxy: &Proxy) -> Value {
     let answer = proxy.get(ACME, "/whoami");
@@ -125,7 +125,7 @@ fn requests_survive_a_dead_endpoint_and_then_leave_it_out() {
         cell_metric(&proxy, "endpoint_ejections_total", "cell-1"),
         1.0
     );
-    wait_until("the gauge tells it", PATIENCE, || {
+    wait_until("the gauge shows it", PATIENCE, || {
         cell_metric(&proxy, "healthy_endpoints", "cell-1") == 1.0
     });
     let ejected = proxy.wait_for_log(&["WARN", "endpoint ejected", "cell-1"]);
@@ -180,7 +180,7 @@ fn a_check_takes_an_endpoint_out_and_back_in() {
     for _ in 0..30 {
         assert_eq!(version(&proxy), "left");
     }
-    wait_until("the gauge tells it", PATIENCE, || {
+    wait_until("the gauge shows it", PATIENCE, || {
         cell_metric(&proxy, "healthy_endpoints", "cell-1") == 1.0
     });
 

@@ -287,13 +287,17 @@ fn a_cell_that_closes_after_the_accept_is_a_failed_cell() {
         assert_eq!(answer.status, 502, "{answer:?}");
         assert_eq!(answer.header("x-cellgate-reason"), Some("upstream_error"));
         let mut connection = Connection::open(bench.proxy.address());
-        bench.ask(&mut connection, "neighbour", "a cell that closes at once");
+        bench.ask(
+            &mut connection,
+            "neighbour",
+            "a cell that closes immediately",
+        );
     }
     drop(bench.next_id());
     wait_until_idle(&bench.proxy);
 }
 
-/// The cell answers a large upload at once: the client gets the answer, and what is left of the
+/// The cell answers a large upload immediately: the client gets the answer, and what is left of the
 /// upload is nobody's request.
 fn an_answer_before_the_body_was_read_does_not_mix_requests_up() {
     for (goes_on, name) in [(false, "and the end"), (true, "and going on")] {

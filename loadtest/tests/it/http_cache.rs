@@ -145,9 +145,9 @@ fn installed() -> Result<PathBuf, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err("npm is missing".to_owned()),
         Err(error) => Err(format!("npm cannot be run: {error}")),
         Ok(output) if !output.status.success() => {
-            let told = String::from_utf8_lossy(&output.stderr);
+            let said = String::from_utf8_lossy(&output.stderr);
             Err(format!(
-                "npm cannot install http-cache-tests {VERSION}: {told}"
+                "npm cannot install http-cache-tests {VERSION}: {said}"
             ))
         }
         Ok(_) => {
@@ -177,9 +177,9 @@ fn verdicts(package: &Path, server: SocketAddr) -> BTreeMap<String, Verdict> {
         .stdin(Stdio::null())
         .output()
         .expect("node is here, for npm is");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr);
     let results: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("the tests print no results: {error}: {told}"));
+        .unwrap_or_else(|error| panic!("the tests print no results: {error}: {said}"));
     let verdict = |(id, value): (String, Value)| (id, Verdict::of(&value));
     results.into_iter().map(verdict).collect()
 }

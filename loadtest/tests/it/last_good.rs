@@ -67,7 +67,7 @@ fn a_killed_proxy_serves_on_though_its_table_is_corrupt() {
         proxy.status()["source"] == "file"
     });
     assert_source(&proxy, 2, "file");
-    wait_until("the metrics tell it", PATIENCE, || {
+    wait_until("the metrics show it", PATIENCE, || {
         proxy.metric("table_last_reload_success", &[]) == Some(1.0)
     });
     traffic.stop();
@@ -94,7 +94,7 @@ fn without_state_and_table_it_waits_and_says_why() {
     assert_eq!(proxy.get("acme", "/").status, 200);
 }
 
-/// It lives, but is not ready, and says `why` in all places.
+/// It runs, but is not ready, and says `why` in all places.
 #[track_caller]
 fn check_waits(proxy: &Proxy, why: &str) {
     assert_eq!(proxy.admin_get("/livez").status, 200);
@@ -310,7 +310,7 @@ fn ends_in_good_order_blame_no_table() {
     proxy.signal(Signal::INT);
     assert!(proxy.wait(PATIENCE).success());
     restart_on_the_second_table(&mut proxy);
-    // The first death of this table.
+    // The first crash under this table.
     proxy.kill();
     proxy.restart();
 

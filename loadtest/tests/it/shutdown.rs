@@ -258,7 +258,7 @@ fn a_port_that_is_taken_is_a_clear_error() {
 }
 
 #[test]
-fn all_mistakes_of_the_configuration_are_told() {
+fn all_mistakes_of_the_configuration_are_reported() {
     let (status, said) = Proxy::plan()
         .set(
             "listeners",

@@ -31,14 +31,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a test waits for what should happen at once. Long, for slow machines; only a failing
+/// How long a test waits for what should happen immediately. Long, for slow machines; only a failing
 /// test uses it up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A proxy that lives longer than this after it took a table does not blame the table for its end.
+/// A proxy that runs longer than this after it took a table does not blame the table for its end.
 pub(crate) const FIRST_SECONDS: Duration = Duration::from_secs(3);
 
-/// Between two looks at a condition.
+/// Between two checks of a condition.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds; panics after `limit`, naming `what`.
@@ -47,12 +47,12 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut(
     wait_for(what, limit, || condition().then_some(()));
 }
 
-/// Waits until `look` finds something; panics after `limit`, naming `what`.
+/// Waits until `check` finds something; panics after `limit`, naming `what`.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(Instant::now() < end, "{what}: not within {limit:?}");

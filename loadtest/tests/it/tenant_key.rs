@@ -203,7 +203,7 @@ fn source_ip() {
     // What stands left of the last untrusted address is hearsay.
     let chain = Request::get("/").header("x-forwarded-for", "10.9.9.9, 192.0.2.7, 127.0.0.5");
     behind.check(&chain, "192.0.2.7");
-    // Empty members of the list are none, and balancers write ports.
+    // Empty members of the list are dropped, and balancers write ports.
     for chain in [
         "192.0.2.7,,127.0.0.5",
         "192.0.2.7:1234 , 127.0.0.5",

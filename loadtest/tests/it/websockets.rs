@@ -46,7 +46,7 @@ const TUNNELS_MAX: usize = 3;
 /// The cell's time to answer, short where it uses it up.
 const READ_MS: u64 = 300;
 
-/// Switches at once, its first frame in the same segment, and sends each frame of [`PING`]'s length
+/// Switches immediately, its first frame in the same segment, and sends each frame of [`PING`]'s length
 /// back. Other requests it answers.
 fn talkative(visit: &mut Visit) {
     while let Some(head) = visit.head() {

@@ -12,7 +12,7 @@ use std::{
 /// A text in quotes. Where `bytes` are no UTF-8, U+FFFD stands for them.
 pub(super) fn push_text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    // All are looked at, without leaving early: several at a time that way.
+    // All are checked, without leaving early: several at a time that way.
     if bytes.iter().fold(true, |all, byte| all & is_plain(*byte)) {
         out.extend_from_slice(bytes);
     } else {

@@ -18,7 +18,7 @@ pub struct Health {
     ejections_in_a_row: AtomicU32,
     ejected_until_ms: AtomicU64,
     /// Until then it need not be said again that the floor of the cell keeps the endpoint in.
-    held_back_until_ms: AtomicU64,
+    suppressed_until_ms: AtomicU64,
 }
 
 /// A change that somebody should read in the log.
@@ -95,8 +95,8 @@ impl Health {
 
     /// A request failed on this endpoint: no connection, no answer, a broken answer.
     ///
-    /// True when it has failed often enough to be ejected. Of threads that count at once, one is told so. An endpoint
-    /// that is out already does not count further: those are requests that began before.
+    /// True when it has failed often enough to be ejected. Of threads that count at the same time, one gets true. An
+    /// endpoint that is out already does not count further: those are requests that began before.
     pub fn failed(&self, now_ms: u64, rules: &Ejection) -> bool {
         if rules.after_failures == 0 || !self.is_usable(now_ms) {
             return false;
@@ -124,15 +124,15 @@ impl Health {
         Change::Ejected { for_ms }
     }
 
-    /// The endpoint stays in although it fails. Worth telling now and then, not with every few requests.
-    pub fn hold_back(&self, now_ms: u64, rules: &Ejection) -> Option<Change> {
+    /// The endpoint stays in although it fails. Worth a log line now and then, not with every few requests.
+    pub fn suppress_ejection(&self, now_ms: u64, rules: &Ejection) -> Option<Change> {
         let until_ms = now_ms.saturating_add(as_ms(rules.base));
-        let told = self.held_back_until_ms.fetch_update(
+        let is_due = self.suppressed_until_ms.fetch_update(
             Ordering::Relaxed,
             Ordering::Relaxed,
-            |told_until_ms| (told_until_ms <= now_ms).then_some(until_ms),
+            |reported_until_ms| (reported_until_ms <= now_ms).then_some(until_ms),
         );
-        told.ok().map(|_| Change::EjectionSuppressed)
+        is_due.ok().map(|_| Change::EjectionSuppressed)
     }
 }
 

@@ -56,7 +56,7 @@ fn choice() {
     };
     check(&[usable(1, 0)], &[100]);
     check(&[usable(1, 9), unusable(1)], &[100, 0]);
-    // By weight where nothing else tells them apart.
+    // By weight where nothing else distinguishes them.
     check(&[usable(1, 0), usable(1, 0)], &[50, 50]);
     check(&[usable(1, 0), usable(3, 0)], &[25, 75]);
     check(&[usable(1, 0), usable(2, 0), usable(7, 0)], &[10, 20, 70]);
@@ -104,12 +104,12 @@ fn active_checks() {
             .map(|check| {
                 let before = health.is_unhealthy();
                 let change = health.checked(check == '+', 3, 2);
-                let told = match (before, health.is_unhealthy()) {
+                let reported = match (before, health.is_unhealthy()) {
                     (false, true) => Some(Change::Unhealthy),
                     (true, false) => Some(Change::Healthy),
                     _ => None,
                 };
-                assert_eq!(change, told, "{checks}");
+                assert_eq!(change, reported, "{checks}");
                 assert_eq!(health.is_usable(0), !health.is_unhealthy(), "{checks}");
                 if health.is_unhealthy() { 'u' } else { 'w' }
             })
@@ -198,12 +198,12 @@ fn of_many_failures_at_once_every_third_is_due() {
 }
 
 #[test]
-fn what_is_held_back_is_told_now_and_then() {
+fn suppressed_ejections_are_reported_now_and_then() {
     let health = Health::default();
-    let told: Vec<u64> = (0..1_000)
-        .filter(|now_ms| health.hold_back(*now_ms, &RULES).is_some())
+    let reported: Vec<u64> = (0..1_000)
+        .filter(|now_ms| health.suppress_ejection(*now_ms, &RULES).is_some())
         .collect();
-    assert_eq!(told, (0..1_000).step_by(100).collect::<Vec<u64>>());
+    assert_eq!(reported, (0..1_000).step_by(100).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use cellgate_table::{
     Digest, Generation, Problems, Table,
-    accept::{self, Current, MoveLimits, Taken},
+    accept::{self, Accepted, Current, MoveLimits},
     diff::diff,
     parse,
     yaml::{Findings, Node, Value, parse_tree},
@@ -142,12 +142,12 @@ fn check_table(
         table: &base.table,
     });
     let limits = config.map_or_else(MoveLimits::default, |config| config.table.move_limits);
-    let taken = accept::take(&bytes, current, &limits)
+    let accepted = accept::take(&bytes, current, &limits)
         .map_err(|rejection| rejection.problems.in_file(path.display()))?;
-    let table = match (&taken, &base) {
-        (Taken::Changed { table, .. }, _) => table,
-        (Taken::Unchanged { .. }, Some(base)) => &base.table,
-        (Taken::Unchanged { .. }, None) => {
+    let table = match (&accepted, &base) {
+        (Accepted::Changed { table, .. }, _) => table,
+        (Accepted::Unchanged { .. }, Some(base)) => &base.table,
+        (Accepted::Unchanged { .. }, None) => {
             unreachable!("without a table in force every table is a change")
         }
     };
@@ -156,7 +156,7 @@ fn check_table(
     });
     let mut summary = String::new();
     describe(&mut summary, path, table);
-    describe_change(&mut summary, &taken, base.as_ref());
+    describe_change(&mut summary, &accepted, base.as_ref());
     Ok(Checked {
         summary,
         warnings,
@@ -180,7 +180,8 @@ fn known_crashes(config: &Config) -> io::Result<StartupCrashes> {
     StateDir::new(config.state_dir.clone()).known_crashes(FIRST_SECONDS, SystemTime::now())
 }
 
-/// The newest last good table, and which tables are quarantined. The state directory may be another user's to read; then nobody can tell what is in force.
+/// The newest last good table, and which tables are quarantined. The state directory may be another user's to read;
+/// then what is in force is not known.
 fn read_state(config: &Config, not_judged: &mut Vec<String>) -> Result<State, Problems> {
     let state_dir = StateDir::new(config.state_dir.clone());
     let judged = state_dir.check_owner(&config.table.path).and_then(|owner| {
@@ -232,9 +233,9 @@ fn describe(text: &mut String, path: &Path, table: &Table) {
     );
 }
 
-fn describe_change(text: &mut String, taken: &Taken, base: Option<&Base>) {
-    match (taken, base) {
-        (Taken::Changed { table, verdict }, Some(base)) => {
+fn describe_change(text: &mut String, accepted: &Accepted, base: Option<&Base>) {
+    match (accepted, base) {
+        (Accepted::Changed { table, verdict }, Some(base)) => {
             let _ = writeln!(
                 text,
                 "it would follow {} (generation {}) as generation {}:",
@@ -242,21 +243,21 @@ fn describe_change(text: &mut String, taken: &Taken, base: Option<&Base>) {
             );
             describe_diff(text, &diff(&base.table, table));
         }
-        (Taken::Changed { verdict, .. }, None) => {
+        (Accepted::Changed { verdict, .. }, None) => {
             let _ = writeln!(
                 text,
                 "it would be taken as generation {}",
                 verdict.generation
             );
         }
-        (Taken::Unchanged { .. }, Some(base)) => {
+        (Accepted::Unchanged { .. }, Some(base)) => {
             let _ = writeln!(
                 text,
                 "it says what {} says (generation {})",
                 base.name, base.generation
             );
         }
-        (Taken::Unchanged { .. }, None) => {}
+        (Accepted::Unchanged { .. }, None) => {}
     }
 }
 

@@ -59,7 +59,7 @@ pub fn run(command: Command, config: Option<&Path>) -> ExitCode {
 /// Ends with the usage of the command line, as clap does by itself for what it can see.
 fn wrong_usage(message: &str) -> ExitCode {
     let error = Cli::command().error(ErrorKind::MissingRequiredArgument, message);
-    // With standard error closed there is nobody to tell.
+    // With standard error closed there is nobody to report to.
     let _ = error.print();
     ExitCode::from(2)
 }

@@ -78,7 +78,7 @@ pub(super) fn refuse(problems: &[&Problems], output: Format) -> ExitCode {
     match output {
         Format::Text => {
             let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            // With standard error closed there is nobody to tell.
+            // With standard error closed there is nobody to report to.
             let _ = writeln!(io::stderr(), "{}", text.join("\n"));
         }
         Format::Json => {

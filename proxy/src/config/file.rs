@@ -115,7 +115,7 @@ struct TableSection {
     /// `/readyz` answers 503 while the table file is refused or missing. Otherwise it does so only where the file proves
     /// that others have moved on. Default false.
     unready_when_behind: Option<bool>,
-    /// How often the file is looked at when no event came, 50 to 60,000. Default 1,000.
+    /// How often the file is polled when no event came, 50 to 60,000. Default 1,000.
     #[schemars(range(min = 50, max = 60_000))]
     poll_interval_ms: Option<u32>,
 }
@@ -134,7 +134,7 @@ struct AdminSection {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct LimitsSection {
-    /// Client connections at once; more are closed at once. Default 20,000.
+    /// Client connections at the same time; more are closed immediately. Default 20,000.
     #[schemars(range(min = 1, max = 10_000_000))]
     connections_max: Option<u32>,
     /// Size of a request head. Default 32,768.
@@ -253,7 +253,7 @@ struct EjectionSection {
     /// The longest time out. Default 300,000.
     #[schemars(range(min = 1, max = 86_400_000))]
     max_ms: Option<u32>,
-    /// Share of a cell's endpoints that may be out at once, in percent; at least one stays. Default 50.
+    /// Share of a cell's endpoints that may be out at the same time, in percent; at least one stays. Default 50.
     #[schemars(range(min = 0, max = 100))]
     percent_max: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! From `proxy.yaml` to a [`Config`]: every problem of the file in one go.
+//! From `proxy.yaml` to a [`Config`]: all problems of the file together.
 
 mod key_rules;
 

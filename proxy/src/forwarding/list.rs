@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Hop;
 
-/// The members of a list without the white space around them; empty ones are none (RFC 9110, section 5.6.1).
+/// The members of a list without the white space around them; empty ones are dropped (RFC 9110, section 5.6.1).
 pub(super) fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     line.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)

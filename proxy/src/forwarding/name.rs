@@ -1,4 +1,4 @@
-//! The names of fields that tell of a request's way, and the ones of them that are trusted.
+//! The names of fields that describe a request's way, and the ones of them that are trusted.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum NameError {
     NotAName,
     /// Some server takes it for another name that it may have to be kept apart from.
     Underscore,
-    /// It does not tell of a request's way: it is passed on anyhow, or it is cellgate's own.
+    /// It does not describe a request's way: it is passed on anyhow, or it is cellgate's own.
     NotForwarding,
     Repeated,
 }

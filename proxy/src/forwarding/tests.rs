@@ -432,7 +432,7 @@ fn the_client_behind_our_own_proxies() {
     check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
     check("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2");
     check("10.0.0.1", &["198.51.100.1, _hidden"], "10.0.0.1");
-    // Empty members are none; here the balancer once became the client.
+    // Empty members are dropped; here the balancer once became the client.
     check("10.0.0.1", &["203.0.113.7,,10.1.2.3"], "203.0.113.7");
     check(
         "10.0.0.1",

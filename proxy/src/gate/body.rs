@@ -33,7 +33,7 @@ impl BodyTracker {
     /// # Errors
     ///
     /// [`Refusal::BodyTooLarge`] when the announced length alone is over `body_bytes_max`, so that a client which waits
-    /// for `100 Continue` is told before it sends anything.
+    /// for `100 Continue` hears of it before it sends anything.
     pub fn new(framing: BodyFraming, body_bytes_max: u64) -> Result<Self, Refusal> {
         let state = match framing {
             BodyFraming::Length(length) if length > body_bytes_max => {

@@ -16,7 +16,7 @@ pub(crate) const ALNUM: u8 = 1 << 3;
 pub(crate) const QUOTED: u8 = 1 << 4;
 /// What may stand in a field value or after a backslash in a quoted string: HTAB, SP, VCHAR and `obs-text`.
 pub(crate) const TEXT: u8 = 1 << 5;
-/// Bytes that decide whether a target needs a closer look.
+/// Bytes that decide whether a target needs a closer check.
 pub(crate) const ODD_IN_TARGET: u8 = 1 << 6;
 /// What stands in a path and a query as RFC 3986 has them. Nobody rewrites these.
 pub(crate) const PLAIN_IN_TARGET: u8 = 1 << 7;

@@ -1,6 +1,6 @@
 //! Finding the end of a head in a buffer that grows.
 //!
-//! Each byte is looked at once however the head is dripped in. Whatever can no longer become a good head is refused with
+//! Each byte is read once however the head is dripped in. Whatever can no longer become a good head is refused with
 //! the byte that spoils it, so that nobody waits for a blank line that would not help.
 
 use memchr::memchr_iter;
@@ -18,7 +18,7 @@ const EMPTY_LINES_MAX: usize = 1;
 pub enum HeadScan {
     /// The head is `buffer[skip..end]`: after an ignored empty line, up to and including the blank line.
     Complete { skip: usize, end: usize },
-    /// Good so far; read more. `searched` is how far no byte needs another look.
+    /// Good so far; read more. `searched` is how far no byte has to be read again.
     Partial { searched: usize },
     /// No further byte can make this a good head.
     Refused(Refusal),
@@ -36,7 +36,7 @@ pub struct HeadScanner {
 /// How far the search for a blank line goes in one step.
 const STEP_BYTES: usize = 32;
 
-/// The end of a head that came in one piece, as nearly all do. Its bytes are not looked at: that is left to
+/// The end of a head that came in one piece, as nearly all do. Its bytes are not checked: that is left to
 /// [`super::inspect_head`], which follows anyway.
 fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
     if buffer.starts_with(b"\r") {
@@ -57,7 +57,7 @@ fn whole_head(buffer: &[u8], limits: &GateLimits<'_>) -> Option<usize> {
         .map(|at| at + b"\n\r\n".len())
 }
 
-/// Whether both have a line feed in the same place. Written so that the compiler looks at all bytes at the same time.
+/// Whether both have a line feed in the same place. Written so that the compiler compares all bytes at the same time.
 fn have_line_feeds_together(bytes: &[u8; STEP_BYTES], others: &[u8; STEP_BYTES]) -> bool {
     let pairs = bytes.iter().zip(others);
     let found = pairs.map(|(byte, other)| u8::from(*byte == LF) & u8::from(*other == LF));

@@ -63,7 +63,7 @@ pub struct Flow {
 }
 
 impl Gateway {
-    /// An answer during the drain tells its client to come back on another connection, to another process.
+    /// An answer during the drain makes its client come back on another connection, to another process.
     fn close_when_draining(&self, session: &mut Session) {
         if self.services.lifecycle.has_reached(Phase::Draining) {
             session.set_keepalive(None);
@@ -397,7 +397,7 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    /// Pingora would log each failed request at `error`; metrics and the access log tell them, by reason and cell.
+    /// Pingora would log each failed request at `error`; metrics and the access log count them, by reason and cell.
     fn suppress_error_log(&self, session: &Session, flow: &Flow, error: &Error) -> bool {
         debug!(
             request = self.request_summary(session, flow), %error, "request failed"

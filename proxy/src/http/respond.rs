@@ -76,7 +76,7 @@ pub(super) async fn fail(session: &mut Session, refused: &Refused) -> u16 {
     // After this the connection closes: how much of the request was read is not known.
     session.set_keepalive(None);
     if has_begun(session) {
-        // What there is goes out; the missing rest tells the client that it is not all.
+        // What there is goes out; by the missing rest the client sees that it is not all.
         session.as_downstream_mut().shutdown().await;
         return 0;
     }

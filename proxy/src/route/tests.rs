@@ -136,9 +136,9 @@ fn a_tenant_may_have_every_role_at_once() {
     check("anybody", "a", false, false);
 }
 
-/// Names that share their whole hash are still told apart.
+/// Names that share their whole hash are still distinguished.
 #[test]
-fn equal_hashes_are_told_apart() {
+fn equal_hashes_are_distinguished() {
     for count in [1_u32, 2, 5, 50] {
         let mut index = NameIndex::for_names(count as usize);
         let key = |number: u32| format!("name-{number}").into_bytes();
@@ -156,7 +156,7 @@ fn equal_hashes_are_told_apart() {
     }
 }
 
-/// Same place, same low half of the hash, same length: only the bytes tell them apart.
+/// Same place, same low half of the hash, same length: only the bytes distinguish them.
 #[test]
 fn keys_are_compared_whole() {
     let mut index = NameIndex::for_names(LENGTHS.len() * 2);

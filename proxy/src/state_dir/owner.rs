@@ -170,8 +170,8 @@ impl StateDir {
     /// Says whether the proxy of this table could claim the directory, as far as reading it shows.
     ///
     /// # Errors
-    /// It belongs to another table, or may do so. The outer error is that of the file system: another user may be able to
-    /// read it.
+    /// It belongs to another table, or may do so. The outer error is that of the file system: another user may be able
+    /// to read it.
     pub fn check_owner(&self, table: &Path) -> io::Result<Result<(), ClaimError>> {
         let now = Owner::of(table);
         match self.owner() {

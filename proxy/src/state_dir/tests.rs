@@ -190,7 +190,7 @@ fn startup_crashes_quarantine_a_table() {
                 "{table} after {runs:?}"
             );
         }
-        // Looking does not count.
+        // Asking does not count.
         assert_eq!(scene.state.startup_crashes(), crashes, "{runs:?}");
     };
     check(&[], &[]);
@@ -316,7 +316,7 @@ fn an_owner_that_cannot_be_read_is_nobodys_to_overwrite() {
     ));
 }
 
-/// For whoever only checks: nothing is written, and the mark of a process that may live is no crash.
+/// For whoever only checks: nothing is written, and the mark of a process that may still run is no crash.
 #[test]
 fn the_crashes_are_known_without_counting_them() {
     let scene = Scene::new();

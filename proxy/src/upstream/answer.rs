@@ -50,7 +50,7 @@ const HTTP_1: &[u8] = b"HTTP/1.";
 /// The registered transfer codings besides `chunked`. They go on to the client as they are.
 const EXTRA_CODINGS: [&[u8]; 5] = [b"gzip", b"deflate", b"compress", b"x-gzip", b"x-compress"];
 
-/// Finds the end of a head in a growing buffer, without looking at a byte twice.
+/// Finds the end of a head in a growing buffer, without reading a byte twice.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerScan {
     searched: usize,
@@ -156,7 +156,7 @@ impl AnswerScan {
 }
 
 impl AnswerHead {
-    /// Reads exactly the head that [`AnswerScan`] found, and looks at each of its bytes.
+    /// Reads exactly the head that [`AnswerScan`] found, and checks each of its bytes.
     ///
     /// # Errors
     /// The rule that it breaks.

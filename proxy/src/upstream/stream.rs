@@ -201,7 +201,7 @@ impl CellStream {
     }
 
     /// Reads what has come of the answer, without waiting, before more of the request is sent.
-    fn look(&mut self) {
+    fn read_ahead(&mut self) {
         if !self.has_sent {
             return;
         }
@@ -251,7 +251,8 @@ impl CellStream {
         }
     }
 
-    /// The connection broke. The system says so once only, and an answer that ends with its connection must not look whole.
+    /// The connection broke. The system says so once only, and an answer that ends with its connection must not seem
+    /// whole.
     fn take_failure(&mut self, error: &io::Error) {
         self.broke.get_or_insert_with(|| same_error(error));
         self.answer = Answer::Cut;
@@ -341,7 +342,7 @@ impl CellStream {
         if self.unsent.is_empty() || may_wait {
             return Poll::Ready(Ok(()));
         }
-        self.look();
+        self.read_ahead();
         if self.is_muted {
             return Poll::Ready(Ok(()));
         }
@@ -430,7 +431,7 @@ impl AsyncWrite for CellStream {
             self.request = request;
             return Poll::Ready(Ok(bytes.len()));
         }
-        self.look();
+        self.read_ahead();
         if self.is_muted {
             return Poll::Ready(Ok(bytes.len()));
         }

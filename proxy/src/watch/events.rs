@@ -22,8 +22,8 @@ pub(super) struct DirectoryWatch {
     file_name: Option<OsString>,
     waker: Waker,
     armed: Option<Armed>,
-    /// Failures are told once, not every second.
-    told: bool,
+    /// A failure is logged once, not every second.
+    warned: bool,
 }
 
 struct Armed {
@@ -44,12 +44,12 @@ impl DirectoryWatch {
             file_name,
             waker,
             armed: None,
-            told: false,
+            warned: false,
         }
     }
 
-    /// Sets the watch up if there is none, or if the directory is another one than was watched. Called before every look,
-    /// so a directory that appears later is watched from then on; until then the timer alone does the work.
+    /// Sets the watch up if there is none, or if the directory is another one than was watched. Called before every
+    /// poll, so a directory that appears later is watched from then on; until then the timer alone does the work.
     pub(super) fn arm(&mut self) {
         let folder_id = std::fs::metadata(&self.folder)
             .ok()
@@ -61,7 +61,7 @@ impl DirectoryWatch {
         }
         self.armed = None;
         let Some(folder_id) = folder_id else {
-            self.tell("the table's directory is not there");
+            self.warn("the table's directory is not there");
             return;
         };
         match self.watch() {
@@ -71,11 +71,11 @@ impl DirectoryWatch {
                     folder_id,
                     _watcher: watcher,
                 });
-                self.told = false;
+                self.warned = false;
                 // What happened before the watch was set up gave no event.
                 self.waker.wake(Wake::Touched);
             }
-            Err(error) => self.tell(&format!("file events cannot be had: {error}")),
+            Err(error) => self.warn(&format!("file events cannot be had: {error}")),
         }
     }
 
@@ -100,10 +100,10 @@ impl DirectoryWatch {
         Ok(watcher)
     }
 
-    fn tell(&mut self, why: &str) {
-        if !self.told {
-            warn!(directory = %self.folder.display(), why, "the table is looked at by timer only");
-            self.told = true;
+    fn warn(&mut self, why: &str) {
+        if !self.warned {
+            warn!(directory = %self.folder.display(), why, "file events are not available; the table is polled");
+            self.warned = true;
         }
     }
 }

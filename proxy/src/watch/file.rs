@@ -10,7 +10,7 @@ use std::{
 
 use cellgate_table::{Problems, limits::FILE_BYTES_MAX};
 
-/// What tells one state of a file from another; also one way of not being there from another.
+/// What distinguishes one state of a file from another; also one reason for a missing file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp(Result<FileStamp, io::ErrorKind>);
 
@@ -54,7 +54,7 @@ pub enum FileError {
         bytes: u64,
     },
     Read(io::Error),
-    /// It changed while it was read; the next look will see it whole.
+    /// It changed while it was read; the next poll will see it whole.
     Torn,
 }
 
@@ -110,7 +110,7 @@ fn kind_of(meta: &Metadata) -> &'static str {
 }
 
 impl FileError {
-    /// The error in the form of a problem with the file, as all other problems are told.
+    /// The error in the form of a problem with the file, as all other problems are reported.
     pub fn into_problems(self, path: &Path) -> Problems {
         let hint = match &self {
             Self::Missing => {

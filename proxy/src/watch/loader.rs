@@ -13,7 +13,7 @@ use std::{
 use cellgate_process::{descriptors::is_exhaustion, file_in_the_way};
 use cellgate_table::{
     Cell, CellId, Digest, Problems,
-    accept::{self, Allowance, Rejection, Taken},
+    accept::{self, Allowance, Rejection},
     diff::diff,
     parse,
 };
@@ -32,7 +32,7 @@ use crate::{
     state_dir::{Kept, StartupCrashes, StateDir},
 };
 
-/// A file that is always being written is tried this often before the next look.
+/// How often one poll tries to read a file that is being written all the time.
 const TORN_READS_MAX: usize = 3;
 
 /// How many files are remembered that said what is in force in other words.
@@ -47,8 +47,8 @@ pub struct Loader {
     metrics: Arc<Metrics>,
     status: Mutex<TableStatus>,
     startup_crashes: StartupCrashes,
-    /// One look at a time; also what was looked at last, so that one refusal is told once.
-    looking: Mutex<LastLook>,
+    /// One poll at a time; also what the last one found, so that a refusal is logged once.
+    last_poll: Mutex<LastPoll>,
     trial: Trial,
     build: Build,
 }
@@ -57,7 +57,7 @@ pub struct Loader {
 type Build = fn(Accepted, Option<&Snapshot>, &Metrics) -> Snapshot;
 
 #[derive(Debug, Default)]
-struct LastLook {
+struct LastPoll {
     /// The bytes that were good.
     good: Option<Digest>,
     /// The bytes that were not, if they could be read, and the first problem.
@@ -89,7 +89,7 @@ impl Loader {
             metrics,
             status: Mutex::default(),
             startup_crashes,
-            looking: Mutex::default(),
+            last_poll: Mutex::default(),
             trial,
             build: Snapshot::build,
         }
@@ -123,11 +123,11 @@ impl Loader {
         })
     }
 
-    /// The first look: the file if it is good, else the newest last good table, else none. What the file says is judged
+    /// The first poll: the file if it is good, else the newest last good table, else none. What the file says is judged
     /// against the last good table, as at any other time: a restart is no side door around the rules.
     pub fn start(&self) {
         self.serve_last_good();
-        self.look();
+        self.poll();
         if self.current.load().is_none() {
             warn!("there is no table to serve by: not ready until the table file is good");
         }
@@ -200,9 +200,12 @@ impl Loader {
         false
     }
 
-    /// Looks at the file once and takes what it finds, if it may.
-    pub fn look(&self) -> Outcome {
-        let mut last = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads the file once and puts in force what it finds, if it may.
+    pub fn poll(&self) -> Outcome {
+        let mut last = self
+            .last_poll
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let bytes = match self.read() {
             Ok(bytes) => bytes,
             Err(FileError::Open(error) | FileError::Read(error)) if is_exhaustion(&error) => {
@@ -266,7 +269,7 @@ impl Loader {
         };
         let generation = accepted.generation;
         self.put_in_force(accepted, Some(bytes));
-        Ok((Outcome::Taken(generation), Some(allowance)))
+        Ok((Outcome::Accepted(generation), Some(allowance)))
     }
 
     fn read(&self) -> Result<Vec<u8>, FileError> {
@@ -293,8 +296,10 @@ impl Loader {
             table: &s.table,
         });
         let (table, verdict) = match accept::take(bytes, current, &self.config.move_limits)? {
-            Taken::Unchanged { allow_move } => return Ok(Judged::InForce { allow_move }),
-            Taken::Changed { table, verdict } => (table, verdict),
+            accept::Accepted::Unchanged { allow_move } => {
+                return Ok(Judged::InForce { allow_move });
+            }
+            accept::Accepted::Changed { table, verdict } => (table, verdict),
         };
         if let Allowance::Steps(steps) = verdict.allowance {
             info!(
@@ -440,8 +445,8 @@ impl Loader {
         );
     }
 
-    fn report_ok(&self, last: &mut LastLook, digest: Digest) {
-        *last = LastLook {
+    fn report_ok(&self, last: &mut LastPoll, digest: Digest) {
+        *last = LastPoll {
             good: Some(digest),
             refused: None,
         };
@@ -457,7 +462,7 @@ impl Loader {
     }
 
     /// Logs and counts a refusal; the same file seen again on the timer is the same refusal.
-    fn refuse(&self, last: &mut LastLook, digest: Option<Digest>, rejection: Rejection) {
+    fn refuse(&self, last: &mut LastPoll, digest: Option<Digest>, rejection: Rejection) {
         let Rejection {
             problems,
             others_moved_on,
@@ -468,7 +473,7 @@ impl Loader {
             return;
         }
         let summary = refused.1.clone();
-        *last = LastLook {
+        *last = LastPoll {
             good: None,
             refused: Some(refused),
         };
@@ -539,8 +544,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// The digests of all files that have said what is in force, but for this one. A daemon's history names the table by the
-/// bytes that the daemon wrote, whatever comments were added to them by hand.
+/// The digests of all files that have said what is in force, but for this one. A daemon's history names the table by
+/// the bytes that the daemon wrote, whatever comments were added to them by hand.
 fn digests_besides(digest: Digest, in_force: &Snapshot) -> Vec<Digest> {
     let mut others = in_force.other_digests.clone();
     others.push(in_force.digest);

@@ -27,7 +27,7 @@ pub struct Behind {
     pub is_unready: bool,
 }
 
-/// The last look at the table file that had something to say.
+/// The last poll of the table file that changed something or failed.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastReload {
     pub ok: bool,
@@ -35,7 +35,7 @@ pub struct LastReload {
     pub error: Option<String>,
     /// RFC 3339, UTC.
     pub at: String,
-    /// SHA-256 of the bytes that were looked at, if they could be read.
+    /// SHA-256 of the bytes that were judged, if they could be read.
     pub digest: Option<Digest>,
     pub problems: Option<Problems>,
 }
@@ -44,7 +44,7 @@ pub struct LastReload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Unchanged,
-    Taken(Generation),
+    Accepted(Generation),
     Refused(Problems),
     /// The file could not be read, which says nothing about what stands in it: the next poll tries again.
     Unread(Problems),

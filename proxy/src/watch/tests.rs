@@ -21,7 +21,7 @@ fn the_strongest_wake_wins() {
     check(Some(Wake::Stop), Some(Wake::Reread), Some(Wake::Stop));
 }
 
-/// A table that was put in place after the first look, but before the thread stamped the file, stayed unseen.
+/// A table that was put in place after the first poll, but before the thread stamped the file, stayed unseen.
 #[test]
 fn a_change_before_the_thread_begins_is_seen() {
     let folder = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ fn a_change_before_the_thread_begins_is_seen() {
     let thread = watcher.spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(10);
     while current.load().is_none() {
-        assert!(Instant::now() < end, "the table was never looked at");
+        assert!(Instant::now() < end, "the table was never read");
         thread::sleep(Duration::from_millis(5));
     }
     waker.wake(Wake::Stop);

@@ -76,7 +76,8 @@ impl Trial {
         before
     }
 
-    /// Takes a mark back: the process lives, so the table in force is the one to watch, if it has yet to prove itself.
+    /// Takes a mark back: the process still runs, so the table in force is the one to watch, if it has yet to prove
+    /// itself.
     pub(super) fn restore_mark(&self, before: Option<Marked>) {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let restored = match before {

@@ -24,7 +24,7 @@ pub struct Waker(SyncSender<Wake>);
 impl Waker {
     pub fn wake(&self, wake: Wake) {
         match self.0.try_send(wake) {
-            // Wake-ups wait already; the file is looked at because of them.
+            // Wake-ups wait already; they cause a poll anyway.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }

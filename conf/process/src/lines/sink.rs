@@ -17,8 +17,8 @@ use rustix::{
     fs::OFlags,
 };
 
-/// Where both standard streams are the same pipe, what is longer than a page is not written at once: two writers would
-/// tear each other's lines.
+/// Where both standard streams are the same pipe, what is longer than a page is not written in one call: two writers
+/// would tear each other's lines.
 static STANDARD: Mutex<()> = Mutex::new(());
 
 /// Where lines go.

@@ -45,8 +45,8 @@ fn outcome(text: &str) -> String {
         table: &table,
     };
     match take(text.as_bytes(), Some(current), &LIMITS) {
-        Ok(Taken::Unchanged { .. }) => "unchanged".to_owned(),
-        Ok(Taken::Changed { table, verdict }) => {
+        Ok(Accepted::Unchanged { .. }) => "unchanged".to_owned(),
+        Ok(Accepted::Changed { table, verdict }) => {
             assert_eq!(table, parse(text.as_bytes()).unwrap());
             format!("generation {}", verdict.generation)
         }
@@ -72,8 +72,8 @@ fn pinned(x: &str, y: &str, z: &str) -> String {
 fn the_first_table_is_taken_whatever_it_says() {
     let take_first = |text: &str| {
         take(text.as_bytes(), None, &LIMITS).map(|taken| match taken {
-            Taken::Changed { verdict, .. } => verdict.generation.get(),
-            Taken::Unchanged { .. } => panic!("nothing to be the same as"),
+            Accepted::Changed { verdict, .. } => verdict.generation.get(),
+            Accepted::Unchanged { .. } => panic!("nothing to be the same as"),
         })
     };
     assert_eq!(take_first(&text("generation: 7", 50, "")), Ok(7));
@@ -129,7 +129,7 @@ fn a_file_edited_by_hand_takes_the_next_generation() {
             other_digests: &[],
             table: &table,
         };
-        if let Taken::Changed {
+        if let Accepted::Changed {
             table: new,
             verdict,
         } = take(text.as_bytes(), Some(current), &LIMITS).unwrap()
@@ -142,7 +142,7 @@ fn a_file_edited_by_hand_takes_the_next_generation() {
 
 /// The largest generation is the last: a file edited by hand must not take force under a number that is taken.
 #[test]
-fn counting_on_ends_at_the_largest_generation() {
+fn there_is_no_generation_after_the_largest() {
     let table = current();
     let generation = Generation::new(crate::limits::GENERATION_MAX).unwrap();
     let current = Current {
@@ -155,7 +155,7 @@ fn counting_on_ends_at_the_largest_generation() {
         take(text.as_bytes(), Some(current), &LIMITS)
             .map_err(|rejection| rejection.problems.to_string())
     };
-    let unchanged = Taken::Unchanged { allow_move: false };
+    let unchanged = Accepted::Unchanged { allow_move: false };
     assert_eq!(take(text("", 50, SAME)), Ok(unchanged));
     assert_eq!(
         take(text("", 50, &pinned("b", "a", "a"))).unwrap_err(),
@@ -197,7 +197,7 @@ fn moves_are_limited() {
         &pinned("b", "b", "b"),
         "generation 43",
     );
-    // Both at once, each with its place.
+    // Both together, each with its place.
     check(
         "generation: 43",
         76,
@@ -251,7 +251,7 @@ fn the_limit_itself_is_allowed() {
 }
 
 #[test]
-fn another_hash_is_told_as_such() {
+fn another_hash_is_reported_as_such() {
     let text = text("generation: 43", 50, SAME).replace("slots: 100", "slots: 100, seed: 1");
     assert_eq!(
         outcome(&text),

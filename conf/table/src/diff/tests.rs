@@ -143,16 +143,16 @@ fn the_moved_share_is_the_share_of_keys_that_move() {
             .count();
         #[expect(clippy::cast_precision_loss, reason = "compared roughly")]
         let share = moved as f64 / f64::from(keys);
-        let told = diff(&old, &new).moved_share;
+        let reported = diff(&old, &new).moved_share;
         assert!(
-            (share - told).abs() < 0.005,
-            "{share} of the keys moved, {told} is told"
+            (share - reported).abs() < 0.005,
+            "{share} of the keys moved, {reported} is reported"
         );
     }
 }
 
 /// Key by key, `from>to`.
-fn told(diff: &Diff) -> Vec<String> {
+fn listed(diff: &Diff) -> Vec<String> {
     (diff.tenant_moves.iter())
         .map(|tenant_move| {
             format!(
@@ -169,7 +169,7 @@ fn tenants_that_move() {
     #[track_caller]
     fn check(old: &str, new: &str, expected: &[&str]) {
         let all_a = |rest: &str| table("slots: 8", "a: [0-7]", rest);
-        assert_eq!(told(&diff(&all_a(old), &all_a(new))), expected);
+        assert_eq!(listed(&diff(&all_a(old), &all_a(new))), expected);
     }
     check("overrides: { x: b }", "overrides: { x: b }", &[]);
     check("", "overrides: { x: b }", &["x a>b"]);
@@ -219,7 +219,7 @@ fn tenants_that_move() {
     check("rejects: [x]", "rejects: [y]", &[]);
 }
 
-/// With slots that move, too: who only follows its slot is not told by name, named or not.
+/// With slots that move, too: who only follows its slot is not listed by name, named or not.
 #[test]
 fn who_follows_a_slot_is_not_a_named_move() {
     let old = table(
@@ -233,7 +233,7 @@ fn who_follows_a_slot_is_not_a_named_move() {
         "overrides: { y: b }\naliases: { w: z }",
     );
     let diff = diff(&old, &new);
-    assert_eq!(told(&diff), ["x a>b"]);
+    assert_eq!(listed(&diff), ["x a>b"]);
     assert!((diff.moved_share - 1.0).abs() < f64::EPSILON);
 }
 
@@ -266,7 +266,7 @@ fn cells_and_rejects() {
     assert_eq!(diff.rejects_added, [TenantKey::new("r").unwrap()]);
     assert_eq!(diff.rejects_removed, [TenantKey::new("p").unwrap()]);
     // A cell under another name is another cell: whoever lives there moves. `c` has another number only.
-    assert_eq!(told(&diff), ["y b>bb"]);
+    assert_eq!(listed(&diff), ["y b>bb"]);
     assert!((diff.moved_share - 0.5).abs() < f64::EPSILON);
 }
 
@@ -318,7 +318,7 @@ proptest! {
 
     #[test]
     fn diff_agrees_with_asking_for_every_key(old in testing::small_table(), new in testing::small_table()) {
-        prop_assert_eq!(told(&diff(&old, &new)), moves_by_asking(&old, &new));
+        prop_assert_eq!(listed(&diff(&old, &new)), moves_by_asking(&old, &new));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) struct Cells {
 }
 
 /// The cells by id. `None` only when there is no list at all: a cell with mistakes still counts as known, so that what
-/// refers to it is not told as a mistake too.
+/// refers to it is not reported as a mistake too.
 pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Cells> {
     let entries = value.entries(findings)?;
     if entries.len() == 0 {
@@ -366,17 +366,17 @@ fn unknown_cell(name: &str, cells: &[Cell]) -> (String, String) {
 }
 
 fn known_cells(name: &str, cells: &[Cell]) -> String {
-    const TOLD_MAX: usize = 8;
+    const LISTED_MAX: usize = 8;
     if let Some(id) = nearest(name, cells.iter().map(|cell| cell.id.as_str())) {
         return format!("did you mean `{id}`?");
     }
-    let mut told: Vec<&str> = cells
+    let mut listed: Vec<&str> = cells
         .iter()
-        .take(TOLD_MAX)
+        .take(LISTED_MAX)
         .map(|cell| cell.id.as_str())
         .collect();
-    if cells.len() > TOLD_MAX {
-        told.push("…");
+    if cells.len() > LISTED_MAX {
+        listed.push("…");
     }
-    format!("add it under `cells`, or name one of {}", told.join(", "))
+    format!("add it under `cells`, or name one of {}", listed.join(", "))
 }

@@ -185,7 +185,7 @@ fn refuse_repeated(value: &Value<'_>, findings: &mut Findings) {
     let Some(entries) = value.entries(findings) else {
         return;
     };
-    // What a program wrote is sorted: then neighbours tell, and a million keys need no set.
+    // What a program wrote is sorted: then comparing neighbours is enough, and a million keys need no set.
     let mut names: Vec<&str> = entries.map(|(name, _)| name).collect();
     names.sort_unstable();
     if names.is_sorted_by(|left, right| left < right) {

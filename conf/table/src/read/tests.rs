@@ -31,12 +31,17 @@ rejects: [evil-corp]
 #[track_caller]
 fn check(bytes: impl AsRef<[u8]>, expected: &[&str]) {
     let bytes = bytes.as_ref();
-    let told = match parse(bytes) {
+    let reported = match parse(bytes) {
         Ok(_) => String::new(),
         Err(problems) => problems.to_string(),
     };
-    let told: Vec<&str> = told.lines().collect();
-    assert_eq!(told, expected, "in:\n{}", String::from_utf8_lossy(bytes));
+    let reported: Vec<&str> = reported.lines().collect();
+    assert_eq!(
+        reported,
+        expected,
+        "in:\n{}",
+        String::from_utf8_lossy(bytes)
+    );
 }
 
 /// Replaces a piece of the good table that stands there once.
@@ -376,7 +381,7 @@ fn problems_beyond_a_hundred_are_counted() {
     let unknown: Vec<String> = (0..250).map(|n| format!("unknown-{n}: 1\n")).collect();
     let text = GOOD.to_owned() + &unknown.concat();
     let problems = parse(text.as_bytes()).unwrap_err();
-    assert_eq!(problems.problems.len(), limits::PROBLEMS_TOLD_MAX);
+    assert_eq!(problems.problems.len(), limits::PROBLEMS_REPORTED_MAX);
     assert_eq!((problems.more, problems.count()), (150, 250));
     assert!(problems.to_string().ends_with("\n… and 150 more problems"));
 }

@@ -32,11 +32,11 @@ impl Findings {
 
     /// True when a problem more would only be counted: its text need not be made.
     pub fn is_full(&self) -> bool {
-        self.found.len() >= limits::PROBLEMS_TOLD_MAX
+        self.found.len() >= limits::PROBLEMS_REPORTED_MAX
     }
 
-    /// Notes a problem. `words` makes the message and the hint, and is not called once enough problems are told: a file
-    /// with a million mistakes must not cost a million texts.
+    /// Notes a problem. `words` makes the message and the hint, and is not called once enough problems are reported: a
+    /// file with a million mistakes must not cost a million texts.
     pub fn add(&mut self, at: At<'_>, focus: Focus, words: impl FnOnce() -> (String, String)) {
         if self.is_full() {
             self.more += 1;

@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        // A number of more than 38 digits fits no field of ours; as a float it is still told as "a number".
+        // A number of more than 38 digits fits no field of ours; as a float it is still reported as "a number".
         #[expect(clippy::cast_precision_loss, reason = "only shown in an error message")]
         let rounded = value as f64;
         Ok(i128::try_from(value).map_or(Node::Float(rounded), Node::Integer))

@@ -1,4 +1,4 @@
-//! What people write where something else is wanted, and what to tell them: units, variables, and what this version
+//! What people write where something else is wanted, and what to answer: units, variables, and what this version
 //! cannot do yet.
 
 /// Milliseconds of the units of time.

@@ -86,7 +86,7 @@ pub(super) fn more_than_one_document(text: &str) -> Problems {
 }
 
 /// Path and message of an error. The parser writes `path: message at line 1 column 2, context at line 3 column 4`: the
-/// first place is told beside the message already, the context's line is worth keeping.
+/// first place is reported beside the message already, the context's line is worth keeping.
 fn words(full: &str) -> (String, String) {
     for own in [TAG, UNFOLDS, KEY_KIND] {
         let Some((before, _)) = full.split_once(own) else {

@@ -158,9 +158,9 @@ impl Shape {
     }
 }
 
-/// The parser's time grows with the square of the brackets and braces that are open at once. Where there are enough of
-/// them to matter, the position-keeping parser is asked first: it stops by itself where nesting is too deep. Any other
-/// complaint of it is not heard.
+/// The parser's time grows with the square of the brackets and braces that are open at the same time. Where there are
+/// enough of them to matter, the position-keeping parser is asked first: it stops by itself where nesting is too deep.
+/// Its other errors are ignored.
 fn check_nesting(text: &str, brackets: usize) -> Result<(), Problems> {
     if brackets <= BRACKETS_UNCHECKED_MAX {
         return Ok(());

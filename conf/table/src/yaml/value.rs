@@ -103,7 +103,7 @@ impl<'a> Value<'a> {
         });
     }
 
-    /// A text. A number or a truth value is none: it needs quotes.
+    /// A text. A number or a boolean is not a text: it needs quotes.
     pub fn text(&self, findings: &mut Findings) -> Option<&'a str> {
         match self.node {
             Node::Text(text) => Some(text),

@@ -137,7 +137,7 @@ fn a_million_mistakes() {
 }
 
 #[test]
-fn slots_told_again_and_again() {
+fn slots_listed_again_and_again() {
     let slots = cellgate_table::limits::SLOTS_MAX;
     let all = format!("0-{}", slots - 1);
     check(
@@ -214,10 +214,10 @@ fn aliases_take_little_memory() {
         ])
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    let (_, peak) = told
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (_, peak) = printed
         .split_once("VmHWM:")
-        .unwrap_or_else(|| panic!("no peak in {told}"));
+        .unwrap_or_else(|| panic!("no peak in {printed}"));
     let kib: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
     assert!(kib < 128 * 1024, "{kib} KiB at the peak");
 }

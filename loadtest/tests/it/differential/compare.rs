@@ -130,7 +130,7 @@ pub(super) fn differences(scenario: &Scenario, left: &Outcome, right: &Outcome) 
 #[derive(Default)]
 struct Found {
     all: Vec<Difference>,
-    /// What is looked at.
+    /// What is compared.
     exchange: Option<usize>,
 }
 

@@ -125,7 +125,7 @@ impl Side {
         }
     }
 
-    /// All series but those that measure time or tell of the table.
+    /// All series but those that measure time or describe the table.
     pub(super) fn metrics(&self) -> Metrics {
         let answer = self.proxy.admin_get("/metrics");
         let is_compared = |name: &str| {

@@ -28,11 +28,11 @@ use super::{
 };
 use crate::support::gauges::wait_until_idle;
 
-/// Scenarios between two looks at logs and metrics.
+/// Scenarios between two checks of logs and metrics.
 const ROUND: usize = 2_000;
 /// How long after a round logs and metrics may differ.
 const SETTLE_LIMIT: Duration = Duration::from_secs(4);
-/// The same for one scenario that is looked at again, or where something differs already.
+/// The same for one scenario that is played again, or where something differs already.
 const SETTLE_LIMIT_ALONE: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Kinds of differences after which nobody needs more.
@@ -47,7 +47,7 @@ pub(super) struct Pair<'p> {
     pub(super) seed: u64,
     pub(super) left: Side,
     pub(super) right: Side,
-    /// Whether the least scenario is looked for that shows a difference.
+    /// Whether the least scenario is searched for that shows a difference.
     pub(super) shrinks: bool,
     runtime: Runtime,
     played: AtomicUsize,

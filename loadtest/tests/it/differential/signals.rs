@@ -1,5 +1,5 @@
-//! What client and cells of one scenario tell each other behind the proxy's back, so that what happens at the same time
-//! is the same each time. Nobody sleeps.
+//! What client and cells of one scenario signal each other behind the proxy's back, so that what happens at the same
+//! time is the same each time. Nobody sleeps.
 
 use tokio::sync::watch;
 

@@ -71,13 +71,13 @@ fn pipelined_requests_are_answered_in_order_each_by_its_cell() {
     wait_until_idle(&proxy);
 }
 
-/// What the demo cell was told in its headers, names in lower case and with `-` for `_`.
+/// What the demo cell received in its headers, names in lower case and with `-` for `_`.
 #[track_caller]
-fn told(proxy: &Proxy, fields: &str, body: &str) -> Vec<(String, String)> {
-    try_told(proxy, fields, body).unwrap_or_else(|answer| panic!("{fields}: {answer:?}"))
+fn received(proxy: &Proxy, fields: &str, body: &str) -> Vec<(String, String)> {
+    try_received(proxy, fields, body).unwrap_or_else(|answer| panic!("{fields}: {answer:?}"))
 }
 
-fn try_told(proxy: &Proxy, fields: &str, body: &str) -> Result<Vec<(String, String)>, Answer> {
+fn try_received(proxy: &Proxy, fields: &str, body: &str) -> Result<Vec<(String, String)>, Answer> {
     let mut connection = Connection::open(proxy.address());
     let head =
         format!("POST /whoami HTTP/1.1\r\nhost: test\r\nx-tenant-id: real\r\n{fields}\r\n{body}");
@@ -128,26 +128,26 @@ fn clients_cannot_speak_in_the_proxys_name() {
         ];
         for spelling in spellings {
             let length = "content-length: 0\r\n";
-            let plain = told(&proxy, &format!("{spelling}: forged\r\n{length}"), "");
+            let plain = received(&proxy, &format!("{spelling}: forged\r\n{length}"), "");
             is_not_forged(&plain, &spelling);
             let named = format!("{spelling}: forged\r\nconnection: {spelling}\r\n{length}");
             // Refused is as good: a field that names the way of a request is no hop-by-hop field.
-            match try_told(&proxy, &named, "") {
-                Ok(told) => is_not_forged(&told, &spelling),
+            match try_received(&proxy, &named, "") {
+                Ok(received) => is_not_forged(&received, &spelling),
                 Err(answer) => assert_eq!(answer.status, 400, "{spelling}"),
             }
             let trailer = format!("0\r\n{spelling}: forged\r\n\r\n");
             let chunked = format!("transfer-encoding: chunked\r\ntrailer: {spelling}\r\n");
-            is_not_forged(&told(&proxy, &chunked, &trailer), &spelling);
+            is_not_forged(&received(&proxy, &chunked, &trailer), &spelling);
         }
     }
     wait_until_idle(&proxy);
 }
 
 #[track_caller]
-fn is_not_forged(told: &[(String, String)], spelling: &str) {
+fn is_not_forged(received: &[(String, String)], spelling: &str) {
     let of = |name: &str| -> Vec<&str> {
-        let all = told.iter().filter(|(field, _)| field == name);
+        let all = received.iter().filter(|(field, _)| field == name);
         all.map(|(_, value)| &**value).collect()
     };
     assert_eq!(of("x-cellgate-tenant"), ["real"], "{spelling}");
@@ -156,7 +156,7 @@ fn is_not_forged(told: &[(String, String)], spelling: &str) {
     assert_eq!(of("x-forwarded-for"), ["127.0.0.1"], "{spelling}");
     assert_eq!(of("x-forwarded-proto"), ["http"], "{spelling}");
     assert_eq!(of("x-forwarded-host"), ["test"], "{spelling}");
-    let forged = told.iter().find(|(_, value)| value == "forged");
+    let forged = received.iter().find(|(_, value)| value == "forged");
     assert_eq!(forged, None, "{spelling}");
 }
 

@@ -131,7 +131,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
         let answer = connection.answer("GET").expect("it switches");
         assert_eq!(answer.status, 101, "{end}");
         assert_eq!(answer.header("upgrade"), Some("websocket"));
-        // Looks like a request, but is none.
+        // Looks like a request, but is not one.
         let text =
             "GET /behind HTTP/1.1\r\n\r\n \0\u{e9} GET / HTTP/9.9\r\ncontent-length: 9, 9\r\n\r\n";
         for byte in text.bytes() {

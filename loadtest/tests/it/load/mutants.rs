@@ -34,7 +34,7 @@ const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 /// took longer get another chance, and there may be so many of them.
 const SLOW_MAX: usize = 20;
 const CHANCES: usize = 5;
-/// Mutants after which the log is looked at: it keeps its newest lines only.
+/// Mutants after which the log is read: it keeps its newest lines only.
 const LOOK_EVERY: usize = 1_000;
 
 #[test]
@@ -147,7 +147,7 @@ impl<'p> Judge<'p> {
     #[track_caller]
     fn must_be_quick(&mut self, mutant: &[u8], base: &[u8]) {
         let quick = (0..CHANCES).any(|_| {
-            // Otherwise it would be the same refusal once more, of which nothing is told.
+            // Otherwise it would be the same refusal once more, of which nothing is logged.
             self.judge(base);
             self.judge(mutant).0 < REFUSED_WITHIN
         });

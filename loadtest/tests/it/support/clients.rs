@@ -28,7 +28,7 @@ pub(crate) struct Clients {
 #[derive(Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// Since the last look.
+    /// Since the last call.
     tally: Mutex<Tally>,
 }
 
@@ -61,14 +61,14 @@ impl Clients {
         self.take()
     }
 
-    /// What they got since the last look.
+    /// What they got since the last call.
     pub(crate) fn take(&self) -> Tally {
         let mut tally = self.shared.lock();
         std::mem::take(&mut *tally)
     }
 
     /// Stops them, once those that wait have their answers. Returns what they got since the last
-    /// look.
+    /// call.
     #[track_caller]
     pub(crate) fn stop(self) -> Tally {
         self.shared.stopping.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
 //! Tests that need a machine to themselves, or programs that may not be there, or that have a
-//! figure to tell.
+//! figure to report.
 
 use std::{
     env,
@@ -39,17 +39,17 @@ pub(crate) fn is_acceptance() -> bool {
 
 /// Tells a figure that a test has measured.
 pub(crate) fn figure(text: impl Display) {
-    tell("FIGURE", &text);
+    report("FIGURE", &text);
 }
 
 /// Says that a test cannot run here.
 #[track_caller]
 pub(crate) fn skip(why: impl Display) {
     assert!(!is_acceptance(), "cannot run: {why}");
-    tell("SKIPPED", &why);
+    report("SKIPPED", &why);
 }
 
-/// Whether so many clients of one proxy can be connected at once; if not, says that the test cannot
+/// Whether so many clients of one proxy can be connected at the same time; if not, says that the test cannot
 /// run.
 #[track_caller]
 pub(crate) fn allows_clients(count: usize) -> bool {
@@ -64,7 +64,7 @@ pub(crate) fn allows_clients(count: usize) -> bool {
 }
 
 /// Past the test runner, which keeps what tests print to itself.
-fn tell(what: &str, text: &dyn Display) {
+fn report(what: &str, text: &dyn Display) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     // Nobody reads it, or somebody does.
     let _ = writeln!(io::stderr(), "{what}: {name}: {text}");

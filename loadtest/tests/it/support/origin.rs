@@ -131,7 +131,7 @@ impl Drop for Origin {
 
 impl Visit {
     fn new(stream: TcpStream, record: &Arc<Record>) -> Self {
-        // Fails for a connection that is over already, which the first read will tell.
+        // Fails for a connection that is over already, which the first read will show.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));

@@ -59,10 +59,10 @@ impl Verify {
             .output()
             .expect("wrk is here");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         text.lines()
             .find_map(Verified::read)
-            .unwrap_or_else(|| panic!("wrk says nothing: {text}{told}"))
+            .unwrap_or_else(|| panic!("wrk says nothing: {text}{said}"))
     }
 }
 

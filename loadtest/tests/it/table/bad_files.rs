@@ -39,8 +39,8 @@ fn check(plan: Plan, place: impl FnOnce(&Path), why: &str) {
     fs::remove_file(proxy.table_path()).unwrap();
     proxy.wait_for_refusal("the file is not there");
     rename_over(&aside, &proxy.table_path());
-    let told = proxy.wait_for_refusal(why);
-    look_again(&mut proxy);
+    let problem = proxy.wait_for_refusal(why);
+    poll_again(&mut proxy);
     assert_eq!(
         proxy.metric("table_reload_failures_total", &[]),
         Some(2.0),
@@ -48,7 +48,7 @@ fn check(plan: Plan, place: impl FnOnce(&Path), why: &str) {
         proxy.log()
     );
     assert_eq!(
-        proxy.count_in_log(&format!("problem=\"{told}\"")),
+        proxy.count_in_log(&format!("problem=\"{problem}\"")),
         1,
         "{}",
         proxy.log()
@@ -67,8 +67,8 @@ fn check(plan: Plan, place: impl FnOnce(&Path), why: &str) {
     traffic.stop();
 }
 
-/// What is seen again, by the timer or because somebody asks, is not told again.
-fn look_again(proxy: &mut Proxy) {
+/// What is seen again, by the timer or because somebody asks, is not logged again.
+fn poll_again(proxy: &mut Proxy) {
     for times in 1..=2 {
         proxy.signal(Signal::HUP);
         wait_until("the signal arrives", PATIENCE, || {
@@ -187,7 +187,7 @@ fn dangling_link() {
     symlink("nowhere", &link).unwrap();
     rename_over(&link, &proxy.table_path());
     proxy.wait_for_refusal("the file is not there");
-    look_again(&mut proxy);
+    poll_again(&mut proxy);
     assert_eq!(
         proxy.metric("table_reload_failures_total", &[]),
         Some(1.0),

@@ -1,4 +1,4 @@
-//! All ways to edit a file take effect at once. The timer is too slow to help here.
+//! All ways to edit a file take effect immediately. The timer is too slow to help here.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! What a good table may not do, and how mistakes are told.
+//! What a good table may not do, and how mistakes are reported.
 
 use std::fs;
 
@@ -190,7 +190,7 @@ overrides:
 "#;
 
 #[test]
-fn all_mistakes_are_told_with_their_lines() {
+fn all_mistakes_are_reported_with_their_lines() {
     let lines = |problems: &Value| -> Vec<Value> {
         let problems = problems.as_array().expect("a list of problems");
         problems

@@ -1,4 +1,4 @@
-//! What the watcher lives through: lost events, directories that come and go, and files that say
+//! What happens to the watcher: lost events, directories that come and go, and files that say
 //! nothing new.
 
 use std::{
@@ -61,7 +61,7 @@ fn sighup_reads_the_file_now() {
     let fleet = Fleet::start(2);
     let mut proxy = without_events(60_000).table(fleet.table()).start();
 
-    // Once the table has proved itself the watcher looks once more, whatever else happens.
+    // Once the table has proved itself the watcher wakes once more, whatever else happens.
     thread::sleep(FIRST_SECONDS + EFFECT_LIMIT);
     write_elsewhere(&proxy, fleet.table().pin("movable", "cell-2"));
     thread::sleep(2 * EFFECT_LIMIT);
@@ -161,7 +161,7 @@ fn other_words_for_the_same_table_are_no_new_generation() {
     assert_eq!(status["generation"], 1, "{status}");
     assert_eq!(status["last_reload"]["ok"], true, "{status}");
 
-    // The same bytes again are not even told.
+    // The same bytes again are not even logged.
     proxy.write_table(&text);
     thread::sleep(EFFECT_LIMIT);
     assert_eq!(proxy.status()["last_reload"], status["last_reload"]);

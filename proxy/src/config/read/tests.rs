@@ -253,7 +253,7 @@ fn five_mistakes_are_five_problems() {
     assert_eq!(found, expected, "{problems}");
 }
 
-/// `to` in the place of `from` (or after everything) is the one mistake, and is told in these words.
+/// `to` in the place of `from` (or after everything) is the one mistake, and is reported in these words.
 #[track_caller]
 fn check_mistake(from: &str, to: &str, expected: &str) {
     assert!(LEAST.contains(from) || from.is_empty(), "{from}");
@@ -308,7 +308,7 @@ fn protocols_that_cannot_be_asked_for() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_to_do() {
+fn what_is_wrong_is_reported_with_what_to_do() {
     let check = check_mistake;
     let more = |to: &str, expected: &str| check("", to, expected);
     more("timeouts: { head_mss: 5 }", "did you mean `head_ms`?");

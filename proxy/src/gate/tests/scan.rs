@@ -8,7 +8,7 @@ fn scan_reports_the_place() {
     let scan = |bytes: &[u8]| HeadScanner::new().scan(bytes, &limits);
     assert_eq!(scan(b""), HeadScan::Partial { searched: 0 });
     assert_eq!(scan(b"GET / HT"), HeadScan::Partial { searched: 8 });
-    // A CR needs another look once the byte after it is there.
+    // A CR has to be read again once the byte after it is there.
     assert_eq!(
         scan(b"GET / HTTP/1.1\r"),
         HeadScan::Partial { searched: 14 }

@@ -9,7 +9,7 @@ const LIMITS: PoolLimits = PoolLimits {
     requests_per_connection_max: 0,
 };
 
-/// A connection that can be told apart and closed from outside.
+/// A connection that can be distinguished and closed from outside.
 #[derive(Debug)]
 struct Fake {
     number: u32,

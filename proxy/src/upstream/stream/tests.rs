@@ -363,7 +363,7 @@ async fn nothing_is_sent_beyond_the_request() {
 }
 
 #[tokio::test]
-async fn interim_answers_pass_or_are_cut_out_as_told() {
+async fn interim_answers_pass_or_are_cut_out_as_set() {
     const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
     const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let sent = [CONTINUE, HINTS, CONTINUE, OK].concat();

@@ -20,7 +20,7 @@ impl Scene {
         }
     }
 
-    /// A loader as a new life of the process makes it.
+    /// A loader as a restarted process makes it.
     fn loader(&self) -> Loader {
         let config = TableConfig {
             path: self.folder.path().join("table.yaml"),
@@ -93,17 +93,20 @@ fn expect(loader: &Loader, generation: u64, source: Source, cell: &str) {
 }
 
 #[test]
-fn each_change_by_hand_counts_on() {
+fn each_change_by_hand_takes_the_next_generation() {
     let scene = Scene::new();
     let loader = scene.loader();
     scene.write(&table("", "a"));
     loader.start();
     expect(&loader, 1, Source::File, "a");
     scene.write(&table("", "b"));
-    assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+    assert_eq!(
+        loader.poll(),
+        Outcome::Accepted(Generation::new(2).unwrap())
+    );
     expect(&loader, 2, Source::File, "b");
-    scene.write(&format!("# a remark\n{}", table("", "b")));
-    assert_eq!(loader.look(), Outcome::Unchanged);
+    scene.write(&format!("# a comment\n{}", table("", "b")));
+    assert_eq!(loader.poll(), Outcome::Unchanged);
     expect(&loader, 2, Source::File, "b");
 }
 
@@ -123,7 +126,7 @@ fn a_refusal_leaves_the_table_in_force_and_is_counted_once() {
         scene.write(bad);
         let before = scene.metrics.table_reload_failures.get();
         for _ in 0..3 {
-            assert!(matches!(loader.look(), Outcome::Refused(_)), "{bad:?}");
+            assert!(matches!(loader.poll(), Outcome::Refused(_)), "{bad:?}");
         }
         assert_eq!(
             scene.metrics.table_reload_failures.get(),
@@ -135,13 +138,13 @@ fn a_refusal_leaves_the_table_in_force_and_is_counted_once() {
         expect(&loader, 7, Source::File, "a");
     }
     scene.write(&table("generation: 8", "b"));
-    loader.look();
+    loader.poll();
     expect(&loader, 8, Source::File, "b");
     assert_eq!(scene.metrics.table_last_reload_success.get(), 1);
 }
 
 #[test]
-fn a_new_life_goes_on_from_the_last_good_table() {
+fn after_a_restart_the_last_good_table_is_served() {
     let scene = Scene::new();
     scene.write(&table("generation: 3", "b"));
     scene.loader().start();
@@ -159,7 +162,7 @@ fn a_new_life_goes_on_from_the_last_good_table() {
     expect(&loader, 3, Source::LastGood, "b");
     // The same table put back where it was: in force again as the file's.
     scene.write(&table("generation: 3", "b"));
-    loader.look();
+    loader.poll();
     expect(&loader, 3, Source::File, "b");
     assert_eq!(scene.metrics.table_from_last_good.get(), 0);
 }
@@ -175,7 +178,7 @@ fn without_any_table_there_is_no_half_way_answer() {
 }
 
 #[test]
-fn a_table_that_kills_the_process_twice_is_skipped() {
+fn a_table_on_which_the_process_crashed_twice_is_quarantined() {
     let scene = Scene::new();
     scene.write(&table("generation: 1", "a"));
     let loader = scene.loader();
@@ -203,8 +206,8 @@ fn a_table_that_kills_the_process_twice_is_skipped() {
     expect(&loader, 3, Source::File, "b");
 }
 
-/// A daemon's history names the table by the bytes that the daemon wrote. A comment that was added by hand made the proxy
-/// forget those, so it was left behind until a restart.
+/// A daemon's history names the table by the bytes that the daemon wrote. A comment that was added by hand made the
+/// proxy forget those, so it was left behind until a restart.
 #[test]
 fn a_comment_does_not_hide_the_table_from_a_history() {
     let scene = Scene::new();
@@ -213,8 +216,8 @@ fn a_comment_does_not_hide_the_table_from_a_history() {
     let loader = scene.loader();
     loader.start();
     for number in 0..20 {
-        scene.write(&format!("# remark {number}\n{published}"));
-        assert_eq!(loader.look(), Outcome::Unchanged);
+        scene.write(&format!("# comment {number}\n{published}"));
+        assert_eq!(loader.poll(), Outcome::Unchanged);
     }
     let known = loader.current.load().unwrap().other_digests.clone();
     assert_eq!(known.len(), OTHER_DIGESTS_MAX);
@@ -228,7 +231,10 @@ fn a_comment_does_not_hide_the_table_from_a_history() {
         Digest::of(b"missed"),
     );
     scene.write(&moved);
-    assert_eq!(loader.look(), Outcome::Taken(Generation::new(3).unwrap()));
+    assert_eq!(
+        loader.poll(),
+        Outcome::Accepted(Generation::new(3).unwrap())
+    );
     let known = loader.current.load().unwrap().other_digests.clone();
     assert_eq!(known, [], "another generation has other files");
 }
@@ -303,7 +309,7 @@ fn cells_that_leave_take_their_series_along() {
         "format: 1\nallow_move: true\nhash: { seed: 0, slots: 4 }\n\
          cells: { a: { endpoints: [{ address: \"127.0.0.1:1\" }] } }\nslots: { a: [\"0-3\"] }\n",
     );
-    assert!(matches!(loader.look(), Outcome::Taken(_)));
+    assert!(matches!(loader.poll(), Outcome::Accepted(_)));
     assert_eq!(scene.series("b"), 0);
     assert!(scene.series("a") > 0);
 }
@@ -330,7 +336,7 @@ fn a_panic_while_a_table_is_built_leaves_nothing_of_it() {
         );
         scene.write(&with_c);
         for _ in 0..2 {
-            assert!(matches!(loader.look(), Outcome::Refused(_)));
+            assert!(matches!(loader.poll(), Outcome::Refused(_)));
         }
         expect(&loader, 1, Source::File, "a");
         assert_eq!(scene.metrics.table_reload_failures.get(), 1);
@@ -344,7 +350,10 @@ fn a_panic_while_a_table_is_built_leaves_nothing_of_it() {
         assert!(scene.series("b") > 0);
 
         loader.build = Snapshot::build;
-        assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+        assert_eq!(
+            loader.poll(),
+            Outcome::Accepted(Generation::new(2).unwrap())
+        );
         expect(&loader, 2, Source::File, "b");
         assert!(scene.series("c") > 0);
         assert_eq!(loader.prove(Duration::ZERO), None);
@@ -361,14 +370,14 @@ fn a_panic_while_the_same_table_is_taken_in_other_words_changes_nothing() {
     let digest = loader.current.load().unwrap().digest;
     let marked = scene.mark();
     loader.build = build_and_panic;
-    scene.write(&format!("# a remark\n{}", table("generation: 1", "a")));
-    assert!(matches!(loader.look(), Outcome::Refused(_)));
+    scene.write(&format!("# a comment\n{}", table("generation: 1", "a")));
+    assert!(matches!(loader.poll(), Outcome::Refused(_)));
     expect(&loader, 1, Source::File, "a");
     assert_eq!(loader.current.load().unwrap().digest, digest);
     assert_eq!(scene.mark(), marked);
     assert_eq!(scene.metrics.table_reload_failures.get(), 1);
     loader.build = Snapshot::build;
-    assert_eq!(loader.look(), Outcome::Unchanged);
+    assert_eq!(loader.poll(), Outcome::Unchanged);
     assert_ne!(loader.current.load().unwrap().digest, digest);
 }
 
@@ -390,11 +399,14 @@ fn checks_are_forgotten_only_once_a_table_without_them_is_in_force() {
 
     loader.build = build_and_panic;
     scene.write(&unchecked);
-    assert!(matches!(loader.look(), Outcome::Refused(_)));
+    assert!(matches!(loader.poll(), Outcome::Refused(_)));
     assert!(endpoint.health.is_unhealthy());
 
     loader.build = Snapshot::build;
-    assert_eq!(loader.look(), Outcome::Taken(Generation::new(2).unwrap()));
+    assert_eq!(
+        loader.poll(),
+        Outcome::Accepted(Generation::new(2).unwrap())
+    );
     assert!(!endpoint.health.is_unhealthy());
     assert_eq!(healthy(), 1);
 }

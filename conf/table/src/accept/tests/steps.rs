@@ -42,8 +42,8 @@ fn judged(text: &str) -> Result<Allowance, Rejection> {
         table: &table,
     };
     take(text.as_bytes(), Some(current), &LIMITS).map(|taken| match taken {
-        Taken::Changed { verdict, .. } => verdict.allowance,
-        Taken::Unchanged { .. } => panic!("it changes something"),
+        Accepted::Changed { verdict, .. } => verdict.allowance,
+        Accepted::Unchanged { .. } => panic!("it changes something"),
     })
 }
 

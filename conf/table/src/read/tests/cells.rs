@@ -55,10 +55,10 @@ fn numbers_and_words_of_a_cell() {
         let message =
             format!("10:39: cells.eu-1.health_check.path: `{path}` is not a path to ask for");
         let text = good_but("/healthz", &format!("\"{path}\""));
-        let told = parse(text.as_bytes()).unwrap_err().to_string();
+        let reported = parse(text.as_bytes()).unwrap_err().to_string();
         assert!(
-            told.starts_with(&message) && told.lines().count() == 1,
-            "{told}"
+            reported.starts_with(&message) && reported.lines().count() == 1,
+            "{reported}"
         );
     }
     for path in ["/", "/a%20b", "/healthz?deep=1&x=a/b", "/~user/(a)"] {
@@ -221,7 +221,7 @@ fn slots_belong_to_exactly_one_cell() {
             "14:27: slots.eu-1[4]: is the number 1.5, not text; put it in quotes",
         ],
     );
-    // The slots of a cell that does not exist are not told again as unassigned.
+    // The slots of a cell that does not exist are not reported again as unassigned.
     check_good_but(
         "  us-west-2: [\"4-7\"]",
         "  us-west-3: [\"4-7\", 4]",

@@ -205,7 +205,7 @@ fn anchors_and_aliases() {
     let aliased = aliased.replace("acme: us-west-2", "acme: &home us-west-2\n  globex: *home");
     let table = parse(aliased.as_bytes()).unwrap();
     assert_eq!(table.override_of(b"globex"), table.override_of(b"acme"));
-    // A problem inside what an alias repeats is told where the alias stands.
+    // A problem inside what an alias repeats is reported at the alias.
     let text = good_but("max_in_flight: 2000", "max_in_flight: &n 0").replace(
         "    endpoints: [{",
         "    max_in_flight: *n\n    endpoints: [{",

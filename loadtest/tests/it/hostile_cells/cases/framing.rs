@@ -82,7 +82,7 @@ pub(super) fn lengths_that_disagree() -> Vec<Case> {
             &[BAD_GATEWAY],
         ),
         case(
-            "a length that is none",
+            "an invalid length",
             format!("{HEAD}content-length: four\r\n\r\nhalf"),
             Close,
             &[BAD_GATEWAY],
@@ -96,7 +96,7 @@ pub(super) fn chunks() -> Vec<Case> {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     vec![
         case(
-            "a chunk size that is none",
+            "an invalid chunk size",
             format!("{HEAD}zz\r\nall\r\n0\r\n\r\n"),
             Next,
             &[BAD_GATEWAY, Broken],
