@@ -12,7 +12,7 @@ const REQUESTS: usize = 60;
 
 both_ways!(a_request_that_cannot_be_sent_blames_no_endpoint);
 
-/// Each thread's first attempt to send head and body together fails. The proxy waited for the cell's answer to what was
+/// Every third attempt of a thread to send fails. The proxy waited for the cell's answer to what was
 /// never sent, and then counted that against the endpoint.
 fn a_request_that_cannot_be_sent_blames_no_endpoint() {
     if let Some(why) = strace::is_missing() {
@@ -22,12 +22,12 @@ fn a_request_that_cannot_be_sent_blames_no_endpoint() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
     let log = proxy.directory().join("strace.log");
-    // What a request is sent with, when it is the first that a thread sends.
+    // What a request is sent with.
     let call = match way() {
         Some(Way::General) => "sendto",
         _ => "writev",
     };
-    let failing = Strace::new(&log, call).inject(call, "error=ENOMEM:when=1");
+    let failing = Strace::new(&log, call).inject(call, "error=ENOMEM:when=1+3");
     let Some(strace) = failing.attach(proxy.id()) else {
         eprintln!("skipped: strace may not be attached to a program that runs");
         return;
@@ -39,7 +39,7 @@ fn a_request_that_cannot_be_sent_blames_no_endpoint() {
             .body("four");
         let mut connection = Connection::open(proxy.address());
         connection.send(request.bytes()).expect("it is open");
-        // The first that a thread sends may be an answer to the client, which then does not come.
+        // It may be an answer to the client that cannot be sent.
         let Ok(answer) = connection.answer("POST") else {
             continue;
         };
