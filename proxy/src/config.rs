@@ -5,7 +5,13 @@
 mod file;
 mod read;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use cellgate_process::{host::Hosts, lines::Sink};
 use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
@@ -13,6 +19,7 @@ use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
 use crate::{
     forwarding::Trust,
     gate::Protocol,
+    net::Networks,
     tenant_key::{KeyRules, UnknownTenants},
 };
 
@@ -47,6 +54,39 @@ pub struct Config {
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
+    /// An IPv6 address takes no IPv4 connections.
+    pub ipv6_only: bool,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Who may connect; anybody, if it is not said.
+    pub allow: Option<Networks>,
+    pub tcp: Tcp,
+}
+
+/// Whose connections begin with a header of the PROXY protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Theirs do, and nobody else's.
+    pub from: Networks,
+    /// Nobody else may connect.
+    pub required: bool,
+}
+
+/// How the system finds out that a client is gone without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Without a byte of the client until it is asked whether it is still there. `None` never asks.
+    pub keepalive: Option<Duration>,
+    /// How long it may leave what was sent unacknowledged. `None` is the system's own limit.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: None,
+        }
+    }
 }
 
 impl Listener {
@@ -55,6 +95,10 @@ impl Listener {
         Self {
             name: name.to_owned(),
             address,
+            ipv6_only: false,
+            proxy_protocol: None,
+            allow: None,
+            tcp: Tcp::default(),
         }
     }
 }
@@ -73,6 +117,8 @@ pub struct TableConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
+    /// Of one source: an IPv4 address, or a /64 of IPv6. `None` is any number.
+    pub connections_per_source_max: Option<NonZeroU32>,
     pub head_bytes_max: usize,
     pub headers_max: usize,
     pub body_bytes_max: u64,

@@ -38,3 +38,4 @@ pub mod state_dir;
 pub mod tenant_key;
 pub mod upstream;
 pub mod watch;
+pub mod wire;

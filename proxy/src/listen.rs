@@ -6,8 +6,14 @@
 mod accept;
 mod bind;
 mod client_socket;
+mod close_reason;
+mod open;
 mod places;
+mod proxy_header;
+mod sources;
 
-pub use accept::{Accepted, ListenService, Opened, ServeConnection};
+pub use accept::{Accepted, ListenService, ServeConnection};
 pub use bind::{BoundListener, bind};
 pub use client_socket::ClientSocket;
+pub use close_reason::CloseReason;
+pub use open::{Opened, Opener};

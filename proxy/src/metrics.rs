@@ -7,7 +7,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::{answer::Reason, gate::Refusal};
+use crate::{answer::Reason, gate::Refusal, listen::CloseReason};
 
 /// What every name begins with, but for the figures that all processes have.
 pub const NAMESPACE: &str = "cellgate_proxy";
@@ -32,6 +32,7 @@ pub struct Metrics {
     ejections: IntCounterVec,
     rejected: IntCounterVec,
     gate_refusals: ByRefusal,
+    connections_closed: [(CloseReason, IntCounter); CloseReason::ALL.len()],
     pub held_requests: IntGauge,
     pub client_aborts: IntCounter,
     pub connections: IntGauge,
@@ -213,6 +214,7 @@ impl Metrics {
                 "client_connections_refused_total",
                 "Client connections closed immediately because too many were open.",
             ),
+            connections_closed: by_close_reason(r),
             table_generation: gauge(
                 r,
                 "table_generation",
@@ -311,6 +313,13 @@ impl Metrics {
         self.gate_refusals.inc(refusal);
     }
 
+    /// Counts a client's connection that was closed before its first request.
+    pub fn connection_closed(&self, reason: CloseReason) {
+        if let Some((_, counter)) = self.connections_closed.iter().find(|it| it.0 == reason) {
+            counter.inc();
+        }
+    }
+
     /// Adds what is known of the process, and of its log.
     pub fn add_process(&self, log: &LogCounts) {
         log.register(&self.registry);
@@ -381,6 +390,17 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::with_opts(options(name, help)))
+}
+
+/// One counter per reason, bound in advance.
+fn by_close_reason(registry: &Registry) -> [(CloseReason, IntCounter); CloseReason::ALL.len()] {
+    let counters = counters(
+        registry,
+        "client_connections_closed_total",
+        "Client connections closed before their first request, by reason.",
+        &["reason"],
+    );
+    CloseReason::ALL.map(|reason| (reason, counters.with_label_values(&[reason.code()])))
 }
 
 fn durations(registry: &Registry) -> HistogramVec {

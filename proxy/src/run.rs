@@ -30,7 +30,7 @@ use crate::{
     health::HealthChecks,
     http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
     lifecycle::{Lifecycle, Shutdown},
-    listen::{BoundListener, ListenService, bind},
+    listen::{BoundListener, ListenService, Opener, bind},
     metrics::Metrics,
     signals::{HousekeepingSignals, Signals},
     snapshot::Current,
@@ -302,6 +302,12 @@ fn edge_app(
     server_conf: &Arc<ServerConf>,
 ) -> Edge {
     let limits = config.limits;
+    let opener = Opener::new(
+        Arc::clone(&parts.metrics),
+        config.timeouts.head,
+        limits.connections_per_source_max,
+        config.trust.proxies.clone(),
+    );
     let rules = Arc::new(PlanRules {
         key_rules: config.key_rules,
         trust: config.trust,
@@ -322,6 +328,7 @@ fn edge_app(
         limits,
         metrics: Arc::clone(&parts.metrics),
         budget: parts.budget,
+        opener,
     }
 }
 

@@ -51,6 +51,39 @@ struct ListenerFile {
     address: String,
     /// `http` is HTTP/1. Default `http`.
     protocol: Option<ProtocolFile>,
+    /// An IPv6 address takes IPv6 connections only; otherwise `[::]` takes IPv4 ones too. Default false.
+    ipv6_only: Option<bool>,
+    proxy_protocol: Option<ProxyProtocolSection>,
+    /// Networks whose connections are taken; others are closed. Default: all.
+    #[schemars(length(min = 1))]
+    allow: Option<Vec<String>>,
+    tcp: Option<TcpSection>,
+}
+
+/// Load balancers in front that begin each connection with a PROXY header, version 1 or 2.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct ProxyProtocolSection {
+    /// Their networks. A connection from there must begin with a header, one from elsewhere must not.
+    #[schemars(length(min = 1))]
+    from: Vec<String>,
+    /// Connections from elsewhere are closed. Default false.
+    required: Option<bool>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct TcpSection {
+    /// Without a byte of the client until the system asks whether it is still there, from 1,000; 0 never asks. Default
+    /// 60,000.
+    #[schemars(range(min = 0, max = 86_400_000))]
+    keepalive_ms: Option<u32>,
+    /// How long a client may leave what was sent unacknowledged, or take nothing, from 1,000; 0 is the system's own
+    /// limit. Default 0.
+    #[schemars(range(min = 0, max = 86_400_000))]
+    user_timeout_ms: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -137,6 +170,10 @@ struct LimitsSection {
     /// Client connections at the same time; more are closed immediately. Default 20,000.
     #[schemars(range(min = 1, max = 10_000_000))]
     connections_max: Option<u32>,
+    /// Client connections at once from one IPv4 address or one /64 of IPv6; more are closed. `trusted_proxies` are
+    /// exempt. 0 is any number. Default 0.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    connections_per_source_max: Option<u32>,
     /// Size of a request head. Default 32,768.
     #[schemars(range(min = 1_024, max = 1_048_576))]
     head_bytes_max: Option<u32>,

@@ -1,13 +1,15 @@
 //! From `proxy.yaml` to a [`Config`]: all problems of the file together.
 
 mod key_rules;
+mod limits;
+mod listeners;
+mod networks;
 
 use std::{
     fs,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
@@ -22,23 +24,16 @@ use cellgate_table::{
     },
 };
 
-use super::{
-    AccessLogConfig, Config, Ejection, InterimAnswers, Limits, Listener, TableConfig, Timeouts,
-    Upstream,
-};
+use super::{AccessLogConfig, Config, Ejection, InterimAnswers, TableConfig, Timeouts, Upstream};
 use crate::{
     forwarding::{NameError, Trust, TrustedHeaders},
-    gate::Protocol,
     net::Networks,
     tenant_key::UnknownTenants,
 };
 
 /// Size of `proxy.yaml`, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-const LISTENERS_MAX: usize = 64;
 const TRUSTED_HEADERS_MAX: usize = 32;
-/// Protocols in `limits.upgrades`: each is compared with each that a client offers.
-const UPGRADES_MAX: usize = 16;
 
 const KEYS: [&str; 15] = [
     "listeners",
@@ -93,7 +88,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     let fields = root.fields(&KEYS, findings)?;
     let listeners = fields
         .required("listeners", findings)
-        .and_then(|v| read_listeners(&v, findings));
+        .and_then(|v| listeners::read(&v, findings));
     let key_rules = fields
         .required("tenant_key", findings)
         .and_then(|v| key_rules::read(&v, findings));
@@ -114,14 +109,14 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     };
     let direct = read_direct(&fields, findings);
     let trusted_proxies = match fields.optional("trusted_proxies") {
-        Some(value) => read_networks(&value, findings),
+        Some(value) => networks::read(&value, findings),
         None => Some(Networks::default()),
     };
     let trusted_headers = match fields.optional("trusted_headers") {
         Some(value) => read_trusted_headers(&value, findings),
         None => Some(TrustedHeaders::default()),
     };
-    let limits = read_limits(&fields, findings);
+    let limits = limits::read(&fields, findings);
     let timeouts = read_timeouts(&fields, findings);
     let upstream = read_upstream(&fields, findings);
     let access_log = match fields.optional("access_log") {
@@ -157,68 +152,6 @@ fn read_direct(fields: &Fields<'_>, findings: &mut Findings) -> Option<bool> {
         Some(value) => value.choice(&[("on", true), ("off", false)], findings),
         None => Some(true),
     }
-}
-
-fn read_listeners(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {
-    #[derive(Clone, Copy)]
-    enum Protocol {
-        Http,
-        Tcp,
-    }
-    let items = value.sequence(findings)?;
-    if items.len() == 0 || items.len() > LISTENERS_MAX {
-        let message = format!("has {} entries", items.len());
-        value.refuse_key(
-            findings,
-            message,
-            format!("list 1 to {LISTENERS_MAX} listeners"),
-        );
-        return None;
-    }
-    let mut listeners: Vec<Listener> = Vec::new();
-    for item in items {
-        let Some(fields) = item.fields(&["name", "address", "protocol"], findings) else {
-            continue;
-        };
-        let name = fields
-            .required("name", findings)
-            .and_then(|v| v.text(findings));
-        let address = fields
-            .required("address", findings)
-            .and_then(|v| settings::address(&v, findings));
-        if let Some(value) = fields.optional("protocol") {
-            let choices = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-            if let Some(Protocol::Tcp) = value.choice(&choices, findings) {
-                value.refuse(
-                    findings,
-                    "TCP listeners do not work in this version yet",
-                    "write `http`",
-                );
-            }
-        }
-        let (Some(name), Some(address)) = (name, address) else {
-            continue;
-        };
-        if listeners.iter().any(|other| other.name == name) {
-            item.refuse(
-                findings,
-                format!("the name `{name}` is duplicated"),
-                "give each listener its own name",
-            );
-        }
-        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
-            item.refuse(
-                findings,
-                format!("{address} is duplicated"),
-                "give each listener its own address",
-            );
-        }
-        listeners.push(Listener {
-            name: name.to_owned(),
-            address,
-        });
-    }
-    Some(listeners)
 }
 
 fn read_unknown_tenants(fields: &Fields<'_>, findings: &mut Findings) -> Option<UnknownTenants> {
@@ -293,20 +226,6 @@ fn read_table(value: &Value<'_>, folder: &Path, findings: &mut Findings) -> Opti
     })
 }
 
-fn read_networks(value: &Value<'_>, findings: &mut Findings) -> Option<Networks> {
-    let mut networks = Networks::default();
-    for item in value.sequence(findings)? {
-        let Some(text) = item.text(findings) else {
-            continue;
-        };
-        if let Err(error) = networks.add(text) {
-            let hint = "write a network such as 10.0.0.0/8 or fd00::/8, or one address";
-            item.refuse(findings, format!("`{text}` {error}"), hint);
-        }
-    }
-    Some(networks)
-}
-
 fn read_trusted_headers(value: &Value<'_>, findings: &mut Findings) -> Option<TrustedHeaders> {
     let items = value.sequence(findings)?;
     if items.len() > TRUSTED_HEADERS_MAX {
@@ -336,101 +255,6 @@ fn read_trusted_headers(value: &Value<'_>, findings: &mut Findings) -> Option<Tr
         }
     }
     Some(headers)
-}
-
-fn read_limits(fields: &Fields<'_>, findings: &mut Findings) -> Option<Limits> {
-    let known = [
-        "connections_max",
-        "head_bytes_max",
-        "headers_max",
-        "body_bytes_max",
-        "body_buffered_bytes_max",
-        "body_buffers_total_bytes_max",
-        "body_bytes_per_second_min",
-        "upgrades",
-    ];
-    section(fields, "limits", &known, findings, |fields, findings| {
-        let fields = fields.as_ref();
-        let connections = number(
-            fields,
-            "connections_max",
-            1..=10_000_000_u32,
-            20_000,
-            findings,
-        );
-        let head = number(
-            fields,
-            "head_bytes_max",
-            1_024..=1_048_576_u32,
-            32_768,
-            findings,
-        );
-        // Pingora's own limit is 256.
-        let headers = number(fields, "headers_max", 1..=256_u32, 100, findings);
-        let body = number(fields, "body_bytes_max", 0..=u64::MAX, 1 << 30, findings);
-        let buffered = number(
-            fields,
-            "body_buffered_bytes_max",
-            0..=1_048_576_u32,
-            65_536,
-            findings,
-        );
-        let buffers = number(
-            fields,
-            "body_buffers_total_bytes_max",
-            0..=1_u64 << 40,
-            64 << 20,
-            findings,
-        );
-        let pace = number(
-            fields,
-            "body_bytes_per_second_min",
-            0..=1_000_000_u32,
-            100,
-            findings,
-        );
-        let upgrades = match fields.and_then(|fields| fields.optional("upgrades")) {
-            Some(value) => read_upgrades(&value, findings),
-            None => Some(Protocol::defaults().into()),
-        };
-        Some(Limits {
-            connections_max: connections? as usize,
-            head_bytes_max: head? as usize,
-            headers_max: headers? as usize,
-            body_bytes_max: body?,
-            body_buffered_bytes_max: buffered? as usize,
-            body_buffers_total_bytes_max: usize::try_from(buffers?).unwrap_or(usize::MAX),
-            body_bytes_per_second_min: pace?,
-            upgrades: upgrades?,
-        })
-    })
-}
-
-fn read_upgrades(value: &Value<'_>, findings: &mut Findings) -> Option<Arc<[Protocol]>> {
-    let items = value.sequence(findings)?;
-    let mut protocols = Vec::new();
-    for item in items {
-        if protocols.len() == UPGRADES_MAX {
-            let hint = "name only those that cells speak";
-            value.refuse(
-                findings,
-                format!("has more than {UPGRADES_MAX} protocols"),
-                hint,
-            );
-            return None;
-        }
-        let Some(text) = item.text(findings) else {
-            continue;
-        };
-        match Protocol::parse(text) {
-            Ok(protocol) => protocols.push(protocol),
-            Err(error) => {
-                let hint = "write a name such as websocket, with a version where it has one";
-                item.refuse(findings, format!("`{text}` {error}"), hint);
-            }
-        }
-    }
-    Some(protocols.into())
 }
 
 fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeouts> {

@@ -91,10 +91,15 @@ pub(super) enum NextHead {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: ClientSocket) -> Self {
+    /// A connection of which `came` was read already.
+    pub(super) fn new(socket: ClientSocket, came: &[u8]) -> Self {
+        let mut ahead = Buffer::new();
+        if !came.is_empty() {
+            ahead.extend_from_slice(came);
+        }
         Self {
             socket,
-            ahead: Buffer::new(),
+            ahead,
             outgoing: Outgoing::default(),
         }
     }

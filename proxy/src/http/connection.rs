@@ -33,7 +33,7 @@ use crate::{
     exchange::Connection,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal},
     lifecycle::Phase,
-    listen::{Accepted, Opened, ServeConnection},
+    listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection},
     metrics::Metrics,
     upstream::Switched,
 };
@@ -52,6 +52,7 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     pub body_buffers: Arc<BodyBuffers>,
     pub budget: Budget,
+    pub opener: Opener,
 }
 
 impl std::fmt::Debug for Edge {
@@ -64,8 +65,6 @@ impl std::fmt::Debug for Edge {
 
 impl ServeConnection for Edge {
     async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
-        let Opened { socket, connection } = accepted.open();
-        let client = ClientStream::new(socket);
         let Some(open) = self
             .services
             .lifecycle
@@ -73,13 +72,24 @@ impl ServeConnection for Edge {
         else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
+            let client = ClientStream::new(ClientSocket::Plain(accepted.socket), &[]);
             return client
                 .cut_with(&closing_response(Reason::Overloaded, None))
                 .await;
         };
         self.share_descriptors();
-        self.serve_requests(client, Arc::new(connection), shutdown)
-            .await;
+        if let Some(opened) = self.opener.open(accepted).await {
+            let Opened {
+                socket,
+                ahead,
+                connection,
+                place: _place,
+            } = opened;
+            let client = ClientStream::new(socket, &ahead);
+            drop(ahead);
+            self.serve_requests(client, Arc::new(connection), shutdown)
+                .await;
+        }
         drop(open);
         self.share_descriptors();
     }

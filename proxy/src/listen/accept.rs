@@ -11,11 +11,8 @@ use pingora::{
 use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::{debug, error};
 
-use super::{bind::BoundListener, client_socket::ClientSocket, places::Places};
-use crate::{
-    config::Listener,
-    exchange::{Connection, Scheme},
-};
+use super::{bind::BoundListener, places::Places};
+use crate::config::Listener;
 
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -29,22 +26,6 @@ pub struct Accepted {
     /// Whoever connected: a client, or a load balancer in front.
     pub peer: SocketAddr,
     pub listener: Arc<Listener>,
-}
-
-/// A connection whose next bytes are a request.
-#[derive(Debug)]
-pub struct Opened {
-    pub socket: ClientSocket,
-    pub connection: Connection,
-}
-
-impl Accepted {
-    pub fn open(self) -> Opened {
-        Opened {
-            socket: ClientSocket::Plain(self.socket),
-            connection: Connection::new(self.peer.ip(), self.listener, Scheme::Http),
-        }
-    }
 }
 
 /// What serves the connections of a listener.

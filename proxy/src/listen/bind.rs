@@ -1,13 +1,16 @@
 //! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Listener;
+use crate::config::{Listener, Tcp};
 
 /// Connections that the kernel may hold ready.
 const BACKLOG: i32 = 4_096;
+/// How often a client is asked whether it is still there before it is given up.
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// A socket that listens already.
 #[derive(Debug)]
@@ -26,11 +29,16 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+    if address.is_ipv6() {
+        // Whatever the system's default is.
+        socket.set_only_v6(listener.ipv6_only)?;
+    }
     // A restart must not wait for connections of the last life to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it, which saves a system call for each.
+    // Accepted sockets inherit these, which saves system calls for each.
     socket.set_tcp_nodelay(true)?;
+    set_limits(&socket, listener.tcp)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let socket = std::net::TcpListener::from(socket);
@@ -41,16 +49,82 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
     })
 }
 
+/// Has the system look after clients that are gone without a word.
+fn set_limits(socket: &Socket, tcp: Tcp) -> io::Result<()> {
+    if let Some(idle) = tcp.keepalive {
+        // In whole seconds, and not sooner than asked for.
+        let idle = Duration::from_secs(
+            idle.as_millis()
+                .div_ceil(1_000)
+                .try_into()
+                .unwrap_or(u64::MAX),
+        );
+        let between = (idle / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+        socket.set_keepalive(true)?;
+        sockopt::set_tcp_keepidle(socket, idle)?;
+        sockopt::set_tcp_keepintvl(socket, between)?;
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(limit) = tcp.user_timeout {
+        let ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(socket, ms)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn accepted_sockets_have_nodelay() {
-        let bound = bind(&Listener::new("edge", "127.0.0.1:0".parse().unwrap())).unwrap();
+    fn accepted(listener: &Listener) -> std::net::TcpStream {
+        let bound = bind(listener).unwrap();
         bound.socket.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(bound.address).unwrap();
-        let (accepted, _) = bound.socket.accept().unwrap();
-        assert!(accepted.nodelay().unwrap());
+        bound.socket.accept().unwrap().0
+    }
+
+    fn listener() -> Listener {
+        Listener::new("edge", ([127, 0, 0, 1], 0).into())
+    }
+
+    #[test]
+    fn accepted_sockets_have_nodelay() {
+        assert!(accepted(&listener()).nodelay().unwrap());
+    }
+
+    #[test]
+    fn accepted_sockets_have_the_limits() {
+        let check = |tcp: Tcp, is_on: bool, idle: u64, between: u64, user_ms: u32| {
+            let socket = accepted(&Listener { tcp, ..listener() });
+            assert_eq!(
+                sockopt::socket_keepalive(&socket).unwrap(),
+                is_on,
+                "{tcp:?}"
+            );
+            let seconds = Duration::from_secs;
+            if is_on {
+                assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), seconds(idle));
+                assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), seconds(between));
+                assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), KEEPALIVE_PROBES);
+            }
+            #[cfg(target_os = "linux")]
+            assert_eq!(
+                sockopt::tcp_user_timeout(&socket).unwrap(),
+                user_ms,
+                "{tcp:?}"
+            );
+        };
+        check(Tcp::default(), true, 60, 15, 0);
+        let set = Tcp {
+            keepalive: Some(Duration::from_millis(1_001)),
+            user_timeout: Some(Duration::from_millis(2_500)),
+        };
+        check(set, true, 2, 1, 2_500);
+        let off = Tcp {
+            keepalive: None,
+            user_timeout: None,
+        };
+        check(off, false, 0, 0, 0);
     }
 }

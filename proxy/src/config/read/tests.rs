@@ -1,12 +1,15 @@
 //! `proxy.yaml` from text to configuration, and every way in which it can be wrong.
 
+mod listeners;
+
 use std::{collections::BTreeSet, fs};
 
 use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use super::*;
 use crate::{
-    config::schema,
+    config::{Limits, Listener, schema},
+    gate::Protocol,
     tenant_key::{KeyRule, PathPattern, Pattern, Source},
 };
 
@@ -38,10 +41,7 @@ fn every_default() {
     let config = good(LEAST);
     let ms = Duration::from_millis;
     let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
-    let listener = Listener {
-        name: "edge".to_owned(),
-        address: address("127.0.0.1:8080"),
-    };
+    let listener = Listener::new("edge", address("127.0.0.1:8080"));
     assert_eq!(config.listeners, [listener]);
     assert_eq!(config.unknown_tenants, UnknownTenants::Hash);
     let table = TableConfig {
@@ -62,6 +62,7 @@ fn every_default() {
     assert_eq!(config.trust, Trust::default());
     let limits = Limits {
         connections_max: 20_000,
+        connections_per_source_max: None,
         head_bytes_max: 32_768,
         headers_max: 100,
         body_bytes_max: 1_073_741_824,

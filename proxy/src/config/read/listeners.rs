@@ -1,0 +1,200 @@
+//! The part of `proxy.yaml` that says where clients connect.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use cellgate_table::yaml::{
+    Fields, Findings, Value,
+    settings::{self, MS_MAX, section},
+};
+
+use super::networks;
+use crate::config::{Listener, ProxyProtocol, Tcp};
+
+const LISTENERS_MAX: usize = 64;
+const KEYS: [&str; 7] = [
+    "name",
+    "address",
+    "protocol",
+    "ipv6_only",
+    "proxy_protocol",
+    "allow",
+    "tcp",
+];
+/// The system counts the time before it asks a client in seconds.
+const KEEPALIVE_MS_MIN: u32 = 1_000;
+/// A network that is slow for a moment must not look like one that is gone.
+const USER_TIMEOUT_MS_MIN: u32 = 1_000;
+
+pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {
+    let items = value.sequence(findings)?;
+    if items.len() == 0 || items.len() > LISTENERS_MAX {
+        let message = format!("has {} entries", items.len());
+        value.refuse_key(
+            findings,
+            message,
+            format!("list 1 to {LISTENERS_MAX} listeners"),
+        );
+        return None;
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in items {
+        if let Some(listener) = read_one(&item, findings) {
+            refuse_conflicts(&item, &listener, &listeners, findings);
+            listeners.push(listener);
+        }
+    }
+    Some(listeners)
+}
+
+fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
+    let fields = item.fields(&KEYS, findings)?;
+    let name = fields
+        .required("name", findings)
+        .and_then(|v| v.text(findings));
+    let address = fields
+        .required("address", findings)
+        .and_then(|v| settings::address(&v, findings));
+    refuse_other_protocols(&fields, findings);
+    let ipv6_only = read_ipv6_only(&fields, address, findings);
+    let proxy_protocol = match fields.optional("proxy_protocol") {
+        Some(value) => read_proxy_protocol(&value, findings).map(Some),
+        None => Some(None),
+    };
+    let allow = match fields.optional("allow") {
+        Some(value) => networks::read_some(&value, findings).map(Some),
+        None => Some(None),
+    };
+    let tcp = read_tcp(&fields, findings);
+    Some(Listener {
+        name: name?.to_owned(),
+        address: address?,
+        ipv6_only: ipv6_only?,
+        proxy_protocol: proxy_protocol?,
+        allow: allow?,
+        tcp: tcp?,
+    })
+}
+
+fn refuse_other_protocols(fields: &Fields<'_>, findings: &mut Findings) {
+    #[derive(Clone, Copy)]
+    enum Protocol {
+        Http,
+        Tcp,
+    }
+    let Some(value) = fields.optional("protocol") else {
+        return;
+    };
+    let choices = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+    if let Some(Protocol::Tcp) = value.choice(&choices, findings) {
+        value.refuse(
+            findings,
+            "TCP listeners do not work in this version yet",
+            "write `http`",
+        );
+    }
+}
+
+fn read_ipv6_only(
+    fields: &Fields<'_>,
+    address: Option<SocketAddr>,
+    findings: &mut Findings,
+) -> Option<bool> {
+    let Some(value) = fields.optional("ipv6_only") else {
+        return Some(false);
+    };
+    let ipv6_only = value.boolean(findings)?;
+    if ipv6_only && address.is_some_and(|address| address.is_ipv4()) {
+        let hint = "leave it out, or listen on an IPv6 address such as `[::]:8080`";
+        value.refuse(findings, "the address of the listener is IPv4", hint);
+        return None;
+    }
+    Some(ipv6_only)
+}
+
+fn read_proxy_protocol(value: &Value<'_>, findings: &mut Findings) -> Option<ProxyProtocol> {
+    let fields = value.fields(&["from", "required"], findings)?;
+    let from = fields
+        .required("from", findings)
+        .and_then(|v| networks::read_some(&v, findings));
+    let required = match fields.optional("required") {
+        Some(value) => value.boolean(findings),
+        None => Some(false),
+    };
+    Some(ProxyProtocol {
+        from: from?,
+        required: required?,
+    })
+}
+
+fn read_tcp(fields: &Fields<'_>, findings: &mut Findings) -> Option<Tcp> {
+    let known = ["keepalive_ms", "user_timeout_ms"];
+    section(fields, "tcp", &known, findings, |fields, findings| {
+        let mut ms = |name, least, default| {
+            let Some(value) = fields.as_ref().and_then(|fields| fields.optional(name)) else {
+                return Some(default);
+            };
+            let ms = value.integer(0..=MS_MAX, findings)?;
+            if (1..least).contains(&ms) {
+                let hint = format!("write {least} or more, or 0 to switch it off");
+                value.refuse(findings, format!("{ms} is too short"), hint);
+                return None;
+            }
+            Some((ms > 0).then(|| Duration::from_millis(ms.into())))
+        };
+        let default = Tcp::default();
+        let keepalive = ms("keepalive_ms", KEEPALIVE_MS_MIN, default.keepalive);
+        let user_timeout = ms("user_timeout_ms", USER_TIMEOUT_MS_MIN, default.user_timeout);
+        Some(Tcp {
+            keepalive: keepalive?,
+            user_timeout: user_timeout?,
+        })
+    })
+}
+
+fn refuse_conflicts(
+    item: &Value<'_>,
+    listener: &Listener,
+    others: &[Listener],
+    findings: &mut Findings,
+) {
+    if others.iter().any(|other| other.name == listener.name) {
+        item.refuse(
+            findings,
+            format!("the name `{}` is duplicated", listener.name),
+            "give each listener its own name",
+        );
+    }
+    if listener.address.port() == 0 {
+        return;
+    }
+    if others.iter().any(|other| other.address == listener.address) {
+        item.refuse(
+            findings,
+            format!("{} is duplicated", listener.address),
+            "give each listener its own address",
+        );
+    } else if let Some(other) = others.iter().find(|other| share_ipv4(other, listener)) {
+        item.refuse(
+            findings,
+            format!(
+                "{} and the listener `{}` would both take the IPv4 connections of port {}",
+                listener.address,
+                other.name,
+                listener.address.port()
+            ),
+            "leave the IPv4 listener out, or set `ipv6_only: true` on `[::]`",
+        );
+    }
+}
+
+/// Whether one of them listens on all of IPv6, IPv4 with it, and the other one on IPv4.
+fn share_ipv4(one: &Listener, other: &Listener) -> bool {
+    let takes_both =
+        |listener: &Listener| listener.address.ip() == Ipv6Addr::UNSPECIFIED && !listener.ipv6_only;
+    one.address.port() == other.address.port()
+        && (takes_both(one) && other.address.is_ipv4()
+            || takes_both(other) && one.address.is_ipv4())
+}

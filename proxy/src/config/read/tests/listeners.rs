@@ -1,0 +1,112 @@
+//! The options of a listener.
+
+use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
+
+use super::{LEAST, good, problem};
+use crate::config::{Listener, ProxyProtocol, Tcp};
+
+/// A file whose one listener has these options, besides what it has to have.
+fn with(options: &str) -> String {
+    LEAST.replace("8080\" }", &format!("8080\", {options} }}"))
+}
+
+/// The same where it listens on all of IPv6.
+fn with_v6(options: &str) -> String {
+    with(options).replace("127.0.0.1:8080", "[::]:8080")
+}
+
+fn one(text: &str) -> Listener {
+    let [listener] = good(text).listeners.try_into().expect("one");
+    listener
+}
+
+#[test]
+fn every_default() {
+    let listener = one(LEAST);
+    assert_eq!(listener.name, "edge");
+    assert!(!listener.ipv6_only);
+    assert_eq!((listener.proxy_protocol, listener.allow), (None, None));
+    let tcp = Tcp {
+        keepalive: Some(Duration::from_secs(60)),
+        user_timeout: None,
+    };
+    assert_eq!(listener.tcp, tcp);
+}
+
+#[test]
+fn every_option() {
+    let listener = one(&with_v6(
+        "ipv6_only: true, proxy_protocol: { from: [10.0.0.0/8, \"fd00::/8\"], required: true }, \
+         allow: [192.0.2.0/24], tcp: { keepalive_ms: 1500, user_timeout_ms: 30000 }",
+    ));
+    assert!(listener.ipv6_only);
+    let ProxyProtocol { from, required } = listener.proxy_protocol.expect("it is set");
+    assert!(from.contain(Ipv4Addr::new(10, 1, 2, 3).into()) && required);
+    let allow = listener.allow.expect("it is set");
+    assert!(allow.contain(Ipv4Addr::new(192, 0, 2, 9).into()));
+    assert!(!allow.contain(Ipv4Addr::new(10, 1, 2, 3).into()));
+    let tcp = Tcp {
+        keepalive: Some(Duration::from_millis(1_500)),
+        user_timeout: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(listener.tcp, tcp);
+}
+
+#[test]
+fn zero_switches_off() {
+    let tcp = Tcp {
+        keepalive: None,
+        user_timeout: None,
+    };
+    let off = one(&with("tcp: { keepalive_ms: 0, user_timeout_ms: 0 }"));
+    assert_eq!(off.tcp, tcp);
+    let limited = |limit: u32| {
+        let limits = format!("limits: {{ connections_per_source_max: {limit} }}\n");
+        let config = good(&(LEAST.to_owned() + &limits));
+        config.limits.connections_per_source_max
+    };
+    assert_eq!(limited(0), None);
+    assert_eq!(limited(7), NonZeroU32::new(7));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let check = |text: String, expected: &str| {
+        let problem = problem(&text);
+        assert!(problem.contains(expected), "{problem}");
+    };
+    check(with("allow: []"), "is empty");
+    check(with("proxy_protocol: {}"), "`from` is missing");
+    check(with("proxy_protocol: { from: [] }"), "is empty");
+    check(
+        with("proxy_protocol: { from: [10.0.0.1/8] }"),
+        "has bits set beyond",
+    );
+    check(with("tcp: { keepalive_ms: 999 }"), "999 is too short");
+    check(with("tcp: { user_timeout_ms: 1 }"), "1 is too short");
+    check(
+        with("ipv6_only: true"),
+        "the address of the listener is IPv4",
+    );
+}
+
+/// Nobody could listen on both.
+#[test]
+fn ipv4_connections_go_to_one_listener() {
+    let two = |first: &str, second: &str| {
+        let listeners = format!("[{{ name: a, {first} }}, {{ name: b, {second} }}]");
+        LEAST.replace("[{ name: edge, address: \"127.0.0.1:8080\" }]", &listeners)
+    };
+    let v4 = "address: \"0.0.0.0:80\"";
+    let v6 = "address: \"[::]:80\"";
+    for text in [two(v4, v6), two(v6, v4)] {
+        let problem = problem(&text);
+        assert!(
+            problem.contains("would both take the IPv4 connections of port 80"),
+            "{problem}"
+        );
+    }
+    good(&two(v4, &format!("{v6}, ipv6_only: true")));
+    good(&two("address: \"0.0.0.0:81\"", v6));
+    good(&two(v4, "address: \"[::1]:80\""));
+}
