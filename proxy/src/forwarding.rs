@@ -119,7 +119,7 @@ impl Trust {
 
     /// What the cell gets: nothing that an untrusted peer says, and of a trusted one's what is listed and makes sense.
     pub fn rewrite<'r>(&self, lines: FieldLines<'r>, hop: &Hop<'r>) -> Rewrite<'r> {
-        let peer_is_trusted = self.proxies.contain(hop.peer);
+        let peer_is_trusted = hop.may_vouch && self.proxies.contain(hop.peer);
         let is_kept =
             |name: &[u8]| peer_is_trusted && self.headers.contain(name) && is_sane(lines, name);
         let keeps = |name: &str| peer_is_trusted && lines.contain(name) && is_kept(name.as_bytes());

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'r> {
     pub peer: IpAddr,
+    /// If the peer is a trusted proxy, it is believed what it says of the way before it.
+    pub may_vouch: bool,
     /// The same as text, which is made once for a connection.
     pub peer_text: &'r str,
     /// What a cell gets to know of the hop when nothing of the peer's is kept, up to the host: made once for a connection too.

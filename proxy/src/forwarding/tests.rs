@@ -41,6 +41,7 @@ const STRANGER: &str = "192.0.2.9";
 fn check(trust: &Trust, peer: &str, sent: &[(&str, &str)], expected: &[&str]) {
     let hop = Hop {
         peer: peer.parse().unwrap(),
+        may_vouch: true,
         peer_text: peer,
         lines_before_host: b"",
         proto: "http",
@@ -317,6 +318,7 @@ fn hosts_in_an_element() {
     let of = |host: &'static str, expected: &str| {
         let hop = Hop {
             peer: [192, 0, 2, 1].into(),
+            may_vouch: true,
             peer_text: "192.0.2.1",
             lines_before_host: b"",
             proto: "https",
@@ -336,6 +338,7 @@ fn hosts_in_an_element() {
     of("", "for=192.0.2.1;host=\"\";proto=https");
     let without_host = Hop {
         peer: [192, 0, 2, 1].into(),
+        may_vouch: true,
         peer_text: "192.0.2.1",
         lines_before_host: b"",
         proto: "http",

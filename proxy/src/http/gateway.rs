@@ -86,10 +86,9 @@ impl Gateway {
             current, policy, ..
         } = &*self.services;
         let request = session.req_header();
-        let peer = flow.arrived.connection.peer;
         let lines = headers::field_lines(&request.headers);
         let lines = FieldLines(&lines);
-        let client = self.rules.trust.client_behind(lines, peer);
+        let client = flow.arrived.connection.client(&self.rules.trust, lines);
         let view = headers::view(request, lines, client);
         let key = self.rules.key_rules.key_of(&view).map(Box::new);
         let snapshot = current.peek();

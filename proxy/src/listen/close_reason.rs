@@ -18,7 +18,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::NotAllowed,
         Self::SourceConnections,
         Self::ProxyRequired,
@@ -28,7 +28,6 @@ impl CloseReason {
         Self::ProxyHeader(Fault::Malformed),
         Self::ProxyHeader(Fault::TooLarge),
         Self::ProxyHeader(Fault::Checksum),
-        Self::ProxyHeader(Fault::NoAddress),
     ];
 
     pub fn code(self) -> &'static str {
@@ -42,7 +41,6 @@ impl CloseReason {
             Self::ProxyHeader(Fault::Malformed) => "proxy_header_malformed",
             Self::ProxyHeader(Fault::TooLarge) => "proxy_header_too_large",
             Self::ProxyHeader(Fault::Checksum) => "proxy_header_checksum",
-            Self::ProxyHeader(Fault::NoAddress) => "proxy_header_no_address",
         }
     }
 }

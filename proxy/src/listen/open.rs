@@ -44,6 +44,8 @@ pub struct Opened {
 /// Whose connection it is.
 struct Begun {
     peer: IpAddr,
+    /// The peer is known by name, and may say whom it speaks for.
+    may_vouch: bool,
     ahead: Vec<u8>,
     place: Option<SourcePlace>,
 }
@@ -72,11 +74,18 @@ impl Opener {
         } = accepted;
         match self.begin(&mut socket, peer.ip(), &listener).await {
             Ok(begun) => {
-                let Begun { peer, ahead, place } = begun?;
+                let Begun {
+                    peer,
+                    may_vouch,
+                    ahead,
+                    place,
+                } = begun?;
+                let mut connection = Connection::new(peer, listener, Scheme::Http);
+                connection.may_vouch = may_vouch;
                 Some(Opened {
                     socket: ClientSocket::Plain(socket),
                     ahead,
-                    connection: Connection::new(peer, listener, Scheme::Http),
+                    connection,
                     place,
                 })
             }
@@ -96,28 +105,35 @@ impl Opener {
         peer: IpAddr,
         listener: &Listener,
     ) -> Result<Option<Begun>, CloseReason> {
-        let mut peer = peer.to_canonical();
-        let mut ahead = Vec::new();
+        let peer = peer.to_canonical();
+        let mut begun = Begun {
+            peer,
+            may_vouch: true,
+            ahead: Vec::new(),
+            place: None,
+        };
         if let Some(rule) = &listener.proxy_protocol {
             let reading = proxy_header::read(socket, peer, rule, self.header_limit);
             match Box::pin(reading).await? {
-                Beginning::Of {
-                    peer: of,
-                    ahead: came,
-                } => (peer, ahead) = (of, came),
-                // Whoever may speak for others may ask for itself.
+                Beginning::Of { peer, ahead } => {
+                    begun.peer = peer;
+                    begun.ahead = ahead;
+                }
+                // The header has the last word on whom it is for: what fields say could be a client's.
+                Beginning::Nameless => begun.may_vouch = false,
                 Beginning::Own => {
-                    let place = None;
-                    return Ok(Some(Begun { peer, ahead, place }));
+                    begun.may_vouch = false;
+                    // Whoever may bring others may ask for itself.
+                    return Ok(Some(begun));
                 }
                 Beginning::Nothing => return Ok(None),
             }
         }
-        if (listener.allow.as_ref()).is_some_and(|allow| !allow.contain(peer)) {
+        if (listener.allow.as_ref()).is_some_and(|allow| !allow.contain(begun.peer)) {
             return Err(CloseReason::NotAllowed);
         }
-        let place = self.place(peer)?;
-        Ok(Some(Begun { peer, ahead, place }))
+        begun.place = self.place(begun.peer)?;
+        Ok(Some(begun))
     }
 
     /// The peer's place among those of its source, if they are limited.

@@ -24,6 +24,8 @@ pub(super) enum Beginning {
     },
     /// It is the load balancer's own.
     Own,
+    /// It is of somebody without an address.
+    Nameless,
     /// With nothing: somebody looked whether anybody is here.
     Nothing,
 }
@@ -74,6 +76,7 @@ async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Begin
         match header {
             None => {}
             Some(Header::Local) => return Ok(Beginning::Own),
+            Some(Header::Unknown) => return Ok(Beginning::Nameless),
             Some(Header::For(source)) => {
                 return Ok(Beginning::Of {
                     peer: source.ip().to_canonical(),

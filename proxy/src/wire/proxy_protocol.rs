@@ -18,6 +18,7 @@ pub const HEADER_BYTES_MAX: usize = 4_096;
 
 /// How a header of version 1 begins, which is a line of text.
 const V1_BEGINNING: &[u8] = b"PROXY ";
+const UNKNOWN: &[u8] = b"UNKNOWN";
 /// Of that line, its CR LF included.
 const V1_BYTES_MAX: usize = 107;
 const V2_BEGINNING: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -29,6 +30,9 @@ const V2_FIXED_BYTES: usize = 16;
 pub enum Header {
     /// It connects on its own behalf, such as to see whether anybody is here.
     Local,
+    /// It passes on a connection without an IP address, over a Unix socket or of an unknown kind; some checks whether
+    /// anybody is here look like that, too.
+    Unknown,
     /// It passes on a connection that this address has made.
     For(SocketAddr),
 }
@@ -51,8 +55,6 @@ pub enum Fault {
     TooLarge,
     /// The checksum says that it was damaged on its way.
     Checksum,
-    /// It is about a connection without an IP address: over a Unix socket, or of an unknown kind.
-    NoAddress,
 }
 
 impl fmt::Display for Fault {
@@ -62,7 +64,6 @@ impl fmt::Display for Fault {
             Self::Malformed => "the PROXY header is malformed",
             Self::TooLarge => "the PROXY header is too large",
             Self::Checksum => "the PROXY header does not match its checksum",
-            Self::NoAddress => "the PROXY header names no IP address",
         })
     }
 }
@@ -101,11 +102,17 @@ fn parse_v1(bytes: &[u8]) -> Result<Progress, Fault> {
             Err(Fault::TooLarge)
         };
     };
-    let line = std::str::from_utf8(&window[V1_BEGINNING.len()..end]);
-    let source = read_line(line.map_err(|_| Fault::Malformed)?)?;
+    let line = &window[V1_BEGINNING.len()..end];
+    let header = if line == UNKNOWN || line.starts_with(&[UNKNOWN, b" "].concat()) {
+        // Whatever follows is to be ignored.
+        Header::Unknown
+    } else {
+        let line = std::str::from_utf8(line).map_err(|_| Fault::Malformed)?;
+        Header::For(read_line(line)?)
+    };
     Ok(Progress::Complete {
         bytes: end + 2,
-        header: Header::For(source),
+        header,
     })
 }
 
@@ -116,8 +123,6 @@ fn read_line(line: &str) -> Result<SocketAddr, Fault> {
     let parse: fn(&str) -> Option<IpAddr> = match family {
         "TCP4" => |word| word.parse().ok().map(IpAddr::V4),
         "TCP6" => |word| word.parse().ok().map(IpAddr::V6),
-        // Whatever follows is to be ignored.
-        "UNKNOWN" => return Err(Fault::NoAddress),
         _ => return Err(Fault::Malformed),
     };
     let mut word = || words.next().ok_or(Fault::Malformed);
@@ -185,7 +190,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Progress, Fault> {
     };
     let header = match family {
         None => Header::Local,
-        Some(family) => Header::For(read_block(&bytes[..total], family, block)?),
+        Some(family) => read_block(&bytes[..total], family, block)?,
     };
     Ok(Progress::Complete {
         bytes: total,
@@ -218,28 +223,29 @@ fn family(byte: u8) -> Result<Family, Fault> {
     }
 }
 
-/// The address in what follows the fixed part. `header` is all of it.
-fn read_block(header: &[u8], family: Family, block: &[u8]) -> Result<SocketAddr, Fault> {
+/// What follows the fixed part. `header` is all of it.
+fn read_block(header: &[u8], family: Family, block: &[u8]) -> Result<Header, Fault> {
     let (addresses, extensions) = block
         .split_at_checked(family.bytes())
         .ok_or(Fault::Malformed)?;
     if family == Family::Unspecified {
         // What follows need not be extensions.
-        return Err(Fault::NoAddress);
+        return Ok(Header::Unknown);
     }
     tlvs::check(header, header.len() - extensions.len())?;
     let port_at = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
-    match family {
+    let source = match family {
         Family::Inet => {
             let octets = addresses.first_chunk::<4>().ok_or(Fault::Malformed)?;
-            Ok((Ipv4Addr::from(*octets), port_at(8)).into())
+            (Ipv4Addr::from(*octets), port_at(8)).into()
         }
         Family::Inet6 => {
             let octets = addresses.first_chunk::<16>().ok_or(Fault::Malformed)?;
-            Ok((Ipv6Addr::from(*octets), port_at(32)).into())
+            (Ipv6Addr::from(*octets), port_at(32)).into()
         }
-        Family::Unix | Family::Unspecified => Err(Fault::NoAddress),
-    }
+        Family::Unix | Family::Unspecified => return Ok(Header::Unknown),
+    };
+    Ok(Header::For(source))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
 };
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::PATIENCE;
 
@@ -43,7 +45,26 @@ impl Connection {
 
     /// For an address where perhaps nobody listens.
     pub(crate) fn try_open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// From this address of the machine.
+    #[track_caller]
+    pub(crate) fn open_from(source: IpAddr, address: SocketAddr) -> Self {
+        let family = match source {
+            IpAddr::V4(_) => AddressFamily::INET,
+            IpAddr::V6(_) => AddressFamily::INET6,
+        };
+        let connected = || {
+            let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+            rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+            rustix::net::connect(&socket, &address)?;
+            Self::over(socket.into())
+        };
+        connected().unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

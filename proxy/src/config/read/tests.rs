@@ -479,24 +479,27 @@ fn the_schema_and_the_reader_agree() {
     };
     let odd = "qqqqqqqqqqqqqqqqqqqqqqqq: 1";
     let replaced = |from: &str| LEAST.replace(from, &format!("{{ {odd}, {}", &from[1..]));
+    let section = |name: &str| format!("{LEAST}{name}: {{ {odd} }}");
     let cases = [
         (None, format!("{LEAST}{odd}")),
         (
             Some("ListenerFile"),
             replaced("{ name: edge, address: \"127.0.0.1:8080\" }"),
         ),
+        (
+            Some("ProxyProtocolSection"),
+            listeners::with(&format!("proxy_protocol: {{ from: [\"::1\"], {odd} }}")),
+        ),
+        (
+            Some("TcpSection"),
+            listeners::with(&format!("tcp: {{ {odd} }}")),
+        ),
         (Some("KeyRuleFile"), replaced("{ header: x-tenant-id }")),
         (Some("TableSection"), replaced("{ path: table.yaml }")),
-        (Some("AdminSection"), format!("{LEAST}admin: {{ {odd} }}")),
-        (Some("LimitsSection"), format!("{LEAST}limits: {{ {odd} }}")),
-        (
-            Some("TimeoutsSection"),
-            format!("{LEAST}timeouts: {{ {odd} }}"),
-        ),
-        (
-            Some("UpstreamSection"),
-            format!("{LEAST}upstream: {{ {odd} }}"),
-        ),
+        (Some("AdminSection"), section("admin")),
+        (Some("LimitsSection"), section("limits")),
+        (Some("TimeoutsSection"), section("timeouts")),
+        (Some("UpstreamSection"), section("upstream")),
         (
             Some("EjectionSection"),
             format!("{LEAST}upstream: {{ ejection: {{ {odd} }} }}"),
@@ -505,7 +508,7 @@ fn the_schema_and_the_reader_agree() {
             Some("AccessLogSection"),
             format!("{LEAST}access_log: {{ path: x, {odd} }}"),
         ),
-        (Some("LogSection"), format!("{LEAST}log: {{ {odd} }}")),
+        (Some("LogSection"), section("log")),
     ];
     for (definition, text) in &cases {
         assert_eq!(
@@ -557,6 +560,7 @@ fn the_schema_and_the_reader_agree_on_ranges() {
     check(&schema["properties"], &|field| format!("{LEAST}{field}"));
     let sections = [
         ("TableSection", "table"),
+        ("TcpSection", "tcp"),
         ("LimitsSection", "limits"),
         ("TimeoutsSection", "timeouts"),
         ("UpstreamSection", "upstream"),
@@ -567,6 +571,7 @@ fn the_schema_and_the_reader_agree_on_ranges() {
         let least = LEAST.replace("table: { path: table.yaml }\n", "");
         let text_of = |field: &str| match definition {
             "TableSection" => format!("{least}table: {{ path: x, {field} }}"),
+            "TcpSection" => listeners::with(&format!("tcp: {{ {field} }}")),
             "EjectionSection" => format!("{LEAST}{key}: {{ {field} }} }}"),
             "AccessLogSection" => format!("{LEAST}{key}: {{ path: x, {field} }}"),
             _ => format!("{LEAST}{key}: {{ {field} }}"),

@@ -119,7 +119,7 @@ fn plan(
         None => (seen.target, None),
     };
     let host = seen.host?;
-    let client = rules.trust.client_behind(fields, connection.peer);
+    let client = connection.client(&rules.trust, fields);
     let view = RequestView {
         lines: fields,
         path,

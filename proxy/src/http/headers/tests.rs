@@ -35,6 +35,7 @@ fn what_is_said_of_the_way_is_said_anew() {
     );
     let hop = Hop {
         peer: [10, 0, 0, 7].into(),
+        may_vouch: true,
         peer_text: "10.0.0.7",
         lines_before_host: b"",
         proto: "http",

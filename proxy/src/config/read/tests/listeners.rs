@@ -6,7 +6,7 @@ use super::{LEAST, good, problem};
 use crate::config::{Listener, ProxyProtocol, Tcp};
 
 /// A file whose one listener has these options, besides what it has to have.
-fn with(options: &str) -> String {
+pub(super) fn with(options: &str) -> String {
     LEAST.replace("8080\" }", &format!("8080\", {options} }}"))
 }
 
