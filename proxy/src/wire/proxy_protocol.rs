@@ -5,12 +5,12 @@
 //! or refused. That holds for the parts that are not used, too.
 
 mod crc32c;
+mod fault;
 mod tlvs;
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub use fault::Fault;
 
 /// The longest header that is taken. Addresses have 216 bytes at most; the rest is for a balancer's extensions, such as
 /// the name of a private link, which have a few hundred. The format allows 64 KiB.
@@ -45,30 +45,6 @@ pub enum Progress {
     /// A header of so many bytes.
     Complete { bytes: usize, header: Header },
 }
-
-/// Why bytes are no header, or none to go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// They begin like something else.
-    NoHeader,
-    Malformed,
-    TooLarge,
-    /// The checksum says that it was damaged on its way.
-    Checksum,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoHeader => "the connection does not begin with a PROXY header",
-            Self::Malformed => "the PROXY header is malformed",
-            Self::TooLarge => "the PROXY header is too large",
-            Self::Checksum => "the PROXY header does not match its checksum",
-        })
-    }
-}
-
-impl std::error::Error for Fault {}
 
 /// Whether bytes begin like a header. `None` while they are too few to say.
 pub fn begins_header(bytes: &[u8]) -> Option<bool> {

@@ -1,7 +1,7 @@
 //! A header's extensions: type, length, value, one behind the other. Nothing is taken out of them yet; they are checked,
 //! so that a header is valid in whole or refused.
 
-use super::{Fault, crc32c};
+use super::{crc32c, fault::Fault};
 
 const CHECKSUM: u8 = 0x03;
 /// Of each, before its value.
