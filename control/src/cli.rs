@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod output;
 
 pub use self::{
     args::{Cli, Command},

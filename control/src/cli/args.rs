@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// The control plane of cellgate: owns cells and tenants, and publishes the table that the proxies route by.
@@ -36,7 +36,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say whether the configuration is good, or everything that is wrong with it.
-    Check,
+    Check {
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
     /// Print the JSON schema of control.yaml.
     Schema,
     /// Print the description of the API (OpenAPI 3.1, JSON).
@@ -44,24 +47,37 @@ pub enum Command {
     /// Fill an empty database from a published table: cells, slots, overrides, aliases, rejects.
     ///
     /// For a daemon whose database is lost, or a fleet whose table was written by hand so far. The daemon must not run.
-    /// Tenants that the table does not name are not known afterwards; they live where their slot does, as before.
+    /// Tenants that the table does not name are not known afterwards; they stay in the cell of their slot.
     ImportTable {
         /// The table.
         file: PathBuf,
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
     },
     /// Copy the database into a new file. The daemon may run meanwhile.
     Backup {
-        /// The file to make; it must not be there.
+        /// The file to make; it must not exist.
         file: PathBuf,
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
     },
     /// Put a backup into the place of a database that is gone. The daemon must not run.
     Restore {
         /// The backup.
         file: PathBuf,
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
     },
     /// Print a completion script for a shell.
     Completions {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }

@@ -1,17 +1,19 @@
 //! The commands that do one thing and end.
 
 use std::{
-    fmt::Display,
     fs::{self, OpenOptions},
-    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::ExitCode,
 };
 
 use clap::{CommandFactory as _, error::ErrorKind};
+use serde_json::json;
 
-use super::args::{Cli, Command};
+use super::{
+    args::{Cli, Command},
+    output::{Done, Failed, pretty, print, report},
+};
 use crate::{
     api,
     change::restore,
@@ -26,91 +28,119 @@ use crate::{
 /// One table is there; how many are kept later is for the configuration to say.
 const KEPT_LEAST: usize = 2;
 
-/// Runs a command. What it has to say goes to standard output, what is wrong to standard error.
+/// Runs a command. Its result goes to standard output; errors go to standard error, or as JSON to standard output.
 pub fn run(command: Command, config: Option<&Path>) -> ExitCode {
-    let outcome = match command {
-        Command::Schema => Ok(json(&config::schema())),
-        Command::Openapi => Ok(api::openapi()),
+    let (output, done) = match command {
+        Command::Schema => return print(&pretty(&config::schema())),
+        Command::Openapi => return print(&api::openapi()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "cellgate-control", &mut script);
-            Ok(String::from_utf8_lossy(&script).into_owned())
+            return print(&String::from_utf8_lossy(&script));
         }
-        command => {
-            let Some(path) = config else {
-                let error = Cli::command().error(
-                    ErrorKind::MissingRequiredArgument,
-                    "this command needs --config FILE",
-                );
-                // With standard error closed there is nobody to tell.
-                let _ = error.print();
-                return ExitCode::from(2);
-            };
-            config::load(path)
-                .map_err(|problems| problems.to_string())
-                .and_then(|config| with_config(command, path, &config))
-        }
+        Command::Check { output } => (
+            output,
+            with_config(config, |path, config| Ok(check(path, config))),
+        ),
+        Command::ImportTable { file, output } => (
+            output,
+            with_config(config, |_, config| import_table(config, &file)),
+        ),
+        Command::Backup { file, output } => (
+            output,
+            with_config(config, |_, config| back_up(config, &file)),
+        ),
+        Command::Restore { file, output } => (
+            output,
+            with_config(config, |_, config| restore_backup(config, &file)),
+        ),
     };
-    match outcome {
-        Ok(text) => print(&text),
-        Err(error) => {
-            // With standard error closed there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+    match done {
+        Some(done) => report(done, output),
+        None => ExitCode::from(2),
     }
 }
 
-fn with_config(command: Command, path: &Path, config: &Config) -> Result<String, String> {
-    match command {
-        Command::ImportTable { file } => import_table(config, &file),
-        Command::Backup { file } => back_up(config, &file),
-        Command::Restore { file } => restore_backup(config, &file),
-        _ => Ok(format!(
-            "{}: good: table {}, state in {}, API on {}, {} proxies, {} providers\n",
+/// Reads the configuration for a command; `None` after the usage was printed, because none was named.
+fn with_config(
+    path: Option<&Path>,
+    command: impl FnOnce(&Path, &Config) -> Result<Done, Failed>,
+) -> Option<Result<Done, Failed>> {
+    let Some(path) = path else {
+        let message = "this command needs --config FILE";
+        let error = Cli::command().error(ErrorKind::MissingRequiredArgument, message);
+        // With standard error closed there is nobody to report to.
+        let _ = error.print();
+        return None;
+    };
+    let config = config::load(path).map_err(Failed::Input);
+    Some(config.and_then(|config| command(path, &config)))
+}
+
+fn check(path: &Path, config: &Config) -> Done {
+    let providers = config.providers.len() + 1;
+    Done {
+        summary: format!(
+            "{}: good: table {}, state in {}, API on {}, {} proxies, {providers} providers",
             path.display(),
             config.table.path.display(),
             config.state_dir.display(),
             config.api.address,
             config.proxies.len(),
-            config.providers.len() + 1,
-        )),
+        ),
+        fields: json!({
+            "problems": [],
+            "table": config.table.path,
+            "state_dir": config.state_dir,
+            "api": config.api.address,
+            "proxies": config.proxies.len(),
+            "providers": providers,
+        }),
     }
 }
 
-fn import_table(config: &Config, file: &Path) -> Result<String, String> {
+fn import_table(config: &Config, file: &Path) -> Result<Done, Failed> {
     let bytes = match find(file) {
         FoundTable::Bytes(bytes) => bytes,
-        FoundTable::Missing => return Err(format!("{}: there is no such file", file.display())),
-        FoundTable::Unreadable(error) => return Err(format!("{}: {error}", file.display())),
+        FoundTable::Missing => {
+            let error = format!("{}: there is no such file", file.display());
+            return Err(Failed::Other(error));
+        }
+        FoundTable::Unreadable(error) => {
+            return Err(Failed::Other(format!("{}: {error}", file.display())));
+        }
     };
     let table = cellgate_table::parse(&bytes)
-        .map_err(|problems| problems.in_file(file.display()).to_string())?;
-    let _lock = lock_state_dir(&config.state_dir).map_err(text)?;
-    let store = Store::open(&database_path(&config.state_dir)).map_err(text)?;
+        .map_err(|problems| Failed::Input(problems.in_file(file.display())))?;
+    let _lock = lock_state_dir(&config.state_dir).map_err(Failed::of)?;
+    let store = Store::open(&database_path(&config.state_dir)).map_err(Failed::of)?;
     let request = Request::of_daemon("import-table");
     let done = store
         .change(&request, clock::now_ms(), |write| {
             restore::import(write, &table)
         })
-        .map_err(text)?;
+        .map_err(Failed::of)?;
     // What was imported stands in the file already, as far as it is the published one: it may be written over.
     if find(&config.table.path) == FoundTable::Bytes(bytes.clone()) {
         adopt(&store, &table, &bytes)?;
     }
-    Ok(format!(
-        "imported {} cells, {} overrides, {} aliases and {} rejects; the next table is generation {} or newer\n",
-        table.cells().len(),
-        table.overrides().len(),
-        table.aliases().len(),
-        table.rejects().len(),
-        done.revision,
-    ))
+    let (cells, overrides) = (table.cells().len(), table.overrides().len());
+    let (aliases, rejects) = (table.aliases().len(), table.rejects().len());
+    let revision = done.revision;
+    Ok(Done {
+        summary: format!(
+            "imported {cells} cells, {overrides} overrides, {aliases} aliases and {rejects} rejects; the next table is \
+             generation {revision} or newer"
+        ),
+        fields: json!({
+            "cells": cells, "overrides": overrides, "aliases": aliases, "rejects": rejects, "revision": revision,
+        }),
+    })
 }
 
 /// Records the imported table as one that the daemon knows, so that it does not take it for somebody else's.
-fn adopt(store: &Store, table: &cellgate_table::Table, bytes: &[u8]) -> Result<(), String> {
+fn adopt(store: &Store, table: &cellgate_table::Table, bytes: &[u8]) -> Result<(), Failed> {
     let generation = table
         .generation()
         .map_or(0, cellgate_table::Generation::get);
@@ -125,13 +155,16 @@ fn adopt(store: &Store, table: &cellgate_table::Table, bytes: &[u8]) -> Result<(
         )
         .and_then(|()| store.end_table(generation, KEPT_LEAST))
         .and_then(|()| store.adopt_steps(table.history(), digest))
-        .map_err(text)
+        .map_err(Failed::of)
 }
 
-fn back_up(config: &Config, file: &Path) -> Result<String, String> {
+fn back_up(config: &Config, file: &Path) -> Result<Done, Failed> {
     let path = database_path(&config.state_dir);
     if !path.exists() {
-        return Err(format!("{}: there is no database", path.display()));
+        return Err(Failed::Other(format!(
+            "{}: there is no database",
+            path.display()
+        )));
     }
     // Made first, so that nobody else can read it, and so that what is there is not written over.
     OpenOptions::new()
@@ -139,59 +172,55 @@ fn back_up(config: &Config, file: &Path) -> Result<String, String> {
         .create_new(true)
         .mode(0o600)
         .open(file)
-        .map_err(|error| format!("{}: {error}", file.display()))?;
+        .map_err(|error| in_file(file, &error))?;
     let copied = Store::back_up(&path, file);
     if copied.is_err() {
         // It would be in the way of the next try.
         let _ = fs::remove_file(file);
     }
-    copied.map_err(text)?;
+    copied.map_err(Failed::of)?;
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-    Ok(format!("{}: {bytes} bytes\n", file.display()))
+    Ok(Done {
+        summary: format!("{}: {bytes} bytes", file.display()),
+        fields: json!({ "file": file, "bytes": bytes }),
+    })
 }
 
-fn restore_backup(config: &Config, file: &Path) -> Result<String, String> {
-    let _lock = lock_state_dir(&config.state_dir).map_err(text)?;
+fn restore_backup(config: &Config, file: &Path) -> Result<Done, Failed> {
+    let _lock = lock_state_dir(&config.state_dir).map_err(Failed::of)?;
     let path = database_path(&config.state_dir);
     // SQLite would play a log that is left of the old database onto the new one.
     for ending in ["", "-wal", "-shm"] {
         let mut found = path.clone().into_os_string();
         found.push(ending);
         if Path::new(&found).exists() {
-            return Err(format!(
+            return Err(Failed::Other(format!(
                 "{}: there is a database; move it away first, with its -wal and -shm files if it has some",
                 Path::new(&found).display()
-            ));
+            )));
         }
     }
-    let bytes = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let bytes = fs::read(file).map_err(|error| in_file(file, &error))?;
     if !bytes.starts_with(b"SQLite format 3\0") {
-        return Err(format!("{}: is not a backup", file.display()));
+        return Err(Failed::Other(format!(
+            "{}: is not a backup",
+            file.display()
+        )));
     }
-    replace_private(&path, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-    let store = Store::open(&path).map_err(text)?;
-    store.distrust_the_past().map_err(text)?;
-    let meta = store.read(|read| read.meta()).map_err(text)?;
-    Ok(format!(
-        "restored as of revision {}; if the table file is newer, the daemon says so and waits for permission to replace it\n",
-        meta.revision
-    ))
+    replace_private(&path, &bytes).map_err(|error| in_file(&path, &error))?;
+    let store = Store::open(&path).map_err(Failed::of)?;
+    store.distrust_the_past().map_err(Failed::of)?;
+    let meta = store.read(|read| read.meta()).map_err(Failed::of)?;
+    Ok(Done {
+        summary: format!(
+            "restored as of revision {}; if the table file is newer, the daemon says so and waits for permission to \
+             replace it",
+            meta.revision
+        ),
+        fields: json!({ "revision": meta.revision }),
+    })
 }
 
-fn text(error: impl Display) -> String {
-    error.to_string()
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string_pretty(value).expect("plain data always serializes");
-    format!("{text}\n")
-}
-
-/// A reader that closes the pipe early has read what it wanted.
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+fn in_file(path: &Path, error: &impl std::fmt::Display) -> Failed {
+    Failed::Other(format!("{}: {error}", path.display()))
 }

@@ -158,6 +158,65 @@ fn a_backup_can_be_restored() {
     world.wait_until_routed(&cells);
 }
 
+/// Scripts read what the daemon's own commands have done, and why they have not.
+#[test]
+fn the_daemons_own_commands_answer_in_json() {
+    let scratch = tempfile::tempdir().expect("the temporary directory can be written to");
+    let path = |name: &str| scratch.path().join(name).to_string_lossy().into_owned();
+    let config = path("control.yaml");
+    let answer = |command: &[&str], is_good: bool| {
+        let words = [command, &["--config", &config, "--output", "json"]].concat();
+        let (status, said) = run(&words);
+        let json: Value = serde_json::from_str(&said).expect("it is JSON and nothing else");
+        assert_eq!(
+            (status.success(), &json["ok"]),
+            (is_good, &json!(is_good)),
+            "{said}"
+        );
+        json
+    };
+    fs::write(&config, "table: { path: 7 }\nproxy: []\n").expect("the scratch directory is ours");
+    let bad = answer(&["check"], false);
+    let problems = bad["problems"].as_array().expect("a list");
+    assert!(problems.len() > 1, "{bad}");
+    assert_eq!(problems[0]["file"], *config, "{bad}");
+    assert!(
+        problems[0]["line"].is_u64() && problems[0]["message"].is_string(),
+        "{bad}"
+    );
+    // The other commands read the same file.
+    assert_eq!(answer(&["backup", &path("b")], false), bad);
+
+    let table = path("table.yaml");
+    fs::write(
+        &table,
+        "format: 1\ngeneration: 7\nhash: { slots: 16 }\n\
+         cells: { a: { endpoints: [{ address: \"127.0.0.1:9001\" }] } }\nslots: { a: [\"0-15\"] }\n",
+    )
+    .expect("the scratch directory is ours");
+    Control::plan(scratch.path(), scratch.path().join("table.yaml").as_path()).write_config();
+    let good = answer(&["check"], true);
+    assert_eq!(good["problems"], json!([]));
+    assert_eq!(good["table"], *table);
+    let backup = path("backup.sqlite");
+    let missing = answer(&["backup", &backup], false);
+    let error = missing["error"].as_str().expect("it says why");
+    assert!(error.contains("there is no database"), "{error}");
+    let imported = answer(&["import-table", &table], true);
+    assert_eq!(
+        (&imported["cells"], &imported["overrides"]),
+        (&json!(1), &json!(0))
+    );
+    let copied = answer(&["backup", &backup], true);
+    assert_eq!(copied["file"], *backup);
+    assert!(copied["bytes"].as_u64() > Some(0), "{copied}");
+    let refused = answer(&["restore", &backup], false);
+    assert!(refused["error"].is_string(), "{refused}");
+    fs::remove_dir_all(path("state")).expect("the scratch directory is ours");
+    let restored = answer(&["restore", &backup], true);
+    assert_eq!(restored["revision"], imported["revision"]);
+}
+
 /// A daemon without a table of its own leaves one alone that was there before it.
 #[test]
 fn a_table_that_was_there_before_is_left_alone() {
