@@ -241,7 +241,9 @@ impl Publisher {
                 return self.step(inner, reported_tables);
             }
         }
-        self.take(inner, meta, generation, rendered, &parts)?;
+        if !self.take(inner, meta, generation, rendered, &parts)? {
+            return self.step(inner, reported_tables);
+        }
         inner.considered = meta.revision;
         Ok(Outcome::Published(meta.revision))
     }
@@ -283,7 +285,8 @@ impl Publisher {
         Ok((read.meta()?, parts))
     }
 
-    /// Judges a rendered table as a proxy that has the last one would, and puts it into its place.
+    /// Judges a rendered table as a proxy that has the last one would, and puts it into its place. False if it has become
+    /// outdated meanwhile.
     ///
     /// A word that lets more move stands in every table until each proxy has one of them: a proxy that slept through the
     /// first one has the same way to go.
@@ -294,7 +297,7 @@ impl Publisher {
         generation: Generation,
         mut rendered: Rendered,
         parts: &Parts,
-    ) -> Result<(), Blocked> {
+    ) -> Result<bool, Blocked> {
         let mut has_word = meta.move_allowed > 0;
         if let Some(published) = &inner.published {
             let current = published
@@ -398,18 +401,23 @@ impl Publisher {
         })
     }
 
-    /// Record, write, record.
+    /// Record, write, record. False, and nothing is written, if a cell has left the table since it was rendered.
     fn put(
         &self,
         inner: &mut Inner,
         generation: u64,
         rendered: Rendered,
         step: Option<&Step>,
-    ) -> Result<(), Blocked> {
+    ) -> Result<bool, Blocked> {
         let rendered = self.as_recorded(generation, rendered)?;
         let digest = digest_of(&rendered.bytes);
-        self.store
-            .mark_named(rendered.table.cells().iter().map(table::Cell::id))?;
+        let cells = rendered.table.cells().iter();
+        if !self
+            .store
+            .mark_named(&cells.map(|cell| cell.id().clone()).collect())?
+        {
+            return Ok(false);
+        }
         self.store
             .begin_table(generation, &digest, &rendered.bytes, step, clock::now_ms())?;
         file::replace(&self.place, &rendered.bytes)?;
@@ -428,7 +436,7 @@ impl Publisher {
             bytes: rendered.bytes.into(),
             table: Arc::new(rendered.table),
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Finds out, at the start, what the last life published. Whether it came further than it could record is for the

@@ -264,6 +264,43 @@ fn what_changes_nothing_writes_nothing() {
 }
 
 #[test]
+fn a_table_that_was_rendered_before_a_cell_was_taken_out_is_not_written() {
+    let home = Home::new();
+    let publisher = home.publisher();
+    publisher.publish(&[]);
+    let before = home.bytes();
+    home.change(|write| {
+        cells::add(write, &new_cell("c"), &rules())?;
+        cells::warmed(write, &id("c"), Ok(()))
+    });
+    let (meta, parts) = home
+        .store
+        .read(|read| publisher.gather(read))
+        .expect("the database is there");
+    let generation = Generation::new(meta.revision).unwrap();
+    let rendered = render(&parts, generation, false).unwrap();
+    let removed = home.change(|write| {
+        let mut cell = write.read().cell(&id("c"))?;
+        cell.state = crate::model::CellState::Drained;
+        write.touch_table();
+        Ok(write.put_cell(&cell)?)
+    });
+    let was_in_table = || {
+        home.store
+            .read(|read| read.cell(&id("c")))
+            .unwrap()
+            .was_in_table
+    };
+    let taken = publisher.take(&mut publisher.inner(), meta, generation, rendered, &parts);
+    assert_eq!(taken, Ok(false));
+    assert_eq!(home.bytes(), before);
+    assert!(!was_in_table(), "its provider may be asked immediately");
+    publisher.publish(&[]);
+    assert_eq!(publisher.status().considered, removed);
+    assert!(!was_in_table());
+}
+
+#[test]
 fn a_file_that_is_gone_comes_back() {
     let home = Home::new();
     let publisher = home.publisher();

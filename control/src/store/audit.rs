@@ -80,25 +80,27 @@ impl Read<'_> {
         Ok((from_sql(count), entries(statement.query(range)?)?))
     }
 
-    /// The reason that was given when a tenant was pinned, or registered with a pin. `since` is the revision since which
-    /// it lives where it does.
+    /// The reason that was given when a tenant was pinned where it lives now, or registered with a pin. `since` is the
+    /// revision since which it lives there; what is older is about another pin.
     pub fn reason_of_pin(self, tenant: &str, since: u64) -> Result<Option<String>, StorageError> {
         let sql = "SELECT reason FROM audit
-                   WHERE subject = ?1 AND action IN ('tenant.pin', 'tenant.register')
+                   WHERE subject = ?1 AND action = 'tenant.pin' AND revision >= ?2
                    ORDER BY id DESC LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let of_tenant: Option<Option<String>> =
-            statement.query_row([tenant], |row| row.get(0)).optional()?;
-        if let Some(reason) = of_tenant {
+        let of_pin: Option<Option<String>> = statement
+            .query_row(params![tenant, as_sql(since)], |row| row.get(0))
+            .optional()?;
+        if let Some(reason) = of_pin {
             return Ok(reason);
         }
-        // Many at once have one line for all of them.
-        let sql = "SELECT reason FROM audit WHERE revision = ?1 AND action = 'tenant.register'";
+        // Tenants that were registered together have one line for all of them.
+        let sql = "SELECT reason FROM audit
+                   WHERE revision = ?2 AND action = 'tenant.register' AND subject IN (?1, 'tenants')";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let of_many: Option<Option<String>> = statement
-            .query_row([as_sql(since)], |row| row.get(0))
+        let of_registration: Option<Option<String>> = statement
+            .query_row(params![tenant, as_sql(since)], |row| row.get(0))
             .optional()?;
-        Ok(of_many.flatten())
+        Ok(of_registration.flatten())
     }
 
     /// When a change was made, in milliseconds since 1970.

@@ -1,6 +1,6 @@
 //! The cells' rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cellgate_table::CellId;
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -59,18 +59,22 @@ impl Store {
 }
 
 impl Store {
-    /// Records that a table names these cells; before the table is written.
-    pub fn mark_named<'c>(
-        &self,
-        cells: impl Iterator<Item = &'c CellId>,
-    ) -> Result<(), StorageError> {
+    /// Records that a table names these cells; before the table is written. Returns false, and records nothing, if one of
+    /// them no longer belongs into a table: it left while the table was rendered, and its provider may be asked to take
+    /// it down.
+    pub fn mark_named(&self, cells: &BTreeSet<CellId>) -> Result<bool, StorageError> {
         self.record(|connection| {
+            let known = Read::new(connection).cells()?;
+            let in_table = known.iter().filter(|cell| cell.state.is_in_table());
+            if in_table.filter(|cell| cells.contains(&cell.id)).count() < cells.len() {
+                return Ok(false);
+            }
             let sql = "UPDATE cells SET was_in_table = 1 WHERE id = ?1 AND was_in_table = 0";
             let mut mark = connection.prepare_cached(sql)?;
             for cell in cells {
                 mark.execute([cell.as_str()])?;
             }
-            Ok(())
+            Ok(true)
         })
     }
 }

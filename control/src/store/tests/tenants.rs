@@ -340,3 +340,35 @@ fn tenants_follow_their_slots() {
         "each case occurs: {seen:?}"
     );
 }
+
+#[test]
+fn the_reason_of_a_pin_is_that_of_the_present_one() {
+    let (_folder, store) = opened();
+    let note = |action: &str, subject: &str, reason: Option<&str>| {
+        let request = Request {
+            reason: reason.map(str::to_owned),
+            ..by("ann")
+        };
+        let done = store.change(&request, 7, |write| {
+            Ok::<_, Refusal>(write.note(action, subject, &json!({}))?)
+        });
+        done.unwrap().revision
+    };
+    let check = |since: u64, expected: Option<&str>| {
+        let found = store.read(|read| read.reason_of_pin("acme", since));
+        assert_eq!(found.unwrap().as_deref(), expected, "since {since}");
+    };
+    let first = note("tenant.register", "acme", Some("registered with a pin"));
+    check(first, Some("registered with a pin"));
+    note("tenant.unpin", "acme", None);
+    note("tenant.pin", "acme", Some("a contract"));
+    check(first, Some("a contract"));
+    // Further aliases are registered too, and are no pin.
+    note("tenant.register", "acme", Some("a new name"));
+    check(first, Some("a contract"));
+    note("tenant.remove", "acme", Some("has left"));
+    let many = note("tenant.register", "tenants", None);
+    check(many, None);
+    let rolled_back = note("table.roll_back", "table", Some("a mistake"));
+    check(rolled_back, None);
+}
