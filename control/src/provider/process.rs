@@ -29,7 +29,7 @@ use crate::{children, config::ProcessConfig, model::cell::EndpointSpec};
 
 /// How long a process may take to end after SIGTERM.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks whether it has.
+/// Between two checks whether it has.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// Starts and supervises cells.
@@ -178,13 +178,24 @@ impl ProcessProvider {
                 output: self.log_of(job),
             })?;
         record.process = started_at(pid).map(|started| Running { pid, started });
-        self.write_record(job, &record)?;
-        info!(cell = %job.cell, pid, address = %record.address, "cell started");
-        // Its end is noticed by the next look; the runtime sees to it that no zombie is left.
+        let written = self.write_record(job, &record);
+        if written.is_err() {
+            // Nobody would know of it any more.
+            kill_group(pid);
+        }
+        // Its end is noticed by the next poll; the runtime sees to it that no zombie is left.
         tokio::spawn(async move {
             let (mut child, _own) = (child, own);
             let _ = child.wait().await;
         });
+        written.map_err(|failed| Failed {
+            error: format!(
+                "the process was started and killed, because its record could not be written: {}",
+                failed.error
+            ),
+            ..failed
+        })?;
+        info!(cell = %job.cell, pid, address = %record.address, "cell started");
         Ok(record)
     }
 
@@ -326,6 +337,14 @@ fn started_at(pid: i32) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Kills a process that was started in a group of its own, with all its children.
+fn kill_group(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // It may have ended already.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
 async fn stop(running: &Running) -> Result<(), Failed> {
     let Some(pid) = Pid::from_raw(running.pid) else {
         return Ok(());
@@ -434,6 +453,31 @@ mod tests {
             "wants a parameter that the cell does not have: `{param.zone}`",
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_process_without_a_record_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = format!("cell-without-a-record-{}", std::process::id());
+        let script = format!("sleep 1000; echo {mark}");
+        let provider = provider(folder.path(), &["/bin/sh", "-c", &script]);
+        let record = provider.record(&job("a")).unwrap();
+        // Nothing can be put into the place of a folder with something in it.
+        let path = provider.record_path(&job("a"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("in-the-way")).unwrap();
+        let failed = provider.start(&job("a"), record).unwrap_err();
+        assert!(failed.error.contains("could not be written"), "{failed:?}");
+        let runs = || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            let mut commands = processes.map(|it| fs::read(it.path().join("cmdline")));
+            commands.any(|it| it.is_ok_and(|it| String::from_utf8_lossy(&it).contains(&mark)))
+        };
+        let begun = Instant::now();
+        while runs() {
+            assert!(begun.elapsed() < STOP_WAIT, "it lives on");
+            sleep(STOP_POLL).await;
+        }
     }
 
     #[test]
