@@ -1,9 +1,10 @@
 //! Waiting until a change has taken effect. What an answer means is decided apart from asking for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     answers::{Cell, Operation, Proxies, Table, Unconfirmed},
@@ -15,6 +16,8 @@ use super::{
 
 /// From one poll to the next.
 const POLL_PERIOD: Duration = Duration::from_millis(200);
+/// The first poll may take at least so long, however short the limit is.
+const FIRST_POLL_MIN: Duration = Duration::from_secs(1);
 /// A table that was blocked before a change may be reported as blocked for so long after it.
 const BLOCKED_GRACE: Duration = Duration::from_secs(3);
 
@@ -124,23 +127,28 @@ async fn until(
     progress: &mut Progress,
     poll: impl AsyncFn() -> Result<Found, Failure>,
 ) -> Result<Reached, Failure> {
+    let end = (begin + limit).max(Instant::now() + FIRST_POLL_MIN);
+    let mut last = "the daemon does not answer".to_owned();
     loop {
-        let waiting = match poll().await {
-            Ok(Found::Reached(reached)) => return Ok(reached),
-            Ok(Found::Hopeless(why)) => return Err(Failure::NotReached(why)),
-            Ok(Found::Waiting(what)) => what,
+        // A daemon that hangs must not hold up whoever waits.
+        let waiting = match timeout_at(end, poll()).await {
+            Ok(Ok(Found::Reached(reached))) => return Ok(reached),
+            Ok(Ok(Found::Hopeless(why))) => return Err(Failure::NotReached(why)),
+            Ok(Ok(Found::Waiting(what))) => what,
             // The daemon may be restarted meanwhile.
-            Err(failure) if failure.is_unreachable() => failure.to_string(),
-            Err(failure) => return Err(failure),
+            Ok(Err(failure)) if failure.is_unreachable() => failure.to_string(),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => last,
         };
-        if begin.elapsed() >= limit {
+        if Instant::now() + POLL_PERIOD >= end {
             let seconds = limit.as_secs();
             return Err(Failure::NotReached(format!(
                 "after {seconds} seconds: {waiting}"
             )));
         }
         progress.say(&waiting);
-        tokio::time::sleep(POLL_PERIOD).await;
+        last = format!("the daemon has stopped answering; before that: {waiting}");
+        sleep(POLL_PERIOD).await;
     }
 }
 
@@ -322,6 +330,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_hangs_does_not_hold_up_the_wait() {
+        let polls = std::cell::Cell::new(0);
+        let poll = async || {
+            polls.set(polls.get() + 1);
+            if polls.get() > 2 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Found::Waiting("the cell is warming".to_owned()))
+        };
+        let begin = Instant::now();
+        let limit = Duration::from_secs(5);
+        let mut progress = Progress::default();
+        let waited = until(begin, limit, &mut progress, poll);
+        let failure = waited.await.unwrap_err().to_string();
+        assert!(begin.elapsed() < limit + Duration::from_secs(1));
+        let expected =
+            "after 5 seconds: the daemon has stopped answering; before that: the cell is warming";
+        assert!(failure.contains(expected), "{failure}");
+    }
 
     fn cell(state: &str, operations: &Value) -> Cell {
         let cell = json!({
