@@ -25,7 +25,12 @@ mod tenants;
 mod token;
 mod view;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -37,6 +42,7 @@ use axum::{
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
+    time::timeout,
 };
 use utoipa::{
     Modify, OpenApi,
@@ -164,16 +170,29 @@ async fn method_not_allowed() -> Problem {
         .hint("/openapi.json lists them")
 }
 
+/// The disks have so long to say how full they are.
+const DISK_LIMIT: Duration = Duration::from_secs(2);
+
 /// Ready once it can store changes and publish them.
 async fn ready(State(app): State<App>) -> Response {
-    let problem = answer::in_background(&app, |daemon| Ok(daemon.storage_problem())).await;
-    match problem {
-        Ok(None) => {}
-        Ok(Some(problem)) => {
-            let text = format!("not ready: {problem}\n");
-            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    let not_ready = |why: &str| {
+        let text = format!("not ready: {why}\n");
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    };
+    // First, since what follows asks the same disks.
+    if app.is_publish_hanging.load(Ordering::Relaxed) {
+        return not_ready(
+            "publishing hangs: check the disks of the table's folder and of state_dir",
+        );
+    }
+    let problem = answer::in_background(&app, |daemon| Ok(daemon.storage_problem()));
+    match timeout(DISK_LIMIT, problem).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(problem))) => return not_ready(&problem),
+        Ok(Err(problem)) => return problem.into_response(),
+        Err(_) => {
+            return not_ready("the disks do not answer: check those of state_dir and the table");
         }
-        Err(problem) => return problem.into_response(),
     }
     if let Some(panicked) = app.panics.recent() {
         let text = format!(

@@ -30,14 +30,14 @@ use crate::{
     turns::Turns,
 };
 
-/// Exports at once, with the token and without.
-const EXPORTS_MAX: [usize; 2] = [4, 2];
-/// Readers that follow the events at once, with the token and without.
-const FOLLOWERS_MAX: [usize; 2] = [32, 16];
-/// Requests being answered at once, with the token and without. The latter are fewer than the database's readers, so
-/// that one of these is there for an operator; the others wait in line.
-const ANSWERS_MAX: [usize; 2] = [256, 2];
-/// Audit lines turned into events at once.
+/// Exports at the same time: with the token, at the Unix socket without it, and by TCP without it.
+const EXPORTS_MAX: [usize; 3] = [4, 4, 2];
+/// Readers that follow the events at the same time, likewise.
+const FOLLOWERS_MAX: [usize; 3] = [32, 32, 16];
+/// Requests being answered at the same time, likewise. The last are fewer than the database's readers, so that one of
+/// these is left for an operator; the others wait in line.
+const ANSWERS_MAX: [usize; 3] = [256, 64, 2];
+/// Audit lines read together and turned into events.
 const NOTES_MAX: usize = 1_000;
 
 /// See the module's documentation.
@@ -53,6 +53,8 @@ pub struct Daemon {
     pub metrics: Metrics,
     pub wake: Wake,
     pub panics: Panics,
+    /// Publishing has not ended within its time: a disk hangs.
+    pub is_publish_hanging: AtomicBool,
     pub started_ms: i64,
     /// The last change could not be stored.
     pub is_storage_failing: AtomicBool,
@@ -107,6 +109,7 @@ impl Daemon {
             wake: Wake::default(),
             started_ms: clock::now_ms(),
             is_storage_failing: AtomicBool::new(false),
+            is_publish_hanging: AtomicBool::new(false),
             known_storage_problem: std::sync::Mutex::default(),
             exports: turns(EXPORTS_MAX),
             followers: turns(FOLLOWERS_MAX),
@@ -213,8 +216,8 @@ fn recall_proxies(config: &Config, store: &Store) -> Result<Observed, StorageErr
     Ok(observed)
 }
 
-fn turns([with_token, without_token]: [usize; 2]) -> Turns {
-    Turns::new(with_token, without_token)
+fn turns([with_token, at_socket, without_token]: [usize; 3]) -> Turns {
+    Turns::new(with_token, at_socket, without_token)
 }
 
 /// Sets, in a database that is new, how keys become slots. Later the database decides.

@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     fs,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -19,7 +20,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     runtime,
     signal::unix::Signal,
-    sync::watch,
+    sync::{Mutex, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -119,7 +120,13 @@ async fn run(
         let panicked = |message: &str| reaping.panics.record("reap", message);
         restart::until_done("reap", panicked, || children::reaping(stopped.clone())).await;
     });
-    tasks.spawn(reloading(signals.hangup, tokens, stop.clone()));
+    let (reloading_for, stopped) = (Arc::clone(&daemon), stop.clone());
+    let hangup = Mutex::new(signals.hangup);
+    tasks.spawn(async move {
+        let panicked = |message: &str| reloading_for.panics.record("reload_tokens", message);
+        let reload = || reloading(&hangup, Arc::clone(&tokens), stopped.clone());
+        restart::until_done("reload_tokens", panicked, reload).await;
+    });
     let mut broken = None;
     tokio::select! {
         () = signals.stop.asked() => {}
@@ -158,7 +165,9 @@ async fn bind(api: &ApiConfig) -> Result<(TcpListener, Option<UnixListener>), St
 }
 
 /// Reads the token file again whenever SIGHUP asks for it.
-async fn reloading(mut hangup: Signal, tokens: Arc<Tokens>, mut stop: watch::Receiver<bool>) {
+async fn reloading(hangup: &Mutex<Signal>, tokens: Arc<Tokens>, mut stop: watch::Receiver<bool>) {
+    // A panic gives it back.
+    let mut hangup = hangup.lock().await;
     loop {
         tokio::select! {
             asked = hangup.recv() => if asked.is_none() { return },
@@ -168,7 +177,13 @@ async fn reloading(mut hangup: Signal, tokens: Arc<Tokens>, mut stop: watch::Rec
         match tokio::task::spawn_blocking(move || read.reload()).await {
             Ok(Ok(tokens)) => info!(tokens, "SIGHUP: the token file was read again"),
             Ok(Err(error)) => error!(%error, "SIGHUP: the tokens stay what they were"),
-            Err(error) => error!(%error, "SIGHUP: the tokens stay what they were"),
+            // The task is started again, and the panic is recorded.
+            Err(error) => {
+                error!(%error, "SIGHUP: the tokens stay what they were");
+                if let Ok(payload) = error.try_into_panic() {
+                    resume_unwind(payload);
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rustix::fs::statvfs;
+use rustix::{fs::statvfs, process::geteuid};
 
 /// With less than this left on a disk, nothing can be stored there, in bytes.
 const DISK_BYTES_MIN: u64 = 128 * 1024;
@@ -11,9 +11,15 @@ const DISK_BYTES_MIN: u64 = 128 * 1024;
 /// What is wrong with the disk that a folder is on, if it is full.
 pub fn full_disk(folder: &Path) -> Option<String> {
     let disk = statvfs(folder).ok()?;
-    let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // A part of the disk may be reserved for root.
+    let (blocks, files) = if geteuid().is_root() {
+        (disk.f_bfree, disk.f_ffree)
+    } else {
+        (disk.f_bavail, disk.f_favail)
+    };
+    let left = blocks.saturating_mul(disk.f_frsize);
     // Some file systems do not count their files.
-    let is_out_of_files = disk.f_files > 0 && disk.f_favail == 0;
+    let is_out_of_files = disk.f_files > 0 && files == 0;
     why_full(left, is_out_of_files)
         .map(|why| format!("the disk of {} is full: {why}", folder.display()))
 }

@@ -6,14 +6,14 @@ mod operate;
 mod wait;
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use cellgate_process::restart;
-use tokio::{sync::watch, task::JoinSet};
-use tracing::{debug, error, info};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tracing::{debug, error, info, warn};
 
 use self::wait::{blocking, pause};
 use crate::{
@@ -36,6 +36,8 @@ const PUBLISH_RETRY: Duration = Duration::from_millis(500);
 const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(1);
 /// The permission that a table may move more lasts at least so long, for proxies that the daemon does not know.
 const ALLOWED_MOVE_MS_MIN: i64 = 60_000;
+/// Publishing that takes longer hangs, most likely on a disk: readiness and metrics show it.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(10);
 const SPREAD_PERIOD: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(600);
 
@@ -88,8 +90,8 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     let mut retry = PUBLISH_RETRY;
     loop {
         let begun = Instant::now();
-        let outcome = blocking(&daemon, "publish", publish_once).await;
-        // A table that takes long is not made again at once: changes come faster than it can be written.
+        let outcome = publish_or_show_hanging(&daemon).await;
+        // A table that takes long is not made again immediately: changes come faster than it can be written.
         let gather = PUBLISH_GATHER.max(begun.elapsed());
         let period = match outcome {
             Some(Outcome::Current | Outcome::Published(_)) => {
@@ -108,6 +110,21 @@ async fn publishing(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
             return;
         }
     }
+}
+
+/// Publishes. While that takes too long, it shows.
+async fn publish_or_show_hanging(daemon: &Arc<Daemon>) -> Option<Outcome> {
+    let mut publishing = pin!(blocking(daemon, "publish", publish_once));
+    if let Ok(outcome) = timeout(PUBLISH_LIMIT, &mut publishing).await {
+        return outcome;
+    }
+    warn!("publishing hangs: check the disks of the table's folder and of state_dir");
+    daemon.is_publish_hanging.store(true, Ordering::Relaxed);
+    daemon.metrics.publish_blocked.set(1);
+    let outcome = publishing.await;
+    info!("publishing no longer hangs");
+    daemon.is_publish_hanging.store(false, Ordering::Relaxed);
+    outcome
 }
 
 /// One turn of the publisher, and what is to be reported of it.

@@ -11,7 +11,12 @@ use axum::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::timeout;
 
-use super::{app::App, problem::Problem, serve::Caller, token::Tokens};
+use super::{
+    app::App,
+    problem::Problem,
+    serve::{Caller, Way},
+    token::Tokens,
+};
 use crate::turns::{Standing, TURN};
 
 /// How long a request may wait for its turn.
@@ -23,6 +28,7 @@ pub(super) struct Gate {
     app: App,
     /// For those who have the token: nobody else can use up what an operator needs.
     known: Arc<DefaultDirectRateLimiter>,
+    at_socket: Arc<DefaultDirectRateLimiter>,
     others: Arc<DefaultDirectRateLimiter>,
     tokens: Arc<Tokens>,
 }
@@ -31,15 +37,17 @@ impl Gate {
     pub(super) fn new(app: &App, tokens: &Arc<Tokens>) -> Self {
         let rate = app.config.api.requests_per_second_max;
         let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+        let limiter = || Arc::new(RateLimiter::direct(Quota::per_second(rate)));
         Self {
             app: App::clone(app),
-            known: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
-            others: Arc::new(RateLimiter::direct(Quota::per_second(rate))),
+            known: limiter(),
+            at_socket: limiter(),
+            others: limiter(),
             tokens: Arc::clone(tokens),
         }
     }
 
-    fn standing(&self, headers: &HeaderMap) -> Standing {
+    fn standing(&self, headers: &HeaderMap, caller: Option<&Caller>) -> Standing {
         let sent = headers.get(header::AUTHORIZATION);
         let sent = sent.and_then(|value| value.to_str().ok()?.split_once(' '));
         match sent {
@@ -48,6 +56,7 @@ impl Gate {
             {
                 Standing::WithToken
             }
+            _ if caller.is_some_and(|caller| caller.way == Way::Unix) => Standing::AtSocket,
             _ => Standing::WithoutToken,
         }
     }
@@ -56,13 +65,14 @@ impl Gate {
     fn refusal(&self, request: &Request, standing: Standing) -> Option<Problem> {
         let limiter = match standing {
             Standing::WithToken => &self.known,
+            Standing::AtSocket => &self.at_socket,
             Standing::WithoutToken => &self.others,
         };
         if limiter.check().is_err() {
             return Some(self.too_many());
         }
         let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-        if !only_reads && standing == Standing::WithoutToken {
+        if !only_reads && standing != Standing::WithToken {
             let detail = "changes need the bearer token";
             let hint = format!(
                 "send `authorization: Bearer …` with the token in {}",
@@ -88,7 +98,7 @@ impl Gate {
 }
 
 pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let standing = gate.standing(request.headers());
+    let standing = gate.standing(request.headers(), request.extensions().get());
     if let Some(problem) = gate.refusal(&request, standing) {
         return problem.into_response();
     }

@@ -62,7 +62,7 @@ impl Problem {
     pub(super) fn overloaded(detail: &str, standing: Standing) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
         match standing {
-            Standing::WithToken => problem.hint("try again in a moment"),
+            Standing::WithToken | Standing::AtSocket => problem.hint("try again in a moment"),
             Standing::WithoutToken => problem.hint(
                 "try again in a moment, or send the token: its holders have places of their own",
             ),

@@ -343,7 +343,7 @@ impl HealthView {
 fn for_holders<T>(standing: Standing, value: T) -> Option<T> {
     match standing {
         Standing::WithToken => Some(value),
-        Standing::WithoutToken => None,
+        Standing::AtSocket | Standing::WithoutToken => None,
     }
 }
 

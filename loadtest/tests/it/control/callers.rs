@@ -232,6 +232,54 @@ fn who_has_no_token_does_not_use_up_what_the_operator_needs() {
     ));
 }
 
+/// Callers of TCP without the token have all their places taken, and somebody at the socket still has some.
+#[test]
+fn callers_by_tcp_do_not_shut_out_the_operator_at_the_socket() {
+    let socket = tempfile::tempdir().expect("the temporary directory can be written to");
+    let socket = socket.path().join("api.sock");
+    let beset = Beset::start(PIECE, |plan| {
+        plan.api("stall_ms: 60000")
+            .api(&format!("socket: \"{}\"", socket.display()))
+    });
+    let ask = |target: &str, fields: &str| {
+        let mut stream = TcpStream::connect(beset.address()).expect("the daemon listens");
+        let head = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n");
+        stream.write_all(head.as_bytes()).expect("it is open");
+        let mut start = [0; 12];
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is open");
+        stream.read_exact(&mut start).expect("it is answered");
+        (stream, String::from_utf8_lossy(&start).into_owned())
+    };
+    let exports: Vec<_> = (0..3).map(|_| ask("/v1/export/tenants", "")).collect();
+    let statuses: Vec<&str> = exports.iter().map(|(_, status)| &**status).collect();
+    assert_eq!(statuses, ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 503"]);
+    let whole = ask_socket(&socket, "/v1/export/tenants");
+    assert!(whole.starts_with("HTTP/1.1 200"), "{whole:.200}");
+    assert!(whole.contains("\r\n0\r\n\r\n"), "it is whole");
+    beset.check_socket(&socket);
+}
+
+/// Without chunks a body ends where its connection does, and half an export looked whole.
+#[test]
+fn an_export_over_http_1_0_is_refused() {
+    let beset = Beset::start(10, |plan| plan);
+    let ask = |version: &str| {
+        let mut stream = TcpStream::connect(beset.address()).expect("the daemon listens");
+        write!(
+            stream,
+            "GET /v1/export/tenants HTTP/{version}\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .expect("it is open");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        text
+    };
+    let refused = ask("1.0");
+    assert!(refused.starts_with("HTTP/1.0 505"), "{refused}");
+    assert!(refused.contains("http_version_not_supported"), "{refused}");
+    assert!(ask("1.1").starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn who_is_too_slow_is_cut_and_notices() {
     let mut beset = Beset::start(PIECE, |plan| {

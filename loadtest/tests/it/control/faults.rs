@@ -81,6 +81,37 @@ const FAILURES: [Failure; 5] = [
     },
 ];
 
+/// A sync of the table's file that does not come back: whoever asks for readiness learns of it, and of its end.
+#[test]
+fn a_disk_that_hangs_shows_in_readiness() {
+    let Some(start) = Start::traced() else {
+        return;
+    };
+    let home = start.home("hanging");
+    let strace = Strace::new(&home.strace_log(), "fsync")
+        .about(&home.temporary())
+        .inject("fsync", "delay_enter=15000000:when=1");
+    let control = home.plan().under(&strace.words()).start();
+    let ready = || Request::get("/readyz").send(control.address());
+    wait_until("the daemon is ready", PATIENCE, || ready().status == 200);
+    control.change("POST", "/v1/tenants", &tenant("newest"));
+    let refused = wait_for("readiness says so", PATIENCE, || {
+        let answer = ready();
+        (answer.status == 503).then(|| answer.text().to_owned())
+    });
+    assert!(refused.contains("publishing hangs"), "{refused}");
+    let metrics = Request::get("/metrics").send(control.address());
+    let metrics = metrics.text();
+    let blocked = "cellgate_control_publish_blocked 1";
+    assert!(metrics.contains(blocked), "{metrics}");
+    wait_until("the disk is back", PATIENCE, || ready().status == 200);
+    wait_until_current(&control).expect("the daemon runs");
+    figure(format!(
+        "a sync that hangs for 15 s: {}",
+        refused.trim_end()
+    ));
+}
+
 /// Each thread of the daemon fails twice, so that it takes some tries until one succeeds.
 #[test]
 fn a_table_that_cannot_be_written_is_told_and_tried_anew() {
