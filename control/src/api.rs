@@ -255,7 +255,7 @@ fn limits(rules: ConnectionRules) -> Limits {
     }
 }
 
-/// Listens on a Unix socket that only its owner can use. A socket that an earlier life left behind is taken away.
+/// Listens on a Unix socket that only its owner can use. A socket that an earlier run left behind is taken away.
 pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::FileTypeExt as _;
 

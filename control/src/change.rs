@@ -69,7 +69,7 @@ fn objection(cell: &Cell) -> Option<String> {
     (!cell.state.takes_tenants()).then(|| format!("is {}", cell.state))
 }
 
-/// All that the planner looks at.
+/// All that the planner considers.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub cells: Vec<Cell>,

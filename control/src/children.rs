@@ -49,7 +49,7 @@ fn own() -> MutexGuard<'static, BTreeSet<u32>> {
 /// # Errors
 /// It cannot be started.
 pub fn spawn(command: &mut Command) -> io::Result<(Child, Own)> {
-    // Held from before the start: one that ends at once must not be taken for somebody else's.
+    // Held from before the start: one that ends immediately must not be taken for somebody else's.
     let mut own = own();
     let child = command.spawn()?;
     let id = child.id();

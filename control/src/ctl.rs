@@ -112,7 +112,7 @@ impl Session {
         self.conclude(answer, task.show, &task.goal).await
     }
 
-    /// Shows an answer, and waits if that is asked for. People see it at once; JSON is one document, printed at the end.
+    /// Shows an answer, and waits if that is asked for. People see it immediately; JSON is one document, printed at the end.
     async fn conclude(&self, answer: Value, show: Show, goal: &Goal) -> Result<(), Failure> {
         let is_waiting = self.global.wait && *goal != Goal::None;
         if self.global.output == Format::Table {

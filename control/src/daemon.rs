@@ -67,7 +67,7 @@ pub struct Daemon {
     /// Requests whose answer is being made.
     pub answers: Turns,
     /// The newest audit line that has become an event.
-    told: std::sync::Mutex<u64>,
+    reported: std::sync::Mutex<u64>,
 }
 
 /// Wakes the tasks before their time.
@@ -90,7 +90,7 @@ impl Daemon {
             names_all_tenants: config.table.names_all_tenants,
             providers,
         };
-        let told = store.read(|read| read.newest_audit_id())?;
+        let reported = store.read(|read| read.newest_audit_id())?;
         let observed = recall_proxies(&config, &store)?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -114,12 +114,12 @@ impl Daemon {
             exports: turns(EXPORTS_MAX),
             followers: turns(FOLLOWERS_MAX),
             answers: turns(ANSWERS_MAX),
-            told: std::sync::Mutex::new(told),
+            reported: std::sync::Mutex::new(reported),
             config,
         })
     }
 
-    /// Makes a change and tells of it. Blocks while the database is written.
+    /// Makes a change and reports it. Blocks while the database is written.
     pub fn change<T: Serialize>(
         &self,
         request: &Request,
@@ -138,7 +138,7 @@ impl Daemon {
         if done.is_change {
             self.is_storage_failing.store(false, Ordering::Relaxed);
             self.metrics.changes.inc();
-            self.tell();
+            self.report_changes();
             self.wake.publish.notify_one();
             if done.asks_provider {
                 self.wake.operate.notify_one();
@@ -158,17 +158,17 @@ impl Daemon {
         }
         self.is_storage_failing
             .load(Ordering::Relaxed)
-            .then(|| "the last change could not be stored; look at the log and the disk".to_owned())
+            .then(|| "the last change could not be stored; check the log and the disk".to_owned())
     }
 
     /// Turns new lines of the audit log into events.
-    fn tell(&self) {
-        let mut told = self
-            .told
+    fn report_changes(&self) {
+        let mut reported = self
+            .reported
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let filter = AuditFilter {
-            after: Some(*told),
+            after: Some(*reported),
             ..AuditFilter::default()
         };
         let lines = match self.store.read(|read| read.audit(&filter, NOTES_MAX)) {
@@ -179,7 +179,7 @@ impl Daemon {
             }
         };
         for line in lines {
-            *told = (*told).max(line.id);
+            *reported = (*reported).max(line.id);
             tracing::info!(
                 revision = line.revision,
                 actor = line.actor,
@@ -209,8 +209,8 @@ fn recall_proxies(config: &Config, store: &Store) -> Result<Observed, StorageErr
     for known in store.read(|read| read.known_proxies())? {
         let mut listed = config.proxies.iter();
         if let Some(proxy) = listed.find(|proxy| proxy.name == known.name) {
-            let sight = ProxyStatus::of_known(&known, proxy.admin.to_string(), now);
-            observed.seen().proxies.insert(known.name, sight);
+            let status = ProxyStatus::of_known(&known, proxy.admin.to_string(), now);
+            observed.seen().proxies.insert(known.name, status);
         }
     }
     Ok(observed)

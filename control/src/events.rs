@@ -1,6 +1,6 @@
 //! What happens, as a stream: changes of intent, published tables, proxies and cells that come and go.
 //!
-//! The newest are kept in memory for whoever connects later. Who changed what is in the audit log, for good.
+//! The newest are kept in memory for whoever connects later. Who changed what is in the audit log, permanently.
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,7 @@
-//! What is seen of proxies and cells. It is told, and nothing is done because of it: a cell that looks sick is a matter for
+//! What is seen of proxies and cells. It is reported, and nothing is done because of it: a cell that looks unhealthy is a matter for
 //! people, or for a plan that knows more than one signal.
 //!
-//! Looks come at a constant rate, whatever they find, so that an outage does not make work of its own.
+//! Checks and polls come at a constant rate, whatever they find, so that an outage does not make work of its own.
 
 pub mod cells;
 mod check;
@@ -40,13 +40,13 @@ pub struct Seen {
     /// By name.
     pub proxies: BTreeMap<String, ProxyStatus>,
     pub cells: BTreeMap<CellId, CellStatus>,
-    /// Why a cell looks sick, for those that do.
+    /// Why a cell is suspected to be unhealthy, for those that are.
     pub suspects: BTreeMap<CellId, Vec<Signal>>,
     /// What cells wait for that are to be taken down.
     pub waiting: BTreeMap<CellId, String>,
     /// The first generation known not to name a cell that is to be taken down.
     pub clear_from: BTreeMap<CellId, u64>,
-    /// Cells that serve less well than they should, as their providers see it.
+    /// Cells that are degraded, as their providers report.
     pub degraded: BTreeMap<CellId, Degraded>,
 }
 

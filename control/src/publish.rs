@@ -2,7 +2,7 @@
 //!
 //! A table is rendered, read back and compared, judged by the rules of the proxies, recorded, and only then put into its
 //! place: written whole to a new file in the same folder, synced, renamed, and the folder synced. A crash anywhere leaves
-//! the old table or the new one, and what is in the folder tells the next life which.
+//! the old table or the new one, and what is in the folder shows the next run which.
 
 pub mod file;
 mod folder;
@@ -64,7 +64,7 @@ pub struct Publisher {
 struct Inner {
     /// What stands in the file, as far as this daemon wrote it.
     published: Option<Published>,
-    /// The last change that was looked at.
+    /// The last change that was considered.
     considered: u64,
     /// The file has been compared with the records.
     has_reconciled: bool,
@@ -92,7 +92,7 @@ pub struct ReportedTable {
     pub digest: String,
 }
 
-/// How a look at what there is to publish ended.
+/// How an attempt to publish ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The table says what is intended.
@@ -163,11 +163,11 @@ impl Publisher {
         let mut inner = self.inner();
         match self.step(&mut inner, reported_tables) {
             Ok(outcome) => {
-                self.tell(&inner, None);
+                self.set_status(&inner, None);
                 outcome
             }
             Err(blocked) => {
-                self.tell(&inner, Some(blocked));
+                self.set_status(&inner, Some(blocked));
                 Outcome::Blocked
             }
         }
@@ -178,7 +178,7 @@ impl Publisher {
     }
 
     /// A proxy whose table is newer than the published one, and none of those that are kept: this daemon has lost its
-    /// memory, or somebody edited the table and took the edit away again. Either way people have to look.
+    /// memory, or somebody edited the table and took the edit away again. Either way an operator has to decide.
     fn ahead(
         &self,
         inner: &Inner,
@@ -237,7 +237,7 @@ impl Publisher {
                 return Ok(Outcome::Current);
             }
             if published.generation >= meta.revision {
-                self.count_on(published.generation)?;
+                self.take_next_generation(published.generation)?;
                 return self.step(inner, reported_tables);
             }
         }
@@ -250,7 +250,7 @@ impl Publisher {
 
     /// The same intent is to be written otherwise than before, because the configuration changed: that needs a generation of
     /// its own.
-    fn count_on(&self, published: u64) -> Result<(), Blocked> {
+    fn take_next_generation(&self, published: u64) -> Result<(), Blocked> {
         let request = Request::of_daemon("publish");
         let counted = self.store.change(&request, clock::now_ms(), |write| {
             write.skip_to(published + 1);
@@ -288,7 +288,7 @@ impl Publisher {
     /// Judges a rendered table as a proxy that has the last one would, and puts it into its place. False if it has become
     /// outdated meanwhile.
     ///
-    /// A word that lets more move stands in every table until each proxy has one of them: a proxy that slept through the
+    /// A permission to move more stands in every table until each proxy has one of them: a proxy that slept through the
     /// first one has the same way to go.
     fn take(
         &self,
@@ -298,7 +298,7 @@ impl Publisher {
         mut rendered: Rendered,
         parts: &Parts,
     ) -> Result<bool, Blocked> {
-        let mut has_word = meta.move_allowed > 0;
+        let mut is_permitted = meta.move_allowed > 0;
         if let Some(published) = &inner.published {
             let current = published
                 .name()
@@ -314,10 +314,10 @@ impl Publisher {
             {
                 self.excuse(published, &refusals)?;
                 self.store.allow_move_at(meta.revision)?;
-                has_word = true;
+                is_permitted = true;
             }
         }
-        if has_word {
+        if is_permitted {
             rendered = render(parts, generation, true)?;
         }
         let history = self.history(inner.published.as_ref(), &rendered.table)?;
@@ -439,7 +439,7 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Finds out, at the start, what the last life published. Whether it came further than it could record is for the
+    /// Finds out, at the start, what the previous run published. Whether it came further than it could record is for the
     /// file to say.
     fn reconcile(&self, inner: &mut Inner) -> Result<(), Blocked> {
         file::remove_leftovers(self.place.target());
@@ -466,7 +466,7 @@ impl Publisher {
         })
     }
 
-    /// Looks whether the file says what was published last, and mends what can be mended without permission: a file that is
+    /// Checks whether the file says what was published last, and mends what can be mended without permission: a file that is
     /// gone, an older table of our own that a slow daemon put back, or a newer one that is not known to last.
     fn check_file(&self, inner: &mut Inner) -> Result<(), Blocked> {
         let stamp = file::stamp(&self.rules.path);
@@ -515,7 +515,7 @@ impl Publisher {
     }
 
     /// Takes over a table that was put into its place, but not recorded as published: its folder could not be synced, or
-    /// the last life ended right there. The proxies may have it, so what comes next is judged against it.
+    /// the previous run ended right there. The proxies may have it, so what comes next is judged against it.
     fn adopt(&self, inner: &mut Inner, standing: &KeptTable) -> Result<(), Blocked> {
         let adopted = self.load(standing)?;
         // Once more, whole: the rename may not last.
@@ -537,7 +537,7 @@ impl Publisher {
         Ok(())
     }
 
-    fn tell(&self, inner: &Inner, blocked: Option<Blocked>) {
+    fn set_status(&self, inner: &Inner, blocked: Option<Blocked>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if blocked != status.blocked {
             match &blocked {

@@ -40,8 +40,8 @@ use crate::{
     tasks,
 };
 
-/// How long requests and tasks may go on once the daemon is asked to end. Whatever is cut off is taken up by the next
-/// life.
+/// How long requests and tasks may go on once the daemon is asked to end. Whatever is cut off is taken up after
+/// the restart.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the API may be kept waiting at the start for the first check of the table's file.

@@ -139,7 +139,7 @@ fn publish_once(daemon: &Daemon) -> Outcome {
         .iter()
         .any(|it| Some(it.generation) > published)
     {
-        catch_up(daemon, &reported_tables);
+        advance_past_proxies(daemon, &reported_tables);
     }
     let before = daemon.publisher.status();
     let outcome = daemon.publisher.publish(&reported_tables);
@@ -228,7 +228,7 @@ fn end_allowed_move(daemon: &Daemon) {
 
 /// A proxy increments the number by itself from a table that names no generation. If that table is one that we know (it was
 /// adopted), the next revision is larger still, or the proxy would take nothing from us any more.
-fn catch_up(daemon: &Daemon, reported_tables: &[ReportedTable]) {
+fn advance_past_proxies(daemon: &Daemon, reported_tables: &[ReportedTable]) {
     let read = daemon
         .store
         .read(|read| -> Result<_, StorageError> { Ok((read.meta()?, read.tables()?)) });
@@ -252,7 +252,7 @@ fn catch_up(daemon: &Daemon, reported_tables: &[ReportedTable]) {
         write.skip_to(theirs + 1);
         write.touch_table();
         let detail = serde_json::json!({ "proxies_have": theirs });
-        write.note("table.catch_up", "table", &detail)?;
+        write.note("table.advance", "table", &detail)?;
         Ok::<(), Refusal>(())
     });
     if let Err(error) = counted {

@@ -73,7 +73,7 @@ impl<T: DeserializeOwned> Body for Json<T> {
         if !is_json {
             return Err(unsupported("application/json"));
         }
-        // A body that may be left out whole is as good as an empty object, and so is none in JSON's own word.
+        // A body that may be left out whole is read as an empty object, and so is `null`.
         let bytes = if bytes.is_empty() || &bytes[..] == b"null" {
             Bytes::from_static(b"{}")
         } else {
@@ -217,8 +217,8 @@ fn words(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     })
 }
 
-/// The query parameter `reason`. Others are an error, but for those of a removal, which it reads by itself: a word that
-/// belongs into the body must not be overlooked in the query.
+/// The query parameter `reason`. Others are an error, but for those of a removal, which it reads by itself: a field that
+/// belongs in the body must not be overlooked in the query.
 fn reason(parts: &Parts) -> Result<Option<String>, Problem> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]

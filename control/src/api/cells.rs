@@ -39,7 +39,7 @@ pub(super) struct CellList {
     cells: Vec<CellView>,
 }
 
-/// A word that goes with what moves tenants.
+/// A permission for what moves tenants.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveBody {

@@ -60,7 +60,7 @@ pub(super) async fn list_proxies(State(app): State<App>) -> Result<Answer, Probl
         let published = daemon.publisher.status().generation;
         let seen = daemon.observed.seen();
         let view = |config: &ProxyConfig| match seen.proxies.get(&config.name) {
-            Some(sight) => ProxyView::of(&config.name, sight, published),
+            Some(status) => ProxyView::of(&config.name, status, published),
             None => ProxyView::of(&config.name, &unseen(daemon, config), published),
         };
         Ok(ProxyList {
@@ -98,24 +98,24 @@ pub(super) async fn forget_proxy(
         let Some(proxy) = listed.find(|proxy| proxy.name == name) else {
             return Err(Refusal::NoSuchProxy(name));
         };
-        let sight = {
+        let status = {
             let seen = daemon.observed.seen();
             let known = seen.proxies.get(&name).cloned();
             known.unwrap_or_else(|| unseen(daemon, proxy))
         };
         let published = daemon.publisher.status().generation;
         let done = daemon.change(&asked.request, |write| {
-            proxies::forget(write, &sight.known(&name), sight.state)?;
-            let sight = ProxyStatus {
+            proxies::forget(write, &status.known(&name), status.state)?;
+            let status = ProxyStatus {
                 is_forgotten: true,
-                ..sight.clone()
+                ..status.clone()
             };
-            Ok(ProxyView::of(&name, &sight, published))
+            Ok(ProxyView::of(&name, &status, published))
         })?;
         // A request that is only repeated says nothing about the proxy as it is now.
         if done.is_change {
             let mut seen = daemon.observed.seen();
-            let known = seen.proxies.entry(name).or_insert(sight);
+            let known = seen.proxies.entry(name).or_insert(status);
             known.is_forgotten = known.state != ProxyState::Reachable;
         }
         // A removal may have waited for it.

@@ -27,7 +27,7 @@ use crate::{
     turns::Standing,
 };
 
-/// Tenants of one request, and lines that are none. A larger file is sent in pieces, each of them a change of its own.
+/// Tenants of one request, and invalid lines. A larger file is sent in pieces, each of them a change of its own.
 const LINES_MAX: usize = 50_000;
 /// Bytes of a line: of a tenant with as many aliases as it may have, all of them escaped.
 const LINE_BYTES_MAX: usize = 256 * 1024;
@@ -249,7 +249,7 @@ fn fault_of_json(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is wrong with a line. The parser counts lines too, and records and bytes, and tells them all.
+/// What is wrong with a line. The parser counts lines too, and records and bytes, and reports them all.
 fn fault_of_csv(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),

@@ -166,12 +166,14 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Stale { .. } => "read again, and decide on what you see then",
         Refusal::IdempotencyKeyReused => "use a new key for each request",
         Refusal::EndpointsFromProvider { .. } => "leave `endpoints` out",
-        Refusal::TenantElsewhere { .. } => "look at it, and pin it if it is to live elsewhere",
+        Refusal::TenantElsewhere { .. } => {
+            "show it with `cellctl tenant show`, and pin it if it is to live elsewhere"
+        }
         Refusal::Storage(StorageError::Displaced { .. }) => {
             "export the tenants now if there is no backup: reading still works; then put the database in its place and \
              restart the daemon"
         }
-        Refusal::Storage(_) => "nothing was changed; look at the daemon's log and its disk",
+        Refusal::Storage(_) => "nothing was changed; check the daemon's log and its disk",
         _ => return None,
     })
 }

@@ -30,7 +30,7 @@ pub(super) fn follow(app: &App, after: Option<u64>, standing: Standing) -> Respo
     tokio::spawn(async move {
         let _turn = turn;
         let mut newest = app.events.follow();
-        // A stream of another life of the daemon ended behind where this one is.
+        // A stream of another run of the daemon ended behind where this one is.
         let start = *newest.borrow();
         let mut last = after.filter(|after| *after <= start).unwrap_or(start);
         loop {

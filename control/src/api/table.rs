@@ -400,7 +400,7 @@ pub(super) async fn publish(
             write.note("table.publish", "table", &words)?;
             Ok(json!({ "revision": write.revision() }))
         })?;
-        // Only now: a word that was refused, or is an old one said again, must not let anything out.
+        // Only now: a permission that was refused, or is an old one said again, must not let anything out.
         if body.overwrite && done.is_change {
             let digest = standing.map(|(digest, _)| digest);
             daemon.publisher.allow_overwrite(digest, theirs);

@@ -100,7 +100,7 @@ pub(super) struct EndpointHealth {
     pub ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Looks in a row that ended like this.
+    /// Checks in a row that ended like this.
     pub streak: u32,
     pub seen: String,
 }
@@ -303,7 +303,7 @@ impl CellView {
 
 impl HealthView {
     fn of(cell: &Cell, seen: &Seen) -> Self {
-        let endpoints = seen.cells.get(&cell.id).map(|sight| {
+        let endpoints = seen.cells.get(&cell.id).map(|status| {
             let endpoint = |it: &crate::observe::EndpointStatus| EndpointHealth {
                 address: it.address.to_string(),
                 ok: it.error.is_none(),
@@ -311,7 +311,7 @@ impl HealthView {
                 streak: it.streak,
                 seen: rfc3339(it.seen_ms),
             };
-            sight.endpoints.iter().map(endpoint).collect()
+            status.endpoints.iter().map(endpoint).collect()
         });
         let answering = || {
             seen.proxies
@@ -412,28 +412,28 @@ impl KeptTableView {
 }
 
 impl ProxyView {
-    pub(super) fn of(name: &str, sight: &ProxyStatus, published: Option<u64>) -> Self {
+    pub(super) fn of(name: &str, status: &ProxyStatus, published: Option<u64>) -> Self {
         let behind_by = published
-            .zip(sight.generation)
+            .zip(status.generation)
             .map(|(published, own)| published.saturating_sub(own))
             .filter(|behind| *behind > 0);
         Self {
             name: name.to_owned(),
-            admin: sight.admin.clone(),
-            state: sight.state,
-            state_since: rfc3339(sight.state_since_ms),
-            error: sight.error.clone(),
-            seen: sight.seen_ms.map(rfc3339),
-            ready: sight.is_ready && sight.state == ProxyState::Reachable,
-            version: sight.version.clone(),
-            generation: sight.generation,
-            digest: sight.digest.clone(),
-            source: sight.source.clone(),
-            refusal: sight.refusal.clone(),
-            behind_since: sight.behind_since_ms.map(rfc3339),
-            behind_for_ms: sight.behind_since_ms.map(ms_since),
+            admin: status.admin.clone(),
+            state: status.state,
+            state_since: rfc3339(status.state_since_ms),
+            error: status.error.clone(),
+            seen: status.seen_ms.map(rfc3339),
+            ready: status.is_ready && status.state == ProxyState::Reachable,
+            version: status.version.clone(),
+            generation: status.generation,
+            digest: status.digest.clone(),
+            source: status.source.clone(),
+            refusal: status.refusal.clone(),
+            behind_since: status.behind_since_ms.map(rfc3339),
+            behind_for_ms: status.behind_since_ms.map(ms_since),
             behind_by,
-            forgotten: sight.is_forgotten,
+            forgotten: status.is_forgotten,
         }
     }
 }

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         .map_err(Failure::NoRuntime)
         .and_then(|runtime| runtime.block_on(ctl::run(cli)));
     done.unwrap_or_else(|failure| {
-        failure.tell();
+        failure.report();
         failure.exit_code()
     })
 }

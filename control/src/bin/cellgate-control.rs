@@ -1,4 +1,4 @@
-//! The life of the daemon: read the command line, read the configuration, serve until told to stop.
+//! The life of the daemon: read the command line, read the configuration, serve until asked to stop.
 
 use std::process::ExitCode;
 

@@ -53,11 +53,11 @@ pub struct NewCell {
     #[serde(default)]
     #[schema(max_items = 256)]
     pub endpoints: Vec<EndpointSpec>,
-    /// Requests in flight to the cell from one proxy; more are refused at once. Default 1,024.
+    /// Requests in flight to the cell from one proxy; more are refused immediately. Default 1,024.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_in_flight: Option<u32>,
-    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once. Default 10,000.
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused immediately. Default 10,000.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000)]
     pub tunnels_max: Option<u32>,
@@ -120,7 +120,7 @@ fn static_provider() -> String {
     STATIC.to_owned()
 }
 
-/// Tells a field that is null from one that is not there.
+/// Distinguishes a field that is null from one that is not there.
 fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -285,7 +285,7 @@ pub fn update(
     Ok((cell, changed))
 }
 
-/// Takes in how much a cell holds of what the daemon cannot count.
+/// Records how much a cell holds of what the daemon cannot count.
 pub fn report_usage(
     write: &mut Write<'_>,
     id: &CellId,
@@ -313,7 +313,7 @@ pub fn drain(
     rules: &Rules,
 ) -> Result<Plan, Refusal> {
     let mut cell = write.read().cell(id)?;
-    // Said again it goes on: what had no taker then may have one now.
+    // Said again it goes on: what had no recipient then may have one now.
     let is_first = cell.state != CellState::Draining;
     if is_first {
         enter(write, &mut cell, CellState::Draining, None)?;

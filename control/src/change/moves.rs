@@ -67,25 +67,28 @@ pub fn evacuate(
         return Ok(lost);
     }
     check_limits(write, lost.slots, lost.tenants, permission, rules)?;
-    let takers: Vec<_> = fleet
+    let recipients: Vec<_> = fleet
         .cells
         .iter()
         .filter(|other| other.state.takes_tenants() && other.id != *cell)
         .collect();
-    if takers.is_empty() {
+    if recipients.is_empty() {
         return Err(Refusal::NoActiveCell);
     }
     // It must not be chosen for its own tenants, so it leaves the choice before they are placed.
-    let capacities: Vec<_> = takers.iter().map(|taker| &taker.capacity).collect();
+    let capacities: Vec<_> = recipients
+        .iter()
+        .map(|recipient| &recipient.capacity)
+        .collect();
     let shares = targets(lost.slots, &capacities);
-    let mut heirs = takers
+    let mut next_owners = recipients
         .iter()
         .zip(shares)
-        .flat_map(|(taker, share)| std::iter::repeat_n(&taker.id, share as usize));
+        .flat_map(|(recipient, share)| std::iter::repeat_n(&recipient.id, share as usize));
     if lost.slots > 0 {
         let owners = fleet.slots.owners().map(|owner| {
             if owner == cell {
-                heirs.next().unwrap_or(owner)
+                next_owners.next().unwrap_or(owner)
             } else {
                 owner
             }

@@ -73,7 +73,7 @@ pub fn import(write: &mut Write<'_>, table: &Table) -> Result<(), Refusal> {
     }
     for (key, (cell, placed_by)) in &tenants {
         let slot = table.hash().slot(key.as_bytes());
-        // An override to the slot's own cell is somebody's word that it shall stay there.
+        // An override to the slot's own cell means that somebody wants it to stay there.
         let at_home = parts.slots.owner(slot) == Some(*cell);
         let placed_by = match placed_by {
             PlacedBy::Override if at_home => PlacedBy::Pin,

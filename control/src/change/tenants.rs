@@ -274,9 +274,9 @@ fn place_new(
     }
     let mut candidates = candidates(read).map_err(|error| (0, error.into()))?;
     for tenant in placed.iter().flatten() {
-        let taker = candidates.iter_mut().find(|it| it.id == tenant.cell);
-        if let Some(taker) = taker {
-            taker.tenants += 1;
+        let candidate = candidates.iter_mut().find(|it| it.id == tenant.cell);
+        if let Some(candidate) = candidate {
+            candidate.tenants += 1;
         }
     }
     let owners: Vec<Option<&CellId>> = open.iter().map(|at| owner_of(&wanted[*at])).collect();
@@ -313,7 +313,7 @@ fn new_tenant(
 
 /// Lets a tenant live in this cell and nowhere else, whatever the planner thinks.
 ///
-/// Its data does not come along: unless it is there already, or there is none, the caller has to say so.
+/// Its data does not come along: unless it is there already, or it has none, the caller has to say so.
 pub fn pin(
     write: &mut Write<'_>,
     key: &TenantKey,
@@ -487,7 +487,7 @@ pub fn remove(write: &mut Write<'_>, key: &TenantKey, rules: &Rules) -> Result<T
     Ok(tenant)
 }
 
-/// How many tenants a table can name is its own limit; told here before it is too late.
+/// How many tenants a table can name is its own limit; checked here before it is too late.
 pub fn check_name_limits(read: Read<'_>) -> Result<(), Refusal> {
     let counts = read.counts()?;
     let named = counts

@@ -1,4 +1,4 @@
-//! From `control.yaml` to a [`Config`]: every problem of the file in one go.
+//! From `control.yaml` to a [`Config`]: all problems of the file together.
 
 use std::{
     collections::BTreeMap,
@@ -516,13 +516,13 @@ log: { format: json }
     }
 
     #[test]
-    fn every_mistake_is_told() {
+    fn every_mistake_is_reported() {
         let check = |text: &str, expected: &[&str]| {
-            let told = problems(text);
+            let reported = problems(text);
             assert!(
-                told.len() == expected.len()
-                    && told.iter().zip(expected).all(|(t, e)| t.starts_with(e)),
-                "{text}\n{told:#?}"
+                reported.len() == expected.len()
+                    && reported.iter().zip(expected).all(|(t, e)| t.starts_with(e)),
+                "{text}\n{reported:#?}"
             );
         };
         check("{}", &["1:1: the key `table` is missing"]);

@@ -23,7 +23,7 @@ const TOKEN_FILE_DEFAULT: &str = "/var/lib/cellgate-control/token";
 
 /// The command line of cellgate's control daemon: cells, tenants, and the table that the proxies route by.
 ///
-/// It speaks to a running cellgate-control over its API. Looking needs nothing; changing needs the daemon's token, which
+/// It speaks to a running cellgate-control over its API. Reading needs nothing; changing needs the daemon's token, which
 /// stands in the file that the daemon made at its first start (`api.token_file`, by default `token` in its state
 /// directory).
 ///
@@ -147,10 +147,10 @@ pub enum Command {
         )]
         watch: Option<u64>,
     },
-    /// Look at cells, add them, drain them, remove them.
+    /// Show cells, add them, drain them, remove them.
     #[command(subcommand)]
     Cell(CellCommand),
-    /// Look at tenants, register them, pin them, turn them away.
+    /// Show tenants, register them, pin them, turn them away.
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Show who owns the slots, and how many an even fleet would give to each.
@@ -163,7 +163,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<PlanCommand>,
     },
-    /// Look at published tables, compare them, go back to one.
+    /// Show published tables, compare them, go back to one.
     #[command(subcommand)]
     Table(TableCommand),
     /// Show which proxy has which table.

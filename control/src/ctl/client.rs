@@ -207,7 +207,7 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::NoToken {
                 path,
-                error: "it does not hold one word of printable characters".to_owned(),
+                error: "it does not hold one token of printable characters".to_owned(),
             });
         }
         Ok(token.to_owned())

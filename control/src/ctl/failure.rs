@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked to, and how that is told.
+//! Why a command did not do what it was asked to, and how that is reported.
 
 use std::{
     fmt,
@@ -89,13 +89,13 @@ impl Failure {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Tells it on standard error.
-    pub fn tell(&self) {
+    /// Prints it on standard error.
+    pub fn report(&self) {
         if let Self::ClosedPipe = self {
             return;
         }
         let text = plain(&self.text());
-        // With standard error closed there is nobody to tell.
+        // With standard error closed there is nobody to report to.
         let _ = write!(io::stderr(), "{text}");
     }
 
@@ -174,7 +174,7 @@ fn one_problem(problem: &Value) -> String {
     line
 }
 
-/// How the word that the API asks for is said here.
+/// How a permission that the API asks for is given here.
 fn flag_for(code: &str) -> Option<&'static str> {
     Some(match code {
         "moves_too_much" => "--allow-move",

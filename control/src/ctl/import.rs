@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_told_as_in_the_file() {
+    fn lines_are_numbered_as_in_the_file() {
         let mut problem = Problem {
             problems: vec![
                 json!({ "line": 2, "message": "m" }),

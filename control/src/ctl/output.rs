@@ -109,7 +109,7 @@ impl Progress {
         if text == self.last {
             return;
         }
-        // Progress that cannot be told holds nothing up.
+        // Progress that cannot be reported holds nothing up.
         let _ = if self.is_terminal {
             let shown: String = text.chars().take(PROGRESS_CHARS_MAX).collect();
             let mut err = io::stderr().lock();

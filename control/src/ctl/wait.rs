@@ -47,7 +47,7 @@ pub enum Scope {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     pub words: String,
-    /// Somebody has said that the table is in force; or there is none that could be.
+    /// A proxy has confirmed that the table is in force; or there is no table.
     pub is_confirmed: bool,
 }
 
@@ -99,7 +99,7 @@ pub async fn reach(
         });
         words.push(reached.await?.words);
     }
-    // Before the first table there is none to wait for: a cell alone makes none.
+    // Before the first table there is nothing to wait for: one cell alone makes no table.
     let may_be_none = matches!(goal, Goal::Cell { .. });
     let reached = until(begin, limit, &mut progress, async || {
         let proxies: Proxies = read(client, &Call::get(&["proxies"])).await?;

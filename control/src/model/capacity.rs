@@ -47,7 +47,7 @@ impl fmt::Display for Dimension {
 
 impl Amounts {
     /// # Errors
-    /// Too many dimensions, a name that is none, or a number below 0 or without an end: in words.
+    /// Too many dimensions, an invalid name, or a number below 0 or not finite: as text.
     pub fn new(amounts: BTreeMap<String, f64>) -> Result<Self, String> {
         if amounts.len() > DIMENSIONS_MAX {
             return Err(format!(

@@ -136,11 +136,11 @@ pub struct SettingsSpec {
     #[serde(default)]
     #[schema(max_items = 256)]
     pub endpoints: Vec<EndpointSpec>,
-    /// Requests in flight to the cell from one proxy; more are refused at once.
+    /// Requests in flight to the cell from one proxy; more are refused immediately.
     #[serde(default = "in_flight_default")]
     #[schema(minimum = 1, maximum = 1_000_000, default = 1_024)]
     pub max_in_flight: u32,
-    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once.
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused immediately.
     #[serde(default = "tunnels_default")]
     #[schema(minimum = 0, maximum = 1_000_000, default = 10_000)]
     pub tunnels_max: u32,
@@ -544,14 +544,14 @@ mod tests {
     #[test]
     fn settings_are_judged_by_the_table_library() {
         let check = |json: &str, expected: &[&str]| {
-            let told = match spec(json).check() {
+            let reported = match spec(json).check() {
                 Ok(_) => Vec::new(),
                 Err(problems) => problems.problems.iter().map(ToString::to_string).collect(),
             };
-            let starts = |(told, expected): (&String, &&str)| told.starts_with(expected);
+            let starts = |(reported, expected): (&String, &&str)| reported.starts_with(expected);
             assert!(
-                told.len() == expected.len() && told.iter().zip(expected).all(starts),
-                "{json}: {told:?}"
+                reported.len() == expected.len() && reported.iter().zip(expected).all(starts),
+                "{json}: {reported:?}"
             );
         };
         check(r#"{"endpoints":[{"address":"127.0.0.1:9001"}]}"#, &[]);
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_survive_being_written() {
+    fn settings_read_back_as_written() {
         let text = r#"{"endpoints":[{"address":"[::1]:9001","weight":3}],"max_in_flight":7,
             "health_check":{"type":"http","path":"/up","host":"shop.example","interval_ms":500,"timeout_ms":20,
             "unhealthy_after":1,"healthy_after":4}}"#;

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_survive_the_table() {
+    fn parts_read_back_from_the_table() {
         let generation = Generation::new(42).unwrap();
         let rendered = render(&parts(), generation, true).unwrap();
         assert_eq!(parts_of(&rendered.table), parts());

@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::check::CheckError;
 
-/// An endpoint and what came of a look at it.
+/// An endpoint and what came of its check.
 pub type Checked = (SocketAddr, Result<(), CheckError>);
 
 /// A cell's endpoints, as they were seen last.
@@ -21,9 +21,9 @@ pub struct CellStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointStatus {
     pub address: SocketAddr,
-    /// Looks in a row that ended as the last one did.
+    /// Checks in a row that ended as the last one did.
     pub streak: u32,
-    /// Why the last look failed, if it did.
+    /// Why the last check failed, if it did.
     pub error: Option<String>,
     pub seen_ms: i64,
 }
@@ -36,10 +36,10 @@ pub struct Degraded {
 }
 
 impl CellStatus {
-    /// Takes in what came of a look at every endpoint of the cell.
-    pub fn see(&mut self, looked: Vec<Checked>, now_ms: i64) {
+    /// Records what came of the checks of every endpoint of the cell.
+    pub fn see(&mut self, checked: Vec<Checked>, now_ms: i64) {
         let before = std::mem::take(&mut self.endpoints);
-        for (address, outcome) in looked {
+        for (address, outcome) in checked {
             let known = before.iter().find(|known| known.address == address);
             let error = match outcome {
                 Ok(()) => None,
@@ -68,21 +68,21 @@ impl CellStatus {
         }
     }
 
-    /// Every endpoint has passed so many looks in a row.
-    pub fn is_healthy(&self, looks: u32) -> bool {
+    /// Every endpoint has passed so many checks in a row.
+    pub fn is_healthy(&self, checks: u32) -> bool {
         let is_healthy =
-            |endpoint: &EndpointStatus| endpoint.error.is_none() && endpoint.streak >= looks;
+            |endpoint: &EndpointStatus| endpoint.error.is_none() && endpoint.streak >= checks;
         !self.endpoints.is_empty() && self.endpoints.iter().all(is_healthy)
     }
 
-    /// Endpoints that have failed so many looks in a row.
-    pub fn failing(&self, looks: u32) -> usize {
+    /// Endpoints that have failed so many checks in a row.
+    pub fn failing(&self, checks: u32) -> usize {
         let fails =
-            |endpoint: &&EndpointStatus| endpoint.error.is_some() && endpoint.streak >= looks;
+            |endpoint: &&EndpointStatus| endpoint.error.is_some() && endpoint.streak >= checks;
         self.endpoints.iter().filter(fails).count()
     }
 
-    /// What the last failed look said, in one line.
+    /// What the last failed check said, in one line.
     pub fn complaint(&self) -> Option<String> {
         self.endpoints.iter().find_map(|endpoint| {
             let error = endpoint.error.as_ref()?;
@@ -91,21 +91,21 @@ impl CellStatus {
     }
 }
 
-/// Looks at an endpoint as its cell's health check says, for no longer than `limit`: one that hangs must not keep the
+/// Checks an endpoint as its cell's health check says, for no longer than `limit`: one that hangs must not keep the
 /// others waiting. Without a check a connection has to be taken.
 ///
 /// # Errors
-/// It is not well: in words.
-pub async fn look(
+/// Why it is not healthy.
+pub async fn check(
     client: &reqwest::Client,
     address: SocketAddr,
-    check: Option<&HealthCheck>,
+    health_check: Option<&HealthCheck>,
     limit: Duration,
 ) -> Result<(), CheckError> {
     let unhealthy = |why: String| Err(CheckError::Unhealthy(why));
-    let own_limit = check.map(|check| Duration::from_millis(check.timeout_ms.into()));
+    let own_limit = health_check.map(|it| Duration::from_millis(it.timeout_ms.into()));
     let time_limit = own_limit.map_or(limit, |own| own.min(limit));
-    match check.map(|check| &check.probe) {
+    match health_check.map(|it| &it.probe) {
         Some(Probe::Http { path, host }) => {
             let mut request = client
                 .get(format!("http://{address}{path}"))
@@ -138,35 +138,35 @@ mod tests {
     fn what_ran_out_here_says_nothing_about_an_endpoint() {
         let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let ours = || Err(CheckError::OutOfResources("too many open files".to_owned()));
-        let mut sight = CellStatus::default();
-        sight.see(vec![(a, Ok(()))], 1);
+        let mut status = CellStatus::default();
+        status.see(vec![(a, Ok(()))], 1);
         for _ in 0..10 {
-            sight.see(vec![(a, ours())], 2);
+            status.see(vec![(a, ours())], 2);
         }
-        assert!(sight.is_healthy(1));
-        sight.see(vec![(a, ours()), (b, ours())], 3);
-        assert!(!sight.is_healthy(1));
-        assert_eq!(sight.failing(1), 0);
+        assert!(status.is_healthy(1));
+        status.see(vec![(a, ours()), (b, ours())], 3);
+        assert!(!status.is_healthy(1));
+        assert_eq!(status.failing(1), 0);
     }
 
     #[test]
     fn streaks_are_counted_by_endpoint() {
         let (a, b) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let fails = || Err(CheckError::Unhealthy("refused".to_owned()));
-        let mut sight = CellStatus::default();
-        sight.see(vec![(a, Ok(())), (b, fails())], 1);
-        assert!(!sight.is_healthy(1));
-        assert_eq!(sight.complaint().unwrap(), "127.0.0.1:2: refused");
-        sight.see(vec![(a, Ok(())), (b, fails())], 2);
-        assert_eq!((sight.failing(2), sight.failing(3)), (1, 0));
-        sight.see(vec![(a, Ok(())), (b, Ok(()))], 3);
-        assert!(sight.is_healthy(1) && !sight.is_healthy(2));
+        let mut status = CellStatus::default();
+        status.see(vec![(a, Ok(())), (b, fails())], 1);
+        assert!(!status.is_healthy(1));
+        assert_eq!(status.complaint().unwrap(), "127.0.0.1:2: refused");
+        status.see(vec![(a, Ok(())), (b, fails())], 2);
+        assert_eq!((status.failing(2), status.failing(3)), (1, 0));
+        status.see(vec![(a, Ok(())), (b, Ok(()))], 3);
+        assert!(status.is_healthy(1) && !status.is_healthy(2));
         // An endpoint that is new has to show itself first.
-        sight.see(vec![(a, Ok(()))], 4);
-        assert!(sight.is_healthy(4));
-        sight.see(vec![(b, Ok(()))], 5);
-        assert!(!sight.is_healthy(2));
-        sight.see(Vec::new(), 6);
-        assert!(!sight.is_healthy(1));
+        status.see(vec![(a, Ok(()))], 4);
+        assert!(status.is_healthy(4));
+        status.see(vec![(b, Ok(()))], 5);
+        assert!(!status.is_healthy(2));
+        status.see(Vec::new(), 6);
+        assert!(!status.is_healthy(1));
     }
 }

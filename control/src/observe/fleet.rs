@@ -39,17 +39,17 @@ impl Seen {
     ) -> Confirmations {
         let mut found = Confirmations::default();
         for name in listed {
-            let sight = self.proxies.get(name);
-            let has = |digest: &str| sight.is_some_and(|it| it.has(digest));
-            if sight.is_some_and(|it| it.is_forgotten) {
+            let status = self.proxies.get(name);
+            let has = |digest: &str| status.is_some_and(|it| it.has(digest));
+            if status.is_some_and(|it| it.is_forgotten) {
                 found.forgotten.push(name.to_owned());
             } else if digest.is_some_and(has) {
                 found.confirmed.push(name.to_owned());
             } else {
                 found.missing.push(Unconfirmed {
                     proxy: name.to_owned(),
-                    state: sight.map_or(ProxyState::Unknown, |it| it.state),
-                    generation: sight.and_then(|it| it.generation),
+                    state: status.map_or(ProxyState::Unknown, |it| it.state),
+                    generation: status.and_then(|it| it.generation),
                 });
             }
         }
@@ -59,8 +59,8 @@ impl Seen {
     /// Whether each of these proxies was seen with at least this generation.
     pub fn all_of_have<'n>(&self, listed: impl Iterator<Item = &'n str>, generation: u64) -> bool {
         let has = |name: &str| {
-            let sight = self.proxies.get(name);
-            sight.is_some_and(|it| it.is_forgotten || it.generation >= Some(generation))
+            let status = self.proxies.get(name);
+            status.is_some_and(|it| it.is_forgotten || it.generation >= Some(generation))
         };
         listed.into_iter().all(has)
     }
@@ -75,9 +75,9 @@ impl Seen {
         clear_from: u64,
     ) -> Option<&'n str> {
         listed.find(|name| match self.proxies.get(*name) {
-            Some(sight) if sight.is_forgotten => false,
-            Some(sight) => {
-                sight.generation < Some(clear_from) || sight.cells.contains_key(cell.as_str())
+            Some(status) if status.is_forgotten => false,
+            Some(status) => {
+                status.generation < Some(clear_from) || status.cells.contains_key(cell.as_str())
             }
             None => true,
         })
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::observe::{ProxyStatus, proxies::ProxyCell};
 
-    fn sight(state: ProxyState, generation: u64, digest: &str) -> ProxyStatus {
+    fn status(state: ProxyState, generation: u64, digest: &str) -> ProxyStatus {
         ProxyStatus {
             state,
             generation: Some(generation),
@@ -100,10 +100,10 @@ mod tests {
         }
     }
 
-    fn seen(sights: &[(&str, ProxyStatus)]) -> Seen {
+    fn seen(statuses: &[(&str, ProxyStatus)]) -> Seen {
         let mut seen = Seen::default();
-        for (name, sight) in sights {
-            seen.proxies.insert((*name).to_owned(), sight.clone());
+        for (name, status) in statuses {
+            seen.proxies.insert((*name).to_owned(), status.clone());
         }
         seen
     }
@@ -111,15 +111,15 @@ mod tests {
     #[test]
     fn only_what_was_seen_confirms() {
         let seen = seen(&[
-            ("has-it", sight(ProxyState::Reachable, 7, "d")),
-            ("had-it", sight(ProxyState::Unreachable, 7, "d")),
-            ("other", sight(ProxyState::Reachable, 7, "e")),
-            ("old", sight(ProxyState::Unreachable, 6, "c")),
+            ("has-it", status(ProxyState::Reachable, 7, "d")),
+            ("had-it", status(ProxyState::Unreachable, 7, "d")),
+            ("other", status(ProxyState::Reachable, 7, "e")),
+            ("old", status(ProxyState::Unreachable, 6, "c")),
             (
                 "gone",
                 ProxyStatus {
                     is_forgotten: true,
-                    ..sight(ProxyState::Unreachable, 6, "c")
+                    ..status(ProxyState::Unreachable, 6, "c")
                 },
             ),
         ]);
@@ -154,7 +154,7 @@ mod tests {
             ..ProxyStatus::default()
         };
         let seen = seen(&[
-            ("edge", sight(ProxyState::Unreachable, 7, "d")),
+            ("edge", status(ProxyState::Unreachable, 7, "d")),
             ("gone", gone),
         ]);
         let check = |listed: &[&'static str], cell: &str, clear_from, expected: Option<&str>| {

@@ -87,7 +87,7 @@ struct Reload {
     error: Option<String>,
 }
 
-/// A proxy's answers of one look.
+/// A proxy's answers of one poll.
 #[derive(Debug)]
 pub struct Answers {
     status: Status,
@@ -140,12 +140,12 @@ impl ProxyStatus {
     /// Records what came of a poll; `published` is the digest of the table that it should have.
     pub fn see(
         &mut self,
-        looked: Result<Answers, String>,
+        polled: Result<Answers, String>,
         published: Option<&str>,
         now_ms: i64,
         window_ms: i64,
     ) {
-        let state = if looked.is_ok() {
+        let state = if polled.is_ok() {
             ProxyState::Reachable
         } else {
             ProxyState::Unreachable
@@ -154,7 +154,7 @@ impl ProxyStatus {
             self.state = state;
             self.state_since_ms = now_ms;
         }
-        match looked {
+        match polled {
             Err(error) => self.error = Some(error),
             Ok(answers) => self.take_in(answers, now_ms, window_ms),
         }
@@ -258,39 +258,39 @@ mod tests {
 
     #[test]
     fn what_was_said_stays_when_a_proxy_falls_silent() {
-        let mut sight = ProxyStatus::default();
+        let mut status = ProxyStatus::default();
         let published = Some("d5");
-        sight.see(Ok(answers(4)), published, 100, 1000);
-        assert_eq!(sight.state, ProxyState::Reachable);
+        status.see(Ok(answers(4)), published, 100, 1000);
+        assert_eq!(status.state, ProxyState::Reachable);
         assert_eq!(
-            (sight.generation, sight.behind_since_ms),
+            (status.generation, status.behind_since_ms),
             (Some(4), Some(100))
         );
-        assert_eq!(sight.refusal.as_deref(), Some("why"));
-        sight.see(Err("refused".to_owned()), published, 200, 1000);
+        assert_eq!(status.refusal.as_deref(), Some("why"));
+        status.see(Err("refused".to_owned()), published, 200, 1000);
         assert_eq!(
-            (sight.state, sight.state_since_ms),
+            (status.state, status.state_since_ms),
             (ProxyState::Unreachable, 200)
         );
         assert_eq!(
-            (sight.generation, sight.behind_since_ms),
+            (status.generation, status.behind_since_ms),
             (Some(4), Some(100))
         );
-        sight.see(Ok(answers(5)), published, 300, 1000);
+        status.see(Ok(answers(5)), published, 300, 1000);
         assert_eq!(
-            (sight.error.as_deref(), sight.behind_since_ms),
+            (status.error.as_deref(), status.behind_since_ms),
             (None, None)
         );
-        assert_eq!(sight.cells["a"].endpoints, 2);
+        assert_eq!(status.cells["a"].endpoints, 2);
     }
 
     #[test]
     fn what_was_seen_is_stored_when_it_changes_and_now_and_then() {
-        let mut sight = ProxyStatus::default();
-        let mut see = |looked: Result<Answers, String>, now_ms: i64| {
-            let before = sight.known("edge");
-            sight.see(looked, None, now_ms, 1000);
-            sight.store_if_due("edge", &before, now_ms)
+        let mut status = ProxyStatus::default();
+        let mut see = |polled: Result<Answers, String>, now_ms: i64| {
+            let before = status.known("edge");
+            status.see(polled, None, now_ms, 1000);
+            status.store_if_due("edge", &before, now_ms)
         };
         let stored = see(Ok(answers(4)), 100).unwrap();
         assert_eq!((stored.generation, stored.seen_ms), (Some(4), Some(100)));

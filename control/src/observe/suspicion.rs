@@ -1,4 +1,4 @@
-//! When a cell looks sick. One signal alone is none: each of them has its own way of being wrong.
+//! When a cell is suspected to be unhealthy. One signal alone is not enough: each of them has its own way of being wrong.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -114,16 +114,16 @@ mod tests {
             let found = suspicion(evidence, &usual).map_or(0, |signals| signals.len());
             assert_eq!(found, expected, "{evidence:?}");
         };
-        let well = Evidence {
+        let healthy = Evidence {
             endpoints: 2,
             proxies: 2,
             errors: errors(100.0, 0.0),
             ..Evidence::default()
         };
-        check(&well, 0);
+        check(&healthy, 0);
         let probe = Evidence {
             failing: 1,
-            ..well.clone()
+            ..healthy.clone()
         };
         check(&probe, 0);
         let seen = Evidence {
@@ -143,7 +143,7 @@ mod tests {
         check(&few, 0);
         let only_errors = Evidence {
             errors: errors(100.0, 100.0),
-            ..well
+            ..healthy
         };
         check(&only_errors, 0);
     }

@@ -57,7 +57,7 @@ impl fmt::Display for NoCapacity {
 impl std::error::Error for NoCapacity {}
 
 /// A cell while a batch is placed.
-struct Taker<'c> {
+struct Recipient<'c> {
     candidate: &'c Candidate,
     tenants: u64,
     /// How many of the batch it takes.
@@ -129,9 +129,9 @@ pub fn place(
         .iter()
         .map(|owner| owner.and_then(|owner| at.get(owner).copied()))
         .collect();
-    let mut takers: Vec<Taker<'_>> = candidates
+    let mut recipients: Vec<Recipient<'_>> = candidates
         .iter()
-        .map(|candidate| Taker {
+        .map(|candidate| Recipient {
             candidate,
             tenants: candidate.tenants,
             quota: 0,
@@ -139,20 +139,20 @@ pub fn place(
         })
         .collect();
     for home in homes.iter().flatten() {
-        takers[*home].at_home += 1;
+        recipients[*home].at_home += 1;
     }
-    let mut queue: BinaryHeap<Reverse<Turn>> = (0..takers.len())
-        .filter_map(|at| takers[at].turn(at).map(Reverse))
+    let mut queue: BinaryHeap<Reverse<Turn>> = (0..recipients.len())
+        .filter_map(|at| recipients[at].turn(at).map(Reverse))
         .collect();
     for _ in 0..slot_owners.len() {
         let Some(Reverse(Turn { at, .. })) = queue.pop() else {
-            return Err(no_capacity(&takers));
+            return Err(no_capacity(&recipients));
         };
-        takers[at].quota += 1;
-        takers[at].tenants += 1;
-        queue.extend(takers[at].turn(at).map(Reverse));
+        recipients[at].quota += 1;
+        recipients[at].tenants += 1;
+        queue.extend(recipients[at].turn(at).map(Reverse));
     }
-    Ok(hand_out(&mut takers, &homes))
+    Ok(hand_out(&mut recipients, &homes))
 }
 
 /// When a cell's turn comes: the least loaded first; of those as little loaded, the one that most of the batch have
@@ -181,7 +181,7 @@ impl PartialOrd for Turn {
     }
 }
 
-impl Taker<'_> {
+impl Recipient<'_> {
     /// `None` when it takes no tenant more.
     fn turn(&self, at: usize) -> Option<Turn> {
         let objection = self.candidate.objection_at(self.tenants);
@@ -193,42 +193,45 @@ impl Taker<'_> {
     }
 }
 
-fn no_capacity(takers: &[Taker<'_>]) -> NoCapacity {
-    let reason = |taker: &Taker<'_>| {
-        let objection = taker.candidate.objection_at(taker.tenants);
-        (taker.candidate.id.clone(), objection.unwrap_or_default())
+fn no_capacity(recipients: &[Recipient<'_>]) -> NoCapacity {
+    let reason = |recipient: &Recipient<'_>| {
+        let objection = recipient.candidate.objection_at(recipient.tenants);
+        (
+            recipient.candidate.id.clone(),
+            objection.unwrap_or_default(),
+        )
     };
     NoCapacity {
-        reasons: takers.iter().map(reason).collect(),
+        reasons: recipients.iter().map(reason).collect(),
     }
 }
 
 /// Gives each tenant of the batch a cell: its slot's while that has quota left, then whichever has most.
-fn hand_out(takers: &mut [Taker<'_>], homes: &[Option<usize>]) -> Vec<Placed> {
+fn hand_out(recipients: &mut [Recipient<'_>], homes: &[Option<usize>]) -> Vec<Placed> {
     let mut chosen: Vec<Option<usize>> = homes
         .iter()
         .map(|home| {
             let home = (*home)?;
-            takers[home].quota = takers[home].quota.checked_sub(1)?;
+            recipients[home].quota = recipients[home].quota.checked_sub(1)?;
             Some(home)
         })
         .collect();
     for choice in &mut chosen {
         if choice.is_none() {
-            let most = (0..takers.len()).max_by_key(|at| takers[*at].quota);
+            let most = (0..recipients.len()).max_by_key(|at| recipients[*at].quota);
             let most = most.expect("the quotas add up to the batch, so a cell has some left");
-            takers[most].quota -= 1;
+            recipients[most].quota -= 1;
             *choice = Some(most);
         }
     }
-    let why: Vec<String> = takers.iter().map(|taker| why(taker)).collect();
+    let why: Vec<String> = recipients.iter().map(|recipient| why(recipient)).collect();
     homes
         .iter()
         .zip(chosen)
         .map(|(home, chosen)| {
             let chosen = chosen.expect("every choice was made above");
             Placed {
-                cell: takers[chosen].candidate.id.clone(),
+                cell: recipients[chosen].candidate.id.clone(),
                 is_slot_owner: *home == Some(chosen),
                 why: why[chosen].clone(),
             }
@@ -236,8 +239,8 @@ fn hand_out(takers: &mut [Taker<'_>], homes: &[Option<usize>]) -> Vec<Placed> {
         .collect()
 }
 
-fn why(taker: &Taker<'_>) -> String {
-    let candidate = taker.candidate;
+fn why(recipient: &Recipient<'_>) -> String {
+    let candidate = recipient.candidate;
     match tightest(
         &candidate.capacity,
         &candidate.usage,
@@ -273,7 +276,7 @@ mod tests {
         }
     }
 
-    /// Places tenants whose slots belong to these cells, and tells where each goes.
+    /// Places tenants whose slots belong to these cells, and returns where each goes.
     fn check(candidates: &[Candidate], owners: &[&str], expected: &[&str]) {
         let owners: Vec<CellId> = owners.iter().map(|owner| id(owner)).collect();
         let owners: Vec<Option<&CellId>> = owners.iter().map(Some).collect();

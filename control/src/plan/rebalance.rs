@@ -96,18 +96,21 @@ pub fn rebalance(owners: &[Owner<'_>], map: &SlotMap) -> Plan {
     if map.is_unassigned() {
         return plan;
     }
-    let takers: Vec<&Owner<'_>> = takers(owners, None);
-    let capacities: Vec<&Amounts> = takers.iter().map(|taker| taker.capacity).collect();
-    let mut wanted: BTreeMap<&CellId, u32> = takers
+    let recipients: Vec<&Owner<'_>> = recipients(owners, None);
+    let capacities: Vec<&Amounts> = recipients
         .iter()
-        .map(|taker| taker.id)
+        .map(|recipient| recipient.capacity)
+        .collect();
+    let mut wanted: BTreeMap<&CellId, u32> = recipients
+        .iter()
+        .map(|recipient| recipient.id)
         .zip(targets(map.hash().slots(), &capacities))
         .collect();
     let mut open: Vec<(&CellId, u32)> = Vec::new();
-    for taker in &takers {
-        let lacks = wanted[taker.id].saturating_sub(map.count_of(taker.id));
+    for recipient in &recipients {
+        let lacks = wanted[recipient.id].saturating_sub(map.count_of(recipient.id));
         if lacks > 0 {
-            open.push((taker.id, lacks));
+            open.push((recipient.id, lacks));
         }
     }
     for owner in owners {
@@ -121,7 +124,7 @@ pub fn rebalance(owners: &[Owner<'_>], map: &SlotMap) -> Plan {
         };
         hand_over(&mut plan, owner, map, surplus, &mut open, why);
         if owner.state == CellState::Draining {
-            move_tenants(&mut plan, owner, takers.is_empty());
+            move_tenants(&mut plan, owner, recipients.is_empty());
         }
     }
     plan
@@ -133,24 +136,27 @@ pub fn drain(owners: &[Owner<'_>], map: &SlotMap, cell: &CellId) -> Plan {
     let Some(owner) = owners.iter().find(|owner| owner.id == cell) else {
         return plan;
     };
-    let takers = takers(owners, Some(cell));
-    let capacities: Vec<&Amounts> = takers.iter().map(|taker| taker.capacity).collect();
+    let recipients = recipients(owners, Some(cell));
+    let capacities: Vec<&Amounts> = recipients
+        .iter()
+        .map(|recipient| recipient.capacity)
+        .collect();
     let count = map.count_of(cell);
-    let mut open: Vec<(&CellId, u32)> = if takers.is_empty() {
+    let mut open: Vec<(&CellId, u32)> = if recipients.is_empty() {
         Vec::new()
     } else {
-        takers
+        recipients
             .iter()
-            .map(|taker| taker.id)
+            .map(|recipient| recipient.id)
             .zip(targets(count, &capacities))
             .collect()
     };
     hand_over(&mut plan, owner, map, count, &mut open, "the cell drains");
-    move_tenants(&mut plan, owner, takers.is_empty());
+    move_tenants(&mut plan, owner, recipients.is_empty());
     plan
 }
 
-fn takers<'o, 'c>(owners: &'o [Owner<'c>], except: Option<&CellId>) -> Vec<&'o Owner<'c>> {
+fn recipients<'o, 'c>(owners: &'o [Owner<'c>], except: Option<&CellId>) -> Vec<&'o Owner<'c>> {
     owners
         .iter()
         .filter(|owner| owner.state.takes_tenants() && Some(owner.id) != except)

@@ -138,7 +138,7 @@ async fn talk(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ask = async {
         if let Some(stdin) = &mut stdin {
-            // A program that does not read has its reasons; its exit code tells.
+            // A program that does not read has its reasons; its exit code decides.
             let _ = stdin.write_all(question.as_bytes()).await;
         }
         drop(stdin.take());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_wrong_is_told_with_the_programs_words() {
+    async fn what_goes_wrong_is_reported_with_the_programs_output() {
         let check = async |script: &str, error: &str, output: &str| {
             let folder = tempfile::tempdir().unwrap();
             let provider = provider(folder.path(), script, 500);

@@ -9,7 +9,7 @@ use tokio::process::Child;
 
 use crate::model::{Cell, cell::EndpointSpec};
 
-/// Bytes of a provider's words that are kept: the last ones.
+/// Bytes of a provider's output that are kept: the last ones.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// A program of somebody else's gets the limits that the daemon was started with, not those that it gave itself.

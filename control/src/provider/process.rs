@@ -3,7 +3,7 @@
 //!
 //! The processes are no part of the daemon: they are in groups of their own, write into files of their own, and go on
 //! when it is killed. A record beside each cell's data says which process it is; the time at which that process started
-//! tells it from a later one with the same number.
+//! distinguishes it from a later one with the same number.
 
 use std::{
     collections::HashMap,
@@ -319,7 +319,7 @@ fn is_alive(running: &Running) -> bool {
     started_at(running.pid).is_some_and(|started| started == running.started)
 }
 
-/// When a process started, in whatever way the system tells it; `None` if there is none of that number.
+/// When a process started, in whatever form the system gives it; `None` if there is none of that number.
 fn started_at(pid: i32) -> Option<String> {
     if cfg!(target_os = "linux") {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_started_is_told() {
+    async fn what_cannot_be_started_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let check = async |command: &[&str], expected: &str| {
             let provider = provider(folder.path(), command);

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ran_for_a_while_is_started_again_at_once() {
+    fn a_process_that_ran_for_a_while_is_started_again_immediately() {
         let (starts, mut supervision, now) =
             starts(Duration::from_secs(20), Duration::from_secs(60));
         assert_eq!(starts, [0, 20, 40, 60]);

@@ -57,7 +57,7 @@ impl fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
-/// What tells one content of a file from another without reading it: device, inode, size, and the two times.
+/// What distinguishes one content of a file from another without reading it: device, inode, size, and the two times.
 pub type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 
 /// The stamp of what stands in the table's place; `None` if nothing does.
@@ -129,7 +129,7 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[derive(Clone, Copy, Debug)]
 enum Readers {
     Nobody,
-    /// Those of the file that it replaces; everybody if there is none, as far as the umask lets them.
+    /// Those of the file that it replaces; everybody if there is no old file, as far as the umask lets them.
     OfTheOldFile,
 }
 
@@ -191,7 +191,7 @@ fn write_new(
 /// given a file away may not change it any more.
 fn keep_readers(file: &File, old: &Metadata) -> Result<(), WriteError> {
     let mode = old.permissions().mode() & 0o777;
-    let new = file.metadata().map_err(at("looked at"))?;
+    let new = file.metadata().map_err(at("read"))?;
     if new.gid() != old.gid()
         && let Err(error) = fchown(file, None, Some(old.gid()))
     {

@@ -20,7 +20,7 @@ const KUBERNETES_PREFIX: &str = "..";
 /// Why there is no place to write the table to.
 #[derive(Debug)]
 pub enum PlaceError {
-    /// The folder, or a link on the way to it, is not there or cannot be looked at.
+    /// The folder, or a link on the way to it, is not there or cannot be read.
     Folder {
         folder: PathBuf,
         error: io::Error,

@@ -12,7 +12,7 @@ pub struct PublishStatus {
     /// The generation of the table in the file.
     pub generation: Option<u64>,
     pub digest: Option<String>,
-    /// The cells that it names; `None` until the daemon has looked for the first time.
+    /// The cells that it names; `None` until the daemon has checked for the first time.
     pub cells: Option<Arc<BTreeSet<CellId>>>,
     /// The last change that the table takes into account.
     pub considered: u64,
@@ -71,7 +71,7 @@ impl Blocked {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoTable => "add cells; once they are active the slots are spread over them",
-            Self::Overtaken => "look at the other daemon; this one can be stopped",
+            Self::Overtaken => "check the other daemon; this one can be stopped",
             Self::ForeignTable { .. } => {
                 "compare it with what `cellctl table get GENERATION` gives of the last one, with `cellgate-proxy diff`; \
                  then write over it with `cellctl table publish --overwrite`, or take it over into an empty database \
@@ -91,9 +91,9 @@ impl Blocked {
                 "repair the links or the folder that `table.path` leads over; it is tried again"
             }
             Self::Write(_) => {
-                "look at the disk and the permissions of the table's folder; it is tried again"
+                "check the disk and the permissions of the table's folder; it is tried again"
             }
-            Self::Storage(_) => "look at the disk of the state directory; it is tried again",
+            Self::Storage(_) => "check the disk of the state directory; it is tried again",
             Self::NoGeneration => {
                 "restart the proxies with empty state directories, and begin with an empty database"
             }

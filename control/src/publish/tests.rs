@@ -20,7 +20,7 @@ use crate::{
 mod crash;
 mod files;
 
-/// Tenants that may move in one table without a word.
+/// Tenants that may move in one table without permission.
 const TENANTS_MAX: usize = 3;
 const SLOTS: u32 = 100;
 
@@ -251,7 +251,7 @@ fn what_changes_nothing_writes_nothing() {
     });
     assert_eq!(publisher.publish(&[]), Outcome::Current);
     assert_eq!(publisher.status().considered, touched);
-    // There and back before anybody looked.
+    // There and back before anybody read it.
     home.reject("acme", true);
     home.reject("acme", false);
     assert_eq!(publisher.publish(&[]), Outcome::Current);
@@ -381,7 +381,7 @@ fn a_table_of_somebody_else_needs_a_word() {
     assert_eq!(publisher.publish(&[]), Outcome::Published(501));
     check_agreement(&home, &publisher, 501);
     assert!(home.parsed().allow_move(), "the proxies may have the other");
-    // The word was for that table only.
+    // The permission was for that table only.
     fs::write(home.table(), FOREIGN).unwrap();
     assert_eq!(publisher.publish(&[]), Outcome::Blocked);
     assert_eq!(publisher.status().blocked, foreign);
@@ -516,10 +516,10 @@ fn too_many_slots_need_a_word() {
     home.cut_at(51);
     for _ in 0..2 {
         assert_eq!(publisher.publish(&[]), Outcome::Blocked);
-        let told = "26.00 % of the slots would move to another cell, more than 25 %".to_owned();
+        let reported = "26.00 % of the slots would move to another cell, more than 25 %".to_owned();
         assert_eq!(
             publisher.status().blocked,
-            Some(Blocked::MovesTooMuch(told))
+            Some(Blocked::MovesTooMuch(reported))
         );
         assert_eq!(publisher.status().generation, Some(quarter));
         assert_eq!(home.bytes(), before);
@@ -591,10 +591,10 @@ fn many_moved_tenants_need_a_word() {
         home.change(|write| tenants::pin(write, &key(&tenant.key), &id(other), false).map(drop));
     }
     assert_eq!(publisher.publish(&[]), Outcome::Blocked);
-    let told = "8 named tenants would move to another cell, more than 3".to_owned();
+    let reported = "8 named tenants would move to another cell, more than 3".to_owned();
     assert_eq!(
         publisher.status().blocked,
-        Some(Blocked::MovesTooMuch(told))
+        Some(Blocked::MovesTooMuch(reported))
     );
     assert_eq!(home.bytes(), before);
 }
@@ -625,21 +625,21 @@ fn a_proxy_with_a_table_from_elsewhere_stops_the_daemon() {
     let Outcome::Published(ours) = publisher.publish(&[]) else {
         panic!("nothing was published");
     };
-    let sighting = |generation: u64, digest: &str| ReportedTable {
+    let reported_table = |generation: u64, digest: &str| ReportedTable {
         proxy: "edge".to_owned(),
         generation,
         digest: digest.to_owned(),
     };
     let own = publisher.status().digest.unwrap();
     for fine in [
-        sighting(ours, &own),
-        sighting(ours - 1, "an older one"),
+        reported_table(ours, &own),
+        reported_table(ours - 1, "an older one"),
         // A kept one, counted on by the proxy.
-        sighting(ours + 1, &own),
+        reported_table(ours + 1, &own),
     ] {
         assert_eq!(publisher.publish(&[fine]), Outcome::Current);
     }
-    let strange = [sighting(ours + 30, "from elsewhere")];
+    let strange = [reported_table(ours + 30, "from elsewhere")];
     let blocked = Some(Blocked::ProxyAhead {
         proxy: "edge".to_owned(),
         generation: ours + 30,
@@ -652,7 +652,7 @@ fn a_proxy_with_a_table_from_elsewhere_stops_the_daemon() {
     assert_eq!(publisher.publish(&strange), Outcome::Blocked);
     assert_eq!(publisher.status().blocked, blocked);
     assert_eq!(
-        publisher.publish(&[sighting(ours, "other bytes")]),
+        publisher.publish(&[reported_table(ours, "other bytes")]),
         Outcome::Blocked
     );
     publisher.allow_overwrite(None, ours + 30);

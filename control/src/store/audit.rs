@@ -139,7 +139,7 @@ fn entries(mut rows: Rows<'_>) -> Result<Vec<AuditEntry>, StorageError> {
 }
 
 impl Write<'_> {
-    /// Notes what this change does. A change without a note is none.
+    /// Notes what this change does. A change without a note counts as no change.
     pub fn note(
         &mut self,
         action: &str,

@@ -119,7 +119,7 @@ fn cell(row: &Row<'_>, counts: &BTreeMap<CellId, Counts>) -> Result<Cell, Storag
         params: parsed(row, "params")?,
         settings: settings
             .settings()
-            .ok_or_else(|| corrupt("an address that is none".to_owned()))?,
+            .ok_or_else(|| corrupt("an invalid address".to_owned()))?,
         labels: parsed(row, "labels")?,
         is_stateless: row.get("is_stateless")?,
         capacity: amounts(row, "capacity")?,

@@ -1,4 +1,4 @@
-//! What each listed proxy was last seen with. That is observed, not intended: but for an operator's word that a proxy is
+//! What each listed proxy was last seen with. That is observed, not intended: except for an operator's statement that a proxy is
 //! gone, nothing here is a change.
 
 use rusqlite::{Connection, Row, params};

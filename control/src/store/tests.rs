@@ -101,7 +101,7 @@ fn a_change_is_one_revision_and_one_line() {
     assert_eq!((done.revision, done.is_change), (1, true));
     assert_eq!(revision(&store), 1);
     put_cell(&store, &by("bob"), "b").unwrap();
-    let told: Vec<_> = audit(&store)
+    let reported: Vec<_> = audit(&store)
         .into_iter()
         .map(|line| (line.revision, line.actor, line.subject, line.reason))
         .collect();
@@ -110,7 +110,7 @@ fn a_change_is_one_revision_and_one_line() {
         (revision, actor.to_owned(), subject.to_owned(), reason)
     };
     assert_eq!(
-        told,
+        reported,
         [
             line(2, "bob", "b", None),
             line(1, "ann", "a", Some("growth"))
@@ -349,7 +349,7 @@ fn a_copy_is_a_database_of_its_own() {
 }
 
 #[test]
-fn slots_with_gaps_are_told() {
+fn slots_with_gaps_are_reported() {
     let (_folder, store) = opened();
     store
         .record(|connection| {
@@ -358,8 +358,11 @@ fn slots_with_gaps_are_told() {
             Ok(())
         })
         .unwrap();
-    let told = store.read(|read| read.slots()).unwrap_err().to_string();
-    assert!(told.ends_with("the slots have gaps or overlap"), "{told}");
+    let reported = store.read(|read| read.slots()).unwrap_err().to_string();
+    assert!(
+        reported.ends_with("the slots have gaps or overlap"),
+        "{reported}"
+    );
 }
 
 #[test]

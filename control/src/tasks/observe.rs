@@ -1,4 +1,4 @@
-//! The looks at proxies and cells, at a constant rate.
+//! Polls proxies and checks cells, at a constant rate.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,18 +23,18 @@ use crate::{
     model::{Cell, CellState},
     observe::{
         CellStatus, CheckError, Checked, ErrorShare, ProxyState, ProxyStatus, Signal, Usual,
-        cells::look, proxies::ask, suspicion,
+        cells::check, proxies::ask, suspicion,
     },
     refusal::Refusal,
     store::{KnownProxy, Request},
 };
 
-/// Endpoints looked at at once: each takes a file descriptor.
+/// Endpoints checked at the same time: each takes a file descriptor.
 const CHECKS_MAX: usize = 256;
 /// Failed checks in a row from which an endpoint counts as failing.
 const FAILING_CHECKS: u32 = 3;
 
-/// Asks every proxy how it is, at once.
+/// Polls every proxy, all at the same time.
 pub(super) async fn observing_proxies(
     daemon: Arc<Daemon>,
     client: reqwest::Client,
@@ -42,20 +42,20 @@ pub(super) async fn observing_proxies(
 ) {
     let config = daemon.config.observe;
     loop {
-        let mut looks = JoinSet::new();
+        let mut polls = JoinSet::new();
         for proxy in daemon.config.proxies.clone() {
             let client = client.clone();
-            looks.spawn(async move {
-                let looked = ask(&client, &proxy, config.timeout).await;
-                (proxy, looked)
+            polls.spawn(async move {
+                let polled = ask(&client, &proxy, config.timeout).await;
+                (proxy, polled)
             });
         }
         let mut changed = Vec::new();
-        while let Some(looked) = looks.join_next().await {
-            let Ok((proxy, looked)) = looked else {
+        while let Some(polled) = polls.join_next().await {
+            let Ok((proxy, polled)) = polled else {
                 continue;
             };
-            let looked = match looked {
+            let polled = match polled {
                 Ok(answers) => Ok(answers),
                 Err(CheckError::Unhealthy(why)) => Err(why),
                 Err(CheckError::OutOfResources(why)) => {
@@ -71,7 +71,7 @@ pub(super) async fn observing_proxies(
                 &daemon,
                 &proxy.name,
                 proxy.admin,
-                looked,
+                polled,
             ));
         }
         if !changed.is_empty() {
@@ -92,8 +92,8 @@ fn store_proxies(daemon: &Daemon, changed: &[KnownProxy]) {
         if let Err(error) = daemon.store.record_proxy(proxy) {
             tracing::error!(proxy = proxy.name, %error, "what a proxy was seen with cannot be stored");
             let mut seen = daemon.observed.seen();
-            if let Some(sight) = seen.proxies.get_mut(&proxy.name) {
-                sight.is_unstored = true;
+            if let Some(status) = seen.proxies.get_mut(&proxy.name) {
+                status.is_unstored = true;
             }
         }
     }
@@ -104,7 +104,7 @@ fn record_proxy_status(
     daemon: &Daemon,
     name: &str,
     admin: SocketAddr,
-    looked: Result<crate::observe::proxies::Answers, String>,
+    polled: Result<crate::observe::proxies::Answers, String>,
 ) -> Option<KnownProxy> {
     let now = clock::now_ms();
     let status = daemon.publisher.status();
@@ -112,25 +112,25 @@ fn record_proxy_status(
     let window = i64::try_from(daemon.config.observe.window.as_millis()).unwrap_or(i64::MAX);
     let (before, after, to_store) = {
         let mut seen = daemon.observed.seen();
-        let sight = seen.proxies.entry(name.to_owned()).or_default();
-        sight.admin = admin.to_string();
-        let before = (sight.state, sight.generation, sight.refusal.clone());
-        let known = sight.known(name);
-        sight.see(looked, published, now, window);
-        if known.is_forgotten && !sight.is_forgotten {
+        let status = seen.proxies.entry(name.to_owned()).or_default();
+        status.admin = admin.to_string();
+        let before = (status.state, status.generation, status.refusal.clone());
+        let known = status.known(name);
+        status.see(polled, published, now, window);
+        if known.is_forgotten && !status.is_forgotten {
             warn!(
                 proxy = name,
                 "a forgotten proxy answers: it is part of the fleet again"
             );
         }
-        let to_store = sight.store_if_due(name, &known, now);
+        let to_store = status.store_if_due(name, &known, now);
         let after = ProxyStatus {
-            admin: sight.admin.clone(),
-            state: sight.state,
-            error: sight.error.clone(),
-            generation: sight.generation,
-            source: sight.source.clone(),
-            refusal: sight.refusal.clone(),
+            admin: status.admin.clone(),
+            state: status.state,
+            error: status.error.clone(),
+            generation: status.generation,
+            source: status.source.clone(),
+            refusal: status.refusal.clone(),
             ..ProxyStatus::default()
         };
         (before, after, to_store)
@@ -142,11 +142,11 @@ fn record_proxy_status(
         .proxy_generation
         .with_label_values(&[name])
         .set(as_gauge(after.generation.unwrap_or(0)));
-    tell_proxy(daemon, name, &before, &after);
+    report_proxy(daemon, name, &before, &after);
     to_store
 }
 
-fn tell_proxy(
+fn report_proxy(
     daemon: &Daemon,
     name: &str,
     before: &(ProxyState, Option<u64>, Option<String>),
@@ -173,7 +173,7 @@ fn tell_proxy(
     }
 }
 
-/// Looks at every endpoint of every cell, at once, and draws what follows: warming cells become active or fail, and some
+/// Checks every endpoint of every cell, all at the same time, and acts on it: warming cells become active or fail, and some
 /// look suspicious.
 pub(super) async fn observing_cells(
     daemon: Arc<Daemon>,
@@ -186,13 +186,13 @@ pub(super) async fn observing_cells(
         })
         .await;
         if let Some(Ok(cells)) = cells {
-            look_at(&daemon, &client, &cells).await;
+            check_cells(&daemon, &client, &cells).await;
             let known = cells.clone();
             blocking(&daemon, "observe_cells", move |daemon| {
                 end_warming(daemon, &known);
             })
             .await;
-            tell_cells(&daemon, &cells);
+            report_cells(&daemon, &cells);
         }
         if pause(daemon.config.observe.interval, None, &mut stop).await {
             return;
@@ -200,47 +200,47 @@ pub(super) async fn observing_cells(
     }
 }
 
-async fn look_at(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
-    let mut looks = JoinSet::new();
+async fn check_cells(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) {
+    let mut checks = JoinSet::new();
     let limit = daemon.config.observe.timeout;
     let turns = Arc::new(Semaphore::new(CHECKS_MAX));
     for cell in cells.iter().filter(|cell| cell.state.is_running()) {
         for endpoint in &cell.settings.endpoints {
-            let (client, check) = (client.clone(), cell.settings.health_check.clone());
+            let (client, health_check) = (client.clone(), cell.settings.health_check.clone());
             let (id, address) = (cell.id.clone(), endpoint.address);
             let turn = Arc::clone(&turns);
-            looks.spawn(async move {
+            checks.spawn(async move {
                 let _turn = turn.acquire().await;
-                let outcome = look(&client, address, check.as_ref(), limit).await;
+                let outcome = check(&client, address, health_check.as_ref(), limit).await;
                 (id, address, outcome)
             });
         }
     }
     let mut outcomes: BTreeMap<CellId, Vec<Checked>> = BTreeMap::new();
-    while let Some(looked) = looks.join_next().await {
-        if let Ok((id, address, outcome)) = looked {
+    while let Some(checked) = checks.join_next().await {
+        if let Ok((id, address, outcome)) = checked {
             outcomes.entry(id).or_default().push((address, outcome));
         }
     }
     let now = clock::now_ms();
     let mut seen = daemon.observed.seen();
     seen.cells.retain(|id, _| outcomes.contains_key(id));
-    for (id, mut looked) in outcomes {
-        looked.sort_by_key(|(address, _)| *address);
-        seen.cells.entry(id).or_default().see(looked, now);
+    for (id, mut checked) in outcomes {
+        checked.sort_by_key(|(address, _)| *address);
+        seen.cells.entry(id).or_default().see(checked, now);
     }
 }
 
-/// A warming cell becomes active once it has shown itself to be well, and fails if it has not in time.
+/// A warming cell becomes active once it has passed its checks, and fails if it has not in time.
 fn end_warming(daemon: &Daemon, cells: &[Cell]) {
     let rules = &daemon.config.cells;
     for cell in cells.iter().filter(|cell| cell.state == CellState::Warming) {
         let (is_healthy, complaint) = {
             let seen = daemon.observed.seen();
-            let sight = seen.cells.get(&cell.id);
+            let status = seen.cells.get(&cell.id);
             (
-                sight.is_some_and(|sight| sight.is_healthy(rules.warm_checks)),
-                sight.and_then(CellStatus::complaint),
+                status.is_some_and(|status| status.is_healthy(rules.warm_checks)),
+                status.and_then(CellStatus::complaint),
             )
         };
         let waited = clock::now_ms() - cell.state_since_ms;
@@ -264,7 +264,7 @@ fn end_warming(daemon: &Daemon, cells: &[Cell]) {
 }
 
 /// Suspects, gauges, events.
-fn tell_cells(daemon: &Daemon, cells: &[Cell]) {
+fn report_cells(daemon: &Daemon, cells: &[Cell]) {
     let suspects = find_suspects(daemon, cells);
     let degraded: BTreeSet<CellId> = {
         let runs = |id: &CellId| {
@@ -342,7 +342,7 @@ fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal
     let usual = Usual::of(shares.iter().map(|(_, errors)| *errors));
     let mut suspects = BTreeMap::new();
     for (id, errors) in &shares {
-        let sight = seen.cells.get(*id);
+        let status = seen.cells.get(*id);
         let speaking = seen
             .proxies
             .values()
@@ -354,8 +354,8 @@ fn find_suspects(daemon: &Daemon, cells: &[Cell]) -> BTreeMap<CellId, Vec<Signal
             proxies_unhealthy += usize::from(cell.healthy * 2 <= cell.endpoints);
         }
         let evidence = crate::observe::Evidence {
-            endpoints: sight.map_or(0, |sight| sight.endpoints.len()),
-            failing: sight.map_or(0, |sight| sight.failing(FAILING_CHECKS)),
+            endpoints: status.map_or(0, |status| status.endpoints.len()),
+            failing: status.map_or(0, |status| status.failing(FAILING_CHECKS)),
             proxies,
             proxies_unhealthy,
             errors: *errors,

@@ -1,4 +1,4 @@
-//! Has providers do what was asked of them, and looks after what they made.
+//! Has providers do what was asked of them, and supervises what they made.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,11 +23,11 @@ use crate::{
     store::{Operation, Request},
 };
 
-/// What was asked of providers is looked at so often.
+/// What was asked of providers is checked so often.
 const OPERATE_PERIOD: Duration = Duration::from_secs(1);
-/// Operations at work at once.
+/// Operations at work at the same time.
 const OPERATIONS_MAX: usize = 16;
-/// Cells looked after at once, besides.
+/// Cells supervised at the same time, besides.
 const CHECKS_MAX: usize = 64;
 
 /// Cells that somebody is at work on, and when each was described last.
@@ -35,7 +35,7 @@ const CHECKS_MAX: usize = 64;
 struct InFlight {
     busy: Mutex<BTreeSet<CellId>>,
     described: Mutex<BTreeMap<CellId, Instant>>,
-    /// The cell that was looked after last: the next round begins behind it, so that each has its turn.
+    /// The cell that was supervised last: the next round begins behind it, so that each has its turn.
     last: Mutex<Option<CellId>>,
 }
 
@@ -47,7 +47,7 @@ struct Work {
 
 pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
     let in_flight = Arc::new(InFlight::default());
-    let (mut operations, mut looks) = (JoinSet::new(), JoinSet::new());
+    let (mut operations, mut supervised) = (JoinSet::new(), JoinSet::new());
     loop {
         let work = blocking(&daemon, "operate", find_work).await;
         if let Some(Ok(work)) = work {
@@ -56,14 +56,14 @@ pub(super) async fn operating(daemon: Arc<Daemon>, mut stop: watch::Receiver<boo
                 begin(&daemon, &in_flight, &mut operations, operation, &work.cells);
             }
             for cell in in_flight.in_turn(work.cells) {
-                if looks.len() >= CHECKS_MAX {
+                if supervised.len() >= CHECKS_MAX {
                     break;
                 }
-                look_after(&daemon, &in_flight, &mut looks, cell);
+                supervise(&daemon, &in_flight, &mut supervised, cell);
             }
         }
         // Those that have ended are cleared away.
-        for at_work in [&mut operations, &mut looks] {
+        for at_work in [&mut operations, &mut supervised] {
             while let Some(ended) = at_work.try_join_next() {
                 ended.unwrap_or_else(|error| record(&daemon, "operate", error));
             }
@@ -123,7 +123,7 @@ fn waits_for(daemon: &Daemon, operation: &Operation, cell: &Cell) -> Option<Stri
     let published = status.generation.unwrap_or(0);
     let clear_from = *seen.clear_from.entry(cell.clone()).or_insert(published);
     let proxy = seen.may_name(daemon.config.proxy_names(), cell, clear_from)?;
-    let hint = match seen.proxies.get(proxy).map(|sight| sight.state) {
+    let hint = match seen.proxies.get(proxy).map(|status| status.state) {
         Some(ProxyState::Reachable) => String::new(),
         _ => {
             format!(
@@ -206,7 +206,7 @@ async fn carry_out(daemon: &Arc<Daemon>, operation: &Operation, cell: &Cell) {
 }
 
 /// Processes that ended are started anew, and cells of programs are described now and then.
-fn look_after(
+fn supervise(
     daemon: &Arc<Daemon>,
     in_flight: &Arc<InFlight>,
     at_work: &mut JoinSet<()>,
@@ -251,7 +251,7 @@ fn look_after(
     });
 }
 
-/// Between the look at the list and its turn, the cell may have been taken down.
+/// Between the reading of the list and its turn, the cell may have been taken down.
 async fn still_runs(daemon: &Arc<Daemon>, id: &CellId) -> bool {
     let wanted = id.clone();
     let cell = blocking(daemon, "operate", move |daemon| {
@@ -339,7 +339,7 @@ async fn note_description(daemon: &Arc<Daemon>, cell: &Cell, described: Describe
 }
 
 impl InFlight {
-    /// The cells that have a provider to look after them, beginning behind the one that had its turn last.
+    /// The cells that have a provider to supervise them, beginning behind the one that had its turn last.
     fn in_turn(&self, mut cells: Vec<Cell>) -> Vec<Cell> {
         cells.retain(|cell| cell.state.is_running() && cell.provider != cells::STATIC);
         let mut described = self

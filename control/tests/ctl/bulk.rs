@@ -68,28 +68,34 @@ fn a_wrong_line_is_named_as_in_the_file() {
     for number in 0..10_000 {
         let _ = writeln!(file, "t{number},");
     }
-    let told = import("a.csv", &format!("{file}\nx,nowhere\n"));
+    let reported = import("a.csv", &format!("{file}\nx,nowhere\n"));
     for part in [
         "10000 tenants were taken",
         "  line 10004: there is no cell `nowhere`",
         "running it again is safe",
     ] {
-        assert!(told.contains(part), "{part} is not in:\n{told}");
+        assert!(reported.contains(part), "{part} is not in:\n{reported}");
     }
-    let told = import("b.csv", &format!("{file}a,b,c\n"));
+    let reported = import("b.csv", &format!("{file}a,b,c\n"));
     assert!(
-        told.contains("  line 10003: it has 3 fields, and the first line 2\n"),
-        "{told}"
+        reported.contains("  line 10003: it has 3 fields, and the first line 2\n"),
+        "{reported}"
     );
-    let told = import("c.csv", "key\n\"open\nx\n");
+    let reported = import("c.csv", "key\n\"open\nx\n");
     assert!(
-        told.contains("line 2: a field holds the end of a line"),
-        "{told}"
+        reported.contains("line 2: a field holds the end of a line"),
+        "{reported}"
     );
-    let told = import("d.ndjson", "\n{\"key\":\"x\"}\n{\"key\":\"y\",\"z\":1}\n");
-    assert!(told.contains("  line 3: unknown field `z`"), "{told}");
-    let told = import("e.csv", "key\n");
-    assert!(told.contains("e.csv: there is no tenant in it"), "{told}");
+    let reported = import("d.ndjson", "\n{\"key\":\"x\"}\n{\"key\":\"y\",\"z\":1}\n");
+    assert!(
+        reported.contains("  line 3: unknown field `z`"),
+        "{reported}"
+    );
+    let reported = import("e.csv", "key\n");
+    assert!(
+        reported.contains("e.csv: there is no tenant in it"),
+        "{reported}"
+    );
     assert_eq!(
         daemon.json("tenant list --prefix x")["tenants"],
         serde_json::json!([])

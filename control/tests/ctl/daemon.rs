@@ -26,7 +26,7 @@ pub(crate) struct Daemon {
     child: Running,
     pub(crate) folder: TempDir,
     pub(crate) server: String,
-    /// Takes connections and says nothing: a cell that is well.
+    /// Takes connections and says nothing: a healthy cell.
     pub(crate) cell: Listener,
 }
 
@@ -151,7 +151,7 @@ impl Daemon {
         daemon
     }
 
-    /// Ends the daemon at once and starts it again. It listens elsewhere then, but for its Unix socket.
+    /// Kills the daemon and starts it again. It listens elsewhere then, but for its Unix socket.
     pub(crate) fn restart(&mut self) {
         self.child.0.kill().unwrap();
         self.child.0.wait().unwrap();
@@ -192,7 +192,7 @@ impl Daemon {
         ran.out
     }
 
-    /// Runs what the daemon has to refuse, and gives what it was told.
+    /// Runs what the daemon has to refuse, and gives the error.
     pub(crate) fn refused(&self, line: &str) -> String {
         let ran = self.run(line);
         assert_eq!(

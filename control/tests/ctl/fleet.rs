@@ -51,7 +51,7 @@ fn a_fleet_begins() {
         listed.contains("eu-1  active  static    0        32768  tenants 0/9 (0 %)"),
         "{listed}"
     );
-    until("all is well", || {
+    until("all is healthy", || {
         daemon.run("status --check").code == Some(0)
     });
     let status = daemon.ok("status");
@@ -61,7 +61,7 @@ fn a_fleet_begins() {
 }
 
 #[test]
-fn tenants_live_where_they_are_told_to() {
+fn tenants_live_where_they_were_put() {
     let daemon = Daemon::with_two_cells("");
     let added = daemon
         .ok("tenant add acme --cell eu-1 --alias www.acme.example --reason a-contract --wait");
@@ -231,9 +231,9 @@ fn what_happened_is_listed_and_followed() {
     let listed = listed["events"].as_array().unwrap();
     assert_eq!(listed.len(), 4);
     assert!(listed.iter().any(|it| it["kind"] == "cell.add"));
-    let told = daemon.ok("events --follow --after 0 --limit 3 -o json");
-    let first: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
-    assert_eq!((told.lines().count(), &first["id"]), (3, &1.into()));
+    let reported = daemon.ok("events --follow --after 0 --limit 3 -o json");
+    let first: serde_json::Value = serde_json::from_str(reported.lines().next().unwrap()).unwrap();
+    assert_eq!((reported.lines().count(), &first["id"]), (3, &1.into()));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_stream_goes_on_after_a_restart() {
     until("word of the restart", || {
         Stream::has(&stream.err, "connecting again")
     });
-    // What happens before it is connected again is not told: the daemon counts its events anew.
+    // What happens before it is connected again is not shown: the daemon counts its events anew.
     until("an event after the restart", || {
         daemon.ok("tenant add b --cell eu-1 --rejected");
         daemon.ok("tenant accept b");
@@ -315,7 +315,7 @@ fn a_proxy_that_lags_is_waited_for() {
     follow(true);
     let address = daemon.cell.address;
     daemon.ok(&format!("cell add eu-1 --endpoint {address} --wait"));
-    until("all is well", || {
+    until("all is healthy", || {
         daemon.run("status --check").code == Some(0)
     });
     let status = daemon.ok("status");

@@ -12,9 +12,12 @@ use crate::daemon::{Daemon, Listener, answer, bare, read_head, run, until};
 fn refusals_say_what_to_do() {
     let daemon = Daemon::with_two_cells("");
     let check = |line: &str, parts: &[&str]| {
-        let told = daemon.refused(line);
+        let reported = daemon.refused(line);
         for part in parts {
-            assert!(told.contains(part), "{line}: {part} is not in:\n{told}");
+            assert!(
+                reported.contains(part),
+                "{line}: {part} is not in:\n{reported}"
+            );
         }
     };
     check(
@@ -196,8 +199,8 @@ fn a_table_of_somebody_else_is_written_over_with_a_word() {
 }
 
 #[test]
-fn waiting_survives_a_restart() {
-    // The cell is well only once somebody says so.
+fn waiting_goes_on_over_a_restart() {
+    // The cell is healthy only once somebody says so.
     let is_healthy = Arc::new(AtomicU64::new(0));
     let says = Arc::clone(&is_healthy);
     let cell = Listener::new(move |mut stream| {

@@ -71,11 +71,11 @@ const ACTIVATE: Asked = |write, _| cells::activate(write, &id("x")).map(drop);
 const RETRY: Asked = |write, _| cells::retry(write, &id("x")).map(drop);
 const REMOVE: Asked = |write, _| cells::remove(write, &id("x")).map(drop);
 
-/// What is told when something is asked of a cell in a state; `from not to: legal` for a step that does not follow.
+/// What is answered when something is asked of a cell in a state; `from not to: legal` for a step that does not follow.
 fn check_step(state: CellState, asked: Asked, expected: &str) {
     let world = brought_to(state);
     assert_eq!(world.intent().state_of(&id("x")), state);
-    let told = world.told(|write| asked(write, &world.rules));
+    let reported = world.reported(|write| asked(write, &world.rules));
     let expected = match expected.split_once(" not ") {
         Some((from, rest)) => {
             let (to, legal) = rest.split_once(": ").unwrap();
@@ -83,7 +83,7 @@ fn check_step(state: CellState, asked: Asked, expected: &str) {
         }
         None => expected.to_owned(),
     };
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn a_cell_that_serves_or_has_served() {
 fn what_is_asked_of_a_new_cell_is_checked() {
     let world = World::of_cells(&["a"]);
     let check = |new: NewCell, expected: &str| {
-        let told = world.told(|write| cells::add(write, &new, &world.rules).map(drop));
-        assert!(told.contains(expected), "{told}");
+        let reported = world.reported(|write| cells::add(write, &new, &world.rules).map(drop));
+        assert!(reported.contains(expected), "{reported}");
     };
     check(new_cell("a"), "there is a cell `a`, active");
     let with = |change: fn(&mut NewCell)| {
@@ -209,8 +209,8 @@ fn cells_that_are_not_there() {
     ];
     let world = World::of_cells(&["a"]);
     for asked in asked {
-        let told = world.told(|write| asked(write, &id("x"), &world.rules));
-        assert_eq!(told, "there is no cell `x`");
+        let reported = world.reported(|write| asked(write, &id("x"), &world.rules));
+        assert_eq!(reported, "there is no cell `x`");
     }
 }
 
@@ -219,8 +219,8 @@ fn a_patch_changes_what_it_names() {
     let world = World::of_cells(&["a"]);
     let check = |patch: &str, expected: &str| {
         let patch: CellPatch = serde_json::from_str(patch).unwrap();
-        let told = world.told(|write| cells::update(write, &id("a"), &patch).map(drop));
-        assert!(told.contains(expected), "{told}");
+        let reported = world.reported(|write| cells::update(write, &id("a"), &patch).map(drop));
+        assert!(reported.contains(expected), "{reported}");
     };
     check(r#"{"endpoints":[]}"#, "are empty");
     check(r#"{"max_in_flight":0}"#, "max_in_flight");
@@ -246,11 +246,11 @@ fn a_drain_takes_what_has_no_data() {
     let world = World::of_cells(&["a:stateless", "b"]);
     let batch = [new_tenant_in("p", "a"), new_tenant_in("q", "a")];
     world.register(&batch);
-    let told = world.told(|write| {
+    let reported = world.reported(|write| {
         cells::drain(write, &id("a"), MovePermission::WithinLimits, &world.rules).map(drop)
     });
     assert_eq!(
-        told,
+        reported,
         "32 slots (50.00 %) would go to other cells, more than 25 %"
     );
     world.drain("a");
@@ -309,9 +309,9 @@ fn a_cell_that_is_being_removed_does_not_come_back() {
     let world = brought_to(CellState::Drained);
     world.published();
     world.change(|write| cells::remove(write, &id("x")).map(drop));
-    let told = world.told(|write| cells::activate(write, &id("x")).map(drop));
+    let reported = world.reported(|write| cells::activate(write, &id("x")).map(drop));
     assert_eq!(
-        told,
+        reported,
         "cell `x` is being removed; its provider has not answered yet"
     );
     let open = world.store.read(|read| read.open_operations()).unwrap();
@@ -319,8 +319,8 @@ fn a_cell_that_is_being_removed_does_not_come_back() {
     world.change(|write| cells::provider_failed(write, &open[0].id, "", "out of luck"));
     let operation = world.store.read(|read| read.operation(&open[0].id));
     assert_eq!(operation.unwrap().unwrap().state, OperationState::Failed);
-    let told = world.told(|write| cells::activate(write, &id("x")).map(drop));
-    assert_eq!(told, "done", "it was not removed after all");
+    let reported = world.reported(|write| cells::activate(write, &id("x")).map(drop));
+    assert_eq!(reported, "done", "it was not removed after all");
 }
 
 #[test]
@@ -329,14 +329,15 @@ fn a_forced_removal_needs_a_reason_and_an_heir() {
     world.register(&[new_tenant_in("p", "a"), new_tenant_in("q", "b")]);
     let remove = |cell: &str, permission: MovePermission| {
         let cell = id(cell);
-        world.told(|write| cells::force_remove(write, &cell, permission, &world.rules).map(drop))
+        world
+            .reported(|write| cells::force_remove(write, &cell, permission, &world.rules).map(drop))
     };
     let request = Request::of_daemon("test");
     let refused = world.store.change(&request, 1, |write| {
         cells::force_remove(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
     });
-    let told = refused.unwrap_err().to_string();
-    assert_eq!(told, "a forced removal needs a reason");
+    let reported = refused.unwrap_err().to_string();
+    assert_eq!(reported, "a forced removal needs a reason");
     assert_eq!(
         remove("a", MovePermission::WithinLimits),
         "32 slots (50.00 %) would go to other cells, more than 25 %"
@@ -353,10 +354,11 @@ fn a_forced_removal_needs_a_reason_and_an_heir() {
 #[test]
 fn slots_are_spread_once() {
     let world = World::new();
-    let spread = || world.told(|write| slots::spread_first(write).map(drop));
+    let spread = || world.reported(|write| slots::spread_first(write).map(drop));
     let plan = || {
-        world
-            .told(|write| slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop))
+        world.reported(|write| {
+            slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop)
+        })
     };
     assert_eq!(spread(), "no cell is active");
     assert_eq!(plan(), "the slots have not been given to cells yet");

@@ -152,7 +152,7 @@ fn life_goes_on_after_an_import() {
 fn only_an_empty_database_takes_a_table() {
     let table = cellgate_table::parse(TABLES[0].1.as_bytes()).unwrap();
     let world = World::of_cells(&["a"]);
-    let import = |world: &World| world.told(|write| restore::import(write, &table));
+    let import = |world: &World| world.reported(|write| restore::import(write, &table));
     let refused =
         "the table cannot be restored: the database holds cells already; start with an empty one";
     assert_eq!(import(&world), refused);

@@ -10,7 +10,7 @@ use cellgate_table::{Table, diff::diff};
 use crate::support::{World, id, key, new_tenant, new_tenant_in, register};
 
 fn roll_back(world: &World, to: &Table) -> String {
-    world.told(|write| {
+    world.reported(|write| {
         let restored = restore::roll_back(write, to, MovePermission::Allowed, &world.rules)?;
         Ok(restored.moved_tenants)
     })
@@ -63,8 +63,9 @@ fn who_came_later_stays() {
     world.register(&[new_tenant("old")]);
     let old = world.published();
     world.add_active("b");
-    let plan = world
-        .told(|write| slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop));
+    let plan = world.reported(|write| {
+        slots::apply_plan(write, MovePermission::Allowed, &world.rules).map(drop)
+    });
     assert_eq!(plan, "done");
     // As many as it takes for some to live by their slot in the new cell, which has data.
     let batch: Vec<_> = (0..12).map(|at| new_tenant(&format!("new-{at}"))).collect();
@@ -128,12 +129,12 @@ fn what_does_not_fit_is_refused() {
         world.change(|write| tenants::add_alias(write, &key("acme"), &key("www")).map(drop));
         let old = world.published();
         changes(&world);
-        let told = roll_back(&world, &old);
-        let told = told.strip_prefix("the table cannot be restored: ");
-        assert_eq!(told, Some(expected));
+        let reported = roll_back(&world, &old);
+        let reported = reported.strip_prefix("the table cannot be restored: ");
+        assert_eq!(reported, Some(expected));
     };
     let force = |world: &World| {
-        let removed = world.told(|write| {
+        let removed = world.reported(|write| {
             cells::force_remove(write, &id("a"), MovePermission::Allowed, &world.rules).map(drop)
         });
         assert_eq!(removed, "done");
@@ -142,7 +143,7 @@ fn what_does_not_fit_is_refused() {
     check(
         &|world| {
             force(world);
-            let added = world.told(|write| {
+            let added = world.reported(|write| {
                 cells::add(write, &crate::support::new_cell("a"), &world.rules).map(drop)
             });
             assert_eq!(added, "done");
@@ -151,8 +152,8 @@ fn what_does_not_fit_is_refused() {
     );
     check(
         &|world| {
-            let removed =
-                world.told(|write| tenants::remove(write, &key("acme"), &world.rules).map(drop));
+            let removed = world
+                .reported(|write| tenants::remove(write, &key("acme"), &world.rules).map(drop));
             assert_eq!(removed, "done");
         },
         "tenant `acme`, which has an alias there, is not registered any more",
@@ -171,8 +172,11 @@ fn tables_that_are_not_ours_are_refused() {
     let world = World::of_cells(&["a", "b"]);
     let check = |text: &str, expected: &str| {
         let table = cellgate_table::parse(text.as_bytes()).unwrap();
-        let told = roll_back(&world, &table);
-        assert_eq!(told, format!("the table cannot be restored: {expected}"));
+        let reported = roll_back(&world, &table);
+        assert_eq!(
+            reported,
+            format!("the table cannot be restored: {expected}")
+        );
     };
     let text = |head: &str, cell: &str| {
         format!(

@@ -24,14 +24,14 @@ use tempfile::TempDir;
 
 /// Slots of the tables here.
 pub(crate) const SLOTS: u32 = 64;
-/// Tenants that may move in one table without a word.
+/// Tenants that may move in one table without permission.
 pub(crate) const TENANTS_MAX: usize = 3;
 
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) store: Arc<Store>,
     pub(crate) rules: Rules,
-    /// Counts the changes that were asked for: the time that they are told.
+    /// Counts the changes that were asked for: the time of the next one.
     clock_ms: Counter<i64>,
 }
 
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// How a change ends, in words: `done` or why it was refused.
-    pub(crate) fn told<T: Serialize>(
+    pub(crate) fn reported<T: Serialize>(
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, Refusal>,
     ) -> String {

@@ -42,11 +42,11 @@ fn world() -> World {
     world
 }
 
-/// Checks what is told when a tenant is registered behind one that has nothing wrong with it.
+/// Checks what is answered when a tenant is registered behind one that has nothing wrong with it.
 fn check_second(world: &World, second: NewTenant, expected: &str) {
     let mut number = None;
     let batch = [new_tenant("fine"), second];
-    let told = world.told(|write| {
+    let reported = world.reported(|write| {
         tenants::register(write, &batch, &world.rules)
             .map(drop)
             .map_err(|(at, refusal)| {
@@ -54,8 +54,8 @@ fn check_second(world: &World, second: NewTenant, expected: &str) {
                 refusal
             })
     });
-    assert!(told.contains(expected), "{told}");
-    assert_eq!(number, (expected != "done").then_some(1), "{told}");
+    assert!(reported.contains(expected), "{reported}");
+    assert_eq!(number, (expected != "done").then_some(1), "{reported}");
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn a_batch_is_registered_whole_or_not() {
         "tenant `globex` is registered and lives in cell `a` (by pin)",
     );
     let placed_by = world.intent().tenants[&key("initech")].placed_by;
-    let told = format!("tenant `initech` is registered and lives in cell `b` (by {placed_by})");
-    check(pinned("initech", "b"), &told);
+    let reported = format!("tenant `initech` is registered and lives in cell `b` (by {placed_by})");
+    check(pinned("initech", "b"), &reported);
     let homeless = NewTenant {
         pin: true,
         ..new_tenant("new")
@@ -123,12 +123,12 @@ fn an_alias_is_no_tenant_of_the_same_batch() {
         [new_tenant("y"), with_aliases("x", &["y"])],
     ];
     for batch in &batches {
-        let told = world.told(|write| register(write, batch, &world.rules));
-        assert_eq!(told, "`y` is registered as a tenant itself");
+        let reported = world.reported(|write| register(write, batch, &world.rules));
+        assert_eq!(reported, "`y` is registered as a tenant itself");
     }
     let batch = [with_aliases("x", &["z"]), with_aliases("y", &["z"])];
-    let told = world.told(|write| register(write, &batch, &world.rules));
-    assert_eq!(told, "`z` is an alias of tenant `x` already");
+    let reported = world.reported(|write| register(write, &batch, &world.rules));
+    assert_eq!(reported, "`z` is an alias of tenant `x` already");
 }
 
 #[test]
@@ -161,11 +161,14 @@ fn aliases_are_counted_however_they_come() {
         }]
     };
     world.register(&batch(names(0, 99)));
-    let told = world.told(|write| register(write, &batch(names(99, 2)), &world.rules));
-    assert!(told.contains("are 100, and no more may be"), "{told}");
+    let reported = world.reported(|write| register(write, &batch(names(99, 2)), &world.rules));
+    assert!(
+        reported.contains("are 100, and no more may be"),
+        "{reported}"
+    );
     world.register(&batch(names(99, 1)));
     let add = |alias: &str| {
-        world.told(|write| tenants::add_alias(write, &key("globex"), &key(alias)).map(drop))
+        world.reported(|write| tenants::add_alias(write, &key("globex"), &key(alias)).map(drop))
     };
     assert!(add("one-more").contains("are 100, and no more may be"));
     assert_eq!(add("alias-0"), "done", "it is there already");
@@ -175,9 +178,9 @@ fn aliases_are_counted_however_they_come() {
 fn aliases_lead_to_tenants() {
     let world = world();
     let check = |tenant: &str, alias: &str, expected: &str| {
-        let told =
-            world.told(|write| tenants::add_alias(write, &key(tenant), &key(alias)).map(drop));
-        assert!(told.contains(expected), "{told}");
+        let reported =
+            world.reported(|write| tenants::add_alias(write, &key(tenant), &key(alias)).map(drop));
+        assert!(reported.contains(expected), "{reported}");
     };
     check("nobody", "x", "no tenant `nobody` is registered");
     check("www.acme", "x", "no tenant `www.acme` is registered");
@@ -195,7 +198,7 @@ fn aliases_lead_to_tenants() {
     check("acme", "www.acme", "done");
     check("acme", "acme.example", "done");
     let remove = |tenant: &str, alias: &str| {
-        world.told(|write| tenants::remove_alias(write, &key(tenant), &key(alias)).map(drop))
+        world.reported(|write| tenants::remove_alias(write, &key(tenant), &key(alias)).map(drop))
     };
     assert_eq!(
         remove("globex", "www.acme"),
@@ -218,7 +221,7 @@ fn a_pin_leaves_no_data_behind() {
     let world = world();
     let pin = |tenant: &str, cell: &str, is_without_data: bool| {
         let (tenant, cell) = (key(tenant), id(cell));
-        world.told(|write| tenants::pin(write, &tenant, &cell, is_without_data).map(drop))
+        world.reported(|write| tenants::pin(write, &tenant, &cell, is_without_data).map(drop))
     };
     let has_data = "tenant `globex` may have data in cell `a`, which would not come along to `b`";
     assert_eq!(pin("globex", "b", false), has_data);
@@ -263,8 +266,8 @@ fn an_unpinned_tenant_stays() {
         assert_eq!((&now.cell, now.placed_by), (&home, expected));
         assert_eq!(now.since, tenant.since);
     }
-    let told = world.told(|write| tenants::unpin(write, &key("nobody")).map(drop));
-    assert_eq!(told, "no tenant `nobody` is registered");
+    let reported = world.reported(|write| tenants::unpin(write, &key("nobody")).map(drop));
+    assert_eq!(reported, "no tenant `nobody` is registered");
 }
 
 #[test]
@@ -280,7 +283,7 @@ fn rejected_and_forgotten() {
     assert!(!reject(true));
     assert!(world.published().home_of(b"www.acme").is_rejected);
     let forget = |tenant: &str| {
-        world.told(|write| tenants::remove(write, &key(tenant), &world.rules).map(drop))
+        world.reported(|write| tenants::remove(write, &key(tenant), &world.rules).map(drop))
     };
     assert_eq!(forget("www.acme"), "no tenant `www.acme` is registered");
     assert_eq!(forget("acme"), "done");
@@ -310,15 +313,15 @@ fn no_capacity_has_reasons() {
             .map(|at| new_tenant(&format!("new-{at}")))
             .collect()
     };
-    let told = world.told(|write| register(write, &batch(room + 1), &world.rules));
+    let reported = world.reported(|write| register(write, &batch(room + 1), &world.rules));
     assert_eq!(
-        told,
+        reported,
         format!(
             "no capacity: a is full (tenants 4 of 4), b is full (tenants {in_b} of 0), c is draining"
         )
     );
     world.register(&batch(room));
     assert_eq!((counts("a"), counts("b")), (4, in_b));
-    // An operator's word weighs more than the limit.
+    // An operator's request overrides the limit.
     world.register(&[new_tenant_in("one-more", "b")]);
 }

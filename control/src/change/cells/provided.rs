@@ -1,4 +1,4 @@
-//! What came of what providers were asked for, and of the looks at their cells.
+//! What came of what providers were asked for, and of the checks of their cells.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -12,7 +12,7 @@ use crate::{
     store::Write,
 };
 
-/// Takes in that a provider has made a cell.
+/// Records that a provider has made a cell.
 pub fn provisioned(
     write: &mut Write<'_>,
     operation: &str,
@@ -83,7 +83,7 @@ fn shown(settings: &Settings) -> String {
     addresses.collect::<Vec<_>>().join(", ")
 }
 
-/// Takes in that a provider has taken a cell down.
+/// Records that a provider has taken a cell down.
 pub fn taken_down(write: &mut Write<'_>, operation: &str, output: &str) -> Result<(), Refusal> {
     let Some(id) = open_operation(write, operation)? else {
         return Ok(());
@@ -97,7 +97,7 @@ pub fn taken_down(write: &mut Write<'_>, operation: &str, output: &str) -> Resul
     Ok(())
 }
 
-/// Takes in that a provider failed.
+/// Records that a provider failed.
 pub fn provider_failed(
     write: &mut Write<'_>,
     operation: &str,
@@ -128,7 +128,7 @@ fn open_operation(write: &Write<'_>, id: &str) -> Result<Option<CellId>, Refusal
         .map(|operation| operation.cell))
 }
 
-/// Takes in that a warming cell has shown itself to be well, or has not in time.
+/// Records that a warming cell has passed its checks, or has not in time.
 pub fn warmed(
     write: &mut Write<'_>,
     id: &CellId,

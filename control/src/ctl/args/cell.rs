@@ -118,10 +118,10 @@ pub struct SettingArgs {
     /// IP address and port, and its weight if it is not 1; may be given again. All of them together are what the cell has.
     #[arg(long = "endpoint", value_name = "ADDR[=WEIGHT]", value_parser = endpoint)]
     pub endpoints: Vec<Endpoint>,
-    /// Requests in flight to the cell from one proxy; more are refused at once. Default 1,024.
+    /// Requests in flight to the cell from one proxy; more are refused immediately. Default 1,024.
     #[arg(long, value_name = "N")]
     pub max_in_flight: Option<u32>,
-    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused at once. Default 10,000.
+    /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused immediately. Default 10,000.
     #[arg(long, value_name = "N")]
     pub tunnels_max: Option<u32>,
     /// Whose requests may follow each other on a kept connection: those of the whole cell, or of one tenant only. By

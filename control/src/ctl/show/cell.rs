@@ -267,13 +267,13 @@ pub fn fullest(cell: &Cell) -> String {
     )
 }
 
-/// Endpoints that are well, by the daemon's own looks.
+/// Endpoints that are healthy, by the daemon's own checks.
 pub fn healthy(cell: &Cell) -> String {
     if cell.health.endpoints.is_empty() {
         return String::new();
     }
-    let well = cell.health.endpoints.iter().filter(|seen| seen.ok).count();
-    format!("{well}/{}", cell.health.endpoints.len())
+    let healthy = cell.health.endpoints.iter().filter(|seen| seen.ok).count();
+    format!("{healthy}/{}", cell.health.endpoints.len())
 }
 
 /// What is out of the ordinary.

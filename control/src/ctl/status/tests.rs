@@ -72,7 +72,7 @@ fn of_text(columns: u16, cells: &[Value]) -> String {
 }
 
 #[test]
-fn a_fleet_that_is_well_says_so_in_the_first_line() {
+fn a_fleet_that_is_healthy_says_so_in_the_first_line() {
     let status = status(
         &json!({}),
         &[proxy("edge-1", &json!({}))],
@@ -135,7 +135,7 @@ fn the_worst_comes_first_on_every_width() {
     assert!(of_text(80, &cells[..3]).lines().count() < 25);
 }
 
-/// The reasons of a fleet of one proxy and one cell, which deviate from well in this.
+/// The reasons of a fleet of one proxy and one cell, which deviate from healthy in this.
 fn check(of_table: &Value, of_proxy: &Value, of_cell: &Value, expected: &[&str]) {
     let status = status(of_table, &[proxy("p", of_proxy)], &[cell("c", of_cell)]);
     assert_eq!(status.verdict.reasons, expected);
@@ -153,8 +153,8 @@ fn check(of_table: &Value, of_proxy: &Value, of_cell: &Value, expected: &[&str])
 
 #[test]
 fn a_table_that_does_not_come_needs_somebody() {
-    let well = json!({});
-    check(&well, &well, &well, &[]);
+    let healthy = json!({});
+    check(&healthy, &healthy, &healthy, &[]);
     let because = "no space left on device, and this goes on for a while so that it has to be wrapped somewhere before \
                    it leaves the screen";
     let blocked = json!({
@@ -163,15 +163,15 @@ fn a_table_that_does_not_come_needs_somebody() {
     });
     check(
         &blocked,
-        &well,
-        &well,
+        &healthy,
+        &healthy,
         &[&format!("no table can be published: {because}")],
     );
     let waiting = json!({ "current": false });
     check(
         &waiting,
-        &well,
-        &well,
+        &healthy,
+        &healthy,
         &["a change has not been published yet"],
     );
 }
@@ -207,7 +207,7 @@ fn a_proxy_that_is_gone_or_late_needs_somebody() {
 }
 
 #[test]
-fn a_cell_that_is_sick_or_full_needs_somebody() {
+fn a_cell_that_is_unhealthy_or_full_needs_somebody() {
     let check =
         |of_cell: Value, expected: &[&str]| check(&json!({}), &json!({}), &of_cell, expected);
     check(
@@ -240,14 +240,14 @@ fn a_cell_that_is_sick_or_full_needs_somebody() {
 
 #[test]
 fn a_table_on_its_way_is_no_trouble() {
-    let well = json!({});
+    let healthy = json!({});
     let on_its_way = json!({ "current": false, "pending_for_ms": 2_999 });
-    check(&on_its_way, &well, &well, &[]);
+    check(&on_its_way, &healthy, &healthy, &[]);
     let late = json!({ "current": false, "pending_for_ms": 3_000 });
     check(
         &late,
-        &well,
-        &well,
+        &healthy,
+        &healthy,
         &["a change has not been published yet"],
     );
 }

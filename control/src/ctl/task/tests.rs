@@ -156,7 +156,7 @@ fn what_cannot_be_is_wrong_usage() {
         "cannot be used with",
     );
     check("cell update a", "nothing is named");
-    check("cell list --state sick", "possible values");
+    check("cell list --state unhealthy", "possible values");
     check("cell remove a --allow-move", "--force");
     check("cell usage a", "required");
     check("tenant add k --pin", "--cell");

@@ -36,12 +36,12 @@ fn check(
     let hash = HashSpec::new(0, u32::try_from(owners.len()).unwrap()).unwrap();
     let map = SlotMap::of_owners(hash, owners.chars().map(of_letter));
     let plan = plan(&views, &map);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for slot_move in &plan.slot_moves {
         let ranges: Vec<String> = slot_move.slots.iter().map(ToString::to_string).collect();
         let counted: u32 = slot_move.slots.iter().map(|range| range.count()).sum();
         assert_eq!(counted, slot_move.count);
-        told.push(format!(
+        reported.push(format!(
             "{} {}>{}",
             ranges.join(","),
             slot_move.from,
@@ -49,7 +49,7 @@ fn check(
         ));
     }
     for tenant_move in &plan.tenant_moves {
-        told.push(format!(
+        reported.push(format!(
             "{} tenants of {}",
             tenant_move.count, tenant_move.from
         ));
@@ -60,11 +60,11 @@ fn check(
         } else if left.why == PINNED {
             "pinned"
         } else {
-            "no taker"
+            "no recipient"
         };
-        told.push(format!("{} of {} stay: {why}", left.what, left.cell));
+        reported.push(format!("{} of {} stay: {why}", left.what, left.cell));
     }
-    assert_eq!(told, expected, "{cells:?} {owners}");
+    assert_eq!(reported, expected, "{cells:?} {owners}");
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_draining_cell_is_emptied() {
         "aabbbbbbbb",
         drain_a,
         &[
-            "2 slots of a stay: no taker",
-            "2 tenants of a stay: no taker",
+            "2 slots of a stay: no recipient",
+            "2 tenants of a stay: no recipient",
         ],
     );
     check(

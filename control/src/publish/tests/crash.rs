@@ -1,4 +1,4 @@
-//! Whatever step the last life ended at, the next one makes file and records agree.
+//! Whatever step the previous run ended at, the next one makes file and records agree.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn record(home: &Home, generation: u64, bytes: &[u8]) {
         .unwrap();
 }
 
-/// A home whose last life published one table and was about to publish another.
+/// A home whose previous run published one table and was about to publish another.
 fn about_to_publish() -> (Home, u64, u64, Vec<u8>) {
     let home = Home::new();
     let publisher = home.publisher();

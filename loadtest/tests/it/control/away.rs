@@ -15,7 +15,7 @@ use crate::support::{PATIENCE, wait_until, wire::Request};
 /// Tenants of one import. About half of them live away from their slot, which is fewer than one table may move.
 const TENANTS: usize = 1_500;
 /// How long a proxy may serve by what it knew before it went away.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
+const RETURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Registers tenants with one import, and waits until the table says so.
 #[track_caller]
@@ -79,7 +79,7 @@ fn a_proxy_that_was_away_accepts_what_came_in_legal_steps() {
     let generation = table["generation"].as_u64().expect("a table is published");
     world.proxy.wait_for_generation(generation);
     let took = back.elapsed();
-    assert!(took < CATCH_UP_LIMIT, "{took:?}");
+    assert!(took < RETURN_LIMIT, "{took:?}");
     world
         .proxy
         .wait_for_log(&["accepted because it came in steps", "steps=3"]);

@@ -70,7 +70,7 @@ impl Beset {
         self.control.address()
     }
 
-    /// The operator is answered at once: one who has the token, by TCP.
+    /// The operator is answered immediately: one who has the token, by TCP.
     #[track_caller]
     fn check_operator(&self, path: &str) {
         let begun = Instant::now();

@@ -40,7 +40,7 @@ enum Kill {
         call: &'static str,
         about: fn(&Home) -> PathBuf,
     },
-    /// By the test, as soon as the daemon tells that the table is current.
+    /// By the test, as soon as the daemon reports that the table is current.
     Current,
 }
 

@@ -38,7 +38,7 @@ struct Failure {
     error: &'static str,
     about: fn(&Home) -> PathBuf,
     /// What the daemon says of it.
-    told: &'static str,
+    reported: &'static str,
     /// The table is the old one meanwhile.
     is_old: bool,
 }
@@ -48,35 +48,35 @@ const FAILURES: [Failure; 5] = [
         call: "openat",
         error: "EACCES",
         about: Home::temporary,
-        told: "could not be created: Permission denied",
+        reported: "could not be created: Permission denied",
         is_old: true,
     },
     Failure {
         call: "write",
         error: "ENOSPC",
         about: Home::temporary,
-        told: "could not be written: No space left",
+        reported: "could not be written: No space left",
         is_old: true,
     },
     Failure {
         call: "fsync",
         error: "EIO",
         about: Home::temporary,
-        told: "could not be made to last: Input/output error",
+        reported: "could not be made to last: Input/output error",
         is_old: true,
     },
     Failure {
         call: "/^rename",
         error: "EROFS",
         about: Home::temporary,
-        told: "could not be renamed: Read-only file system",
+        reported: "could not be renamed: Read-only file system",
         is_old: true,
     },
     Failure {
         call: "fsync",
         error: "EIO",
         about: Home::table_folder,
-        told: "could not be made to last (its folder): Input/output error",
+        reported: "could not be made to last (its folder): Input/output error",
         is_old: false,
     },
 ];
@@ -114,7 +114,7 @@ fn a_disk_that_hangs_shows_in_readiness() {
 
 /// Each thread of the daemon fails twice, so that it takes some tries until one succeeds.
 #[test]
-fn a_table_that_cannot_be_written_is_told_and_tried_anew() {
+fn a_table_that_cannot_be_written_is_reported_and_tried_again() {
     let Some(start) = Start::traced() else {
         return;
     };
@@ -132,9 +132,9 @@ fn a_table_that_cannot_be_written_is_told_and_tried_anew() {
             (table["blocked"]["code"] == "write").then_some(table)
         });
         let standing = home.bytes().expect("it was never away");
-        assert_eq!(standing == before, failure.is_old, "{}", failure.told);
+        assert_eq!(standing == before, failure.is_old, "{}", failure.reported);
         let because = blocked["blocked_because"].as_str().expect("it says why");
-        assert!(because.contains(failure.told), "{because}");
+        assert!(because.contains(failure.reported), "{because}");
         assert_eq!(blocked["current"], false, "{blocked}");
         let ready = Request::get("/readyz").send(control.address());
         assert_eq!(ready.status, 503, "{}", ready.text());
@@ -145,7 +145,7 @@ fn a_table_that_cannot_be_written_is_told_and_tried_anew() {
         let standing = home.bytes();
         home.recover(standing.as_deref(), &start.cells, &["newest".to_owned()]);
         figure(format!(
-            "{} of {}: told as `write`, the {} table stood; {tries} failed tries, then published",
+            "{} of {}: reported as `write`, the {} table stood; {tries} failed tries, then published",
             failure.error,
             failure.call.trim_start_matches("/^"),
             if failure.is_old { "old" } else { "new" },
@@ -161,7 +161,7 @@ fn check_tries(strace: &Strace, failure: &Failure) -> usize {
         .iter()
         .filter(|call| call.rest.contains("(INJECTED)"))
         .count();
-    assert!(failed > 1, "{}: {calls:?}", failure.told);
+    assert!(failed > 1, "{}: {calls:?}", failure.reported);
     let count = |name: &str, words: &str| {
         calls
             .iter()
@@ -178,7 +178,7 @@ fn check_tries(strace: &Strace, failure: &Failure) -> usize {
     failed
 }
 
-/// The third commit of each thread fails, and whoever asked for it is told. Nothing of it is left.
+/// The third commit of each thread fails, and whoever asked for it gets an error. Nothing of it is left.
 #[test]
 fn a_change_that_cannot_be_synced_is_not_acknowledged() {
     let Some(start) = Start::traced() else {
@@ -187,39 +187,39 @@ fn a_change_that_cannot_be_synced_is_not_acknowledged() {
     let home = start.home("home");
     let strace = failing_syncs(&home, AFTER_START);
     let mut control = home.plan().under(&strace.words()).start();
-    let mut told = Told::default();
+    let mut attempts = Attempts::default();
     for _ in 0..CHANGES_MAX {
-        told.try_change(&control);
-        if !told.refused.is_empty() && told.in_a_row >= CHANGES_AFTER {
+        attempts.try_change(&control);
+        if !attempts.refused.is_empty() && attempts.in_a_row >= CHANGES_AFTER {
             break;
         }
     }
     assert!(
-        !told.refused.is_empty(),
+        !attempts.refused.is_empty(),
         "no sync failed: {:?}",
         strace.calls()
     );
-    assert_eq!(told.in_a_row, CHANGES_AFTER, "it did not recover");
-    for tenant in &told.refused {
+    assert_eq!(attempts.in_a_row, CHANGES_AFTER, "it did not recover");
+    for tenant in &attempts.refused {
         let answer = control.try_change("GET", &format!("/v1/tenants/{tenant}"), &Value::Null);
         assert_eq!(answer.status, 404, "{}", answer.text());
     }
     wait_until_current(&control).expect("the daemon runs");
     control.kill();
     let found = home.bytes();
-    let after = home.recover(found.as_deref(), &start.cells, &told.acknowledged);
-    for tenant in &told.refused {
+    let after = home.recover(found.as_deref(), &start.cells, &attempts.acknowledged);
+    for tenant in &attempts.refused {
         assert!(!names(&after, tenant), "{tenant}");
     }
     figure(format!(
         "EIO of the database's sync: {} changes refused and gone, {} acknowledged and there",
-        told.refused.len(),
-        told.acknowledged.len()
+        attempts.refused.len(),
+        attempts.acknowledged.len()
     ));
 }
 
 /// The process ends right after a failed commit, before another one has written over what is left of it: nobody was
-/// told that it stands, and it may, but then all of it.
+/// answered that it stands, and it may, but then all of it.
 #[test]
 fn a_kill_after_a_failed_sync_leaves_all_or_nothing() {
     let Some(start) = Start::traced() else {
@@ -228,27 +228,27 @@ fn a_kill_after_a_failed_sync_leaves_all_or_nothing() {
     let home = start.home("home");
     let strace = failing_syncs(&home, AFTER_START);
     let mut control = home.plan().under(&strace.words()).start();
-    let mut told = Told::default();
+    let mut attempts = Attempts::default();
     for _ in 0..CHANGES_MAX {
-        told.try_change(&control);
-        if !told.refused.is_empty() {
+        attempts.try_change(&control);
+        if !attempts.refused.is_empty() {
             break;
         }
     }
     control.kill();
     assert_eq!(
-        told.refused.len(),
+        attempts.refused.len(),
         1,
         "no sync failed: {:?}",
         strace.calls()
     );
     let found = home.bytes();
-    let after = home.recover(found.as_deref(), &start.cells, &told.acknowledged);
-    let stands = names(&after, &told.refused[0]);
+    let after = home.recover(found.as_deref(), &start.cells, &attempts.acknowledged);
+    let stands = names(&after, &attempts.refused[0]);
     figure(format!(
         "EIO of the database's sync, then kill -9: the refused change {}, {} acknowledged ones there",
         if stands { "stands whole" } else { "is gone" },
-        told.acknowledged.len()
+        attempts.acknowledged.len()
     ));
 }
 
@@ -281,30 +281,34 @@ fn a_full_state_disk_refuses_changes() {
     };
     let home = start.home("home");
     let mut control = home.plan().start();
-    let mut told = Told::default();
-    told.try_change(&control);
+    let mut attempts = Attempts::default();
+    attempts.try_change(&control);
     wait_until_current(&control).expect("the daemon runs");
     let before = home.bytes();
 
     let ballast = fill(mount.folder());
     for _ in 0..CHANGES_MAX {
-        told.try_change(&control);
-        if !told.refused.is_empty() {
+        attempts.try_change(&control);
+        if !attempts.refused.is_empty() {
             break;
         }
     }
-    assert!(told.last_refusal.contains("full"), "{}", told.last_refusal);
+    assert!(
+        attempts.last_refusal.contains("full"),
+        "{}",
+        attempts.last_refusal
+    );
     assert_eq!(
         home.bytes(),
         before,
         "what cannot be recorded is not published"
     );
-    for tenant in &told.acknowledged {
+    for tenant in &attempts.acknowledged {
         control.get(&format!("/v1/tenants/{tenant}"));
     }
     fs::remove_file(&ballast).expect("it is there");
-    told.try_change(&control);
-    assert_eq!(told.in_a_row, 1, "{}", told.last_refusal);
+    attempts.try_change(&control);
+    assert_eq!(attempts.in_a_row, 1, "{}", attempts.last_refusal);
     wait_until_current(&control).expect("the daemon runs");
 
     // Neither does a start in a full disk harm anything, whether it succeeds or not.
@@ -324,12 +328,12 @@ fn a_full_state_disk_refuses_changes() {
     };
     assert_eq!(home.bytes(), found);
     fs::remove_file(&ballast).expect("it is there");
-    home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    home.recover(found.as_deref(), &start.cells, &attempts.acknowledged);
     figure(format!(
         "full state disk: {} changes refused (\"{}\"), {} acknowledged and there; a start there {started}",
-        told.refused.len(),
-        told.last_refusal,
-        told.acknowledged.len()
+        attempts.refused.len(),
+        attempts.last_refusal,
+        attempts.acknowledged.len()
     ));
 }
 
@@ -345,9 +349,9 @@ fn a_full_table_disk_leaves_the_table_whole() {
     let mut control = home.plan().start();
     let before = home.bytes();
     let ballast = fill(mount.folder());
-    let mut told = Told::default();
+    let mut attempts = Attempts::default();
     for _ in 0..3 {
-        told.try_change(&control);
+        attempts.try_change(&control);
         wait_until("publishing is blocked", PATIENCE, || {
             let table = control.get("/v1/table");
             let because = table["blocked_because"].as_str().unwrap_or_default();
@@ -356,18 +360,18 @@ fn a_full_table_disk_leaves_the_table_whole() {
         assert_eq!(home.bytes(), before);
     }
     assert_eq!(
-        told.acknowledged.len(),
+        attempts.acknowledged.len(),
         3,
         "changes are for the database: {}",
-        told.last_refusal
+        attempts.last_refusal
     );
     fs::remove_file(&ballast).expect("it is there");
     wait_until_current(&control).expect("the daemon runs");
     control.kill();
     let found = home.bytes();
-    home.recover(found.as_deref(), &start.cells, &told.acknowledged);
+    home.recover(found.as_deref(), &start.cells, &attempts.acknowledged);
     figure(
-        "full table disk: told as `write`, the old table stood whole; published once there was room",
+        "full table disk: reported as `write`, the old table stood whole; published once there was room",
     );
 }
 
@@ -408,7 +412,7 @@ impl Start {
 
 /// What the daemon said to a series of changes.
 #[derive(Default)]
-struct Told {
+struct Attempts {
     acknowledged: Vec<String>,
     refused: Vec<String>,
     /// Acknowledged since the last refusal.
@@ -416,7 +420,7 @@ struct Told {
     last_refusal: String,
 }
 
-impl Told {
+impl Attempts {
     /// Registers one more tenant. Either that is done, or it is said that the storage failed.
     #[track_caller]
     fn try_change(&mut self, control: &Control) {

@@ -149,7 +149,7 @@ impl Home {
             .collect()
     }
 
-    /// The newest table in the database: its generation, and how far it came. Looks at a copy, for looking mends what a
+    /// The newest table in the database: its generation, and how far it came. Reads a copy, since reading repairs what a
     /// crash has left.
     pub(super) fn newest_record(&self) -> (u64, String) {
         let copy = tempfile::tempdir().expect("the temporary directory can be written to");
@@ -223,7 +223,7 @@ pub(super) fn tenant(key: &str) -> Value {
     json!({ "key": key, "cell": CELL, "pin": true })
 }
 
-/// Waits until the table says all that is intended; returns what the daemon tells of it.
+/// Waits until the table says all that is intended; returns what the daemon reports of it.
 ///
 /// # Errors
 /// The daemon has ended.

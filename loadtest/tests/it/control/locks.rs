@@ -8,7 +8,7 @@ use super::world::{World, tenants};
 use crate::support::{PATIENCE, process::Signal, wait_until};
 
 #[test]
-fn a_second_daemon_is_told_who_was_first() {
+fn a_second_daemon_learns_who_was_first() {
     let world = World::start(1);
     let (status, said) = world.plan().run_to_end();
     assert!(!status.success());

@@ -94,7 +94,7 @@ fn provider(folder: &Path) -> PathBuf {
 
 /// No table has ever named it, so no proxy has to be seen; and a cell whose provider cannot remove it can be forgotten.
 #[test]
-fn a_cell_that_no_table_named_is_removed_at_once_and_one_whose_removal_fails_is_forgotten() {
+fn a_cell_that_no_table_named_is_removed_immediately_and_one_whose_removal_fails_is_forgotten() {
     let scratch = TempDir::new().expect("the temporary directory can be written to");
     let dead = DeadPort::new();
     let program = provider(scratch.path());

@@ -16,7 +16,7 @@ use crate::support::{
 /// Tenants of one request.
 const PIECE: usize = 10_000;
 /// What a page or a tenant may take however many there are, where the machine does nothing else.
-const LOOK_MAX: Duration = Duration::from_millis(100);
+const QUERY_MAX: Duration = Duration::from_millis(100);
 
 #[test]
 fn many_tenants_cost_little() {
@@ -74,20 +74,20 @@ fn many_tenants_cost_little() {
         resident >> 20,
     ));
     if is_acceptance() {
-        for look in [page, of_cell, show] {
-            assert!(look < LOOK_MAX, "{look:?}");
+        for query in [page, of_cell, show] {
+            assert!(query < QUERY_MAX, "{query:?}");
         }
     }
 }
 
 /// The best of three: what else the machine does must not count.
-fn time(look: impl Fn() -> Value) -> Duration {
-    let look = || {
+fn time(query: impl Fn() -> Value) -> Duration {
+    let query = || {
         let begun = Instant::now();
-        look();
+        query();
         begun.elapsed()
     };
-    [look(), look(), look()]
+    [query(), query(), query()]
         .into_iter()
         .min()
         .unwrap_or_default()

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, fleet::set_health, wait_until};
 
 /// Two signals make a suspect; nothing is moved, and the cell stays what it was.
 #[test]
-fn a_sick_cell_is_told_and_left_where_it_is() {
+fn an_unhealthy_cell_is_reported_and_left_where_it_is() {
     let world = World::start(3);
     let cells = world.register(&tenants("tenant", 30));
     world.wait_until_routed(&cells);
@@ -33,7 +33,7 @@ fn a_sick_cell_is_told_and_left_where_it_is() {
     wait_until("the suspicion is gone", PATIENCE, || {
         suspicion() == Value::Array(Vec::new())
     });
-    wait_until("the proxy sees it well too", PATIENCE, || {
+    wait_until("the proxy finds it healthy too", PATIENCE, || {
         world.control.get("/v1/cells/cell-2")["health"]["proxies"]["proxy-0"]["healthy"] == 1
     });
     let events = world.control.get("/v1/events?limit=1000");

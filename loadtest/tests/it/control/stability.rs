@@ -103,7 +103,7 @@ fn tenants_notice_nothing_of_a_lost_control_plane() {
         }
         let found = load.join().expect("wrk runs");
         figure(format!(
-            "{:<42} {:>3} s survived, {:>7} answers right, {} failed, {} misrouted",
+            "{:<42} {:>3} s under way, {:>7} answers right, {} failed, {} misrouted",
             fault.name,
             begun.elapsed().as_secs(),
             found.right,
@@ -143,7 +143,7 @@ fn tenants_notice_nothing_of_a_full_disk() {
     });
     let found = load.join().expect("wrk runs");
     figure(format!(
-        "{:<42} {:>3} s survived, {:>7} answers right, {} failed, {} misrouted",
+        "{:<42} {:>3} s under way, {:>7} answers right, {} failed, {} misrouted",
         "disk of the daemon full",
         time.as_secs(),
         found.right,
@@ -194,7 +194,7 @@ fn import_and_restart(world: &mut World) {
     world.restart_control();
 }
 
-/// Permissions do not stop root; an immutable folder stops everybody. False where there is none.
+/// Permissions do not stop root; an immutable folder stops everybody. False where that is not possible.
 fn set_read_only(world: &World, flag: &str) -> bool {
     let path = world.proxy.table_path();
     let folder = path.parent().expect("a file is in a directory");

@@ -37,9 +37,9 @@ struct Tally {
     acknowledged: usize,
 }
 
-/// The first life of a daemon, from an empty folder on: most of it is making the database.
+/// The first run of a daemon, from an empty folder on: most of it is making the database.
 #[test]
-fn a_first_life_may_end_at_any_call() {
+fn a_first_run_may_end_at_any_call() {
     let Some(sweep) = Sweep::new() else {
         return;
     };
@@ -56,7 +56,7 @@ fn a_first_life_may_end_at_any_call() {
         home.recover(home.bytes().as_deref(), &sweep.cells, &life.acknowledged);
         fs::remove_dir_all(folder).expect("the scratch directory is ours");
     }
-    tally.tell("first life", places.len());
+    tally.report("first run", places.len());
 }
 
 /// A daemon at work is killed, and the next one while it still finds out what the first one left.
@@ -95,8 +95,8 @@ fn a_daemon_at_work_may_end_at_any_call() {
         home.recover(found.as_deref(), &sweep.cells, &life.acknowledged);
         fs::remove_dir_all(folder).expect("the scratch directory is ours");
     }
-    tally.tell("at work", places.len());
-    second_tally.tell("the life after", SECOND_CALLS.len() * SECOND_NUMBER_MAX);
+    tally.report("at work", places.len());
+    second_tally.report("the run after", SECOND_CALLS.len() * SECOND_NUMBER_MAX);
 }
 
 /// Kills lives at places all over.
@@ -208,7 +208,7 @@ impl Tally {
 
     /// Which thread does what differs from life to life, so that some places are not met again.
     #[track_caller]
-    fn tell(&self, what: &str, places: usize) {
+    fn report(&self, what: &str, places: usize) {
         assert!(self.kills > 0, "{what}: nothing was killed");
         let calls: Vec<String> = self
             .calls
