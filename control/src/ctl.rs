@@ -35,7 +35,7 @@ pub use self::{args::Cli, failure::Failure};
 
 /// The token itself; see [`Global::token_source`].
 const TOKEN_VARIABLE: &str = "CELLCTL_TOKEN";
-/// What is asked for at once where all tenants are listed and nothing else is said.
+/// How many are asked for in one request where all tenants are listed and nothing else is said.
 const PAGE: u64 = 1_000;
 
 /// Does what the command line asks for.

@@ -43,7 +43,7 @@ pub(super) struct CellList {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveBody {
-    /// More may move at once than the limits allow.
+    /// More may move in one table than the limits allow.
     #[serde(default)]
     pub(super) allow_move: bool,
 }
@@ -55,7 +55,7 @@ pub(super) struct RemoveQuery {
     /// Remove it whatever it owns: its slots and tenants go to the other cells, without their data. Needs a reason.
     #[serde(default)]
     force: bool,
-    /// More may move at once than the limits allow.
+    /// More may move in one table than the limits allow.
     #[serde(default)]
     allow_move: bool,
     /// Do not ask its provider, which is gone or has failed to remove it: what it made stays behind. Needs a reason.

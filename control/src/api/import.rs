@@ -33,7 +33,7 @@ const LINES_MAX: usize = 50_000;
 const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Wrong lines that are reported one by one.
 const PROBLEMS_MAX: usize = 100;
-/// Tenants read at once for an export.
+/// Tenants read together for an export.
 const PAGE: usize = 5_000;
 /// Pages that may wait for a slow reader.
 const PAGES_WAITING: usize = 2;

@@ -14,7 +14,7 @@ use crate::turns::Standing;
 
 /// Events that may wait for a slow reader; then the newest wait in the log.
 const WAITING_MAX: usize = 64;
-/// Events taken out of the log at once.
+/// Events read from the log together.
 const PIECE: usize = 64;
 /// A line without meaning, so that both ends find out when the other one is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -156,19 +156,19 @@ pub(super) async fn slots(State(app): State<App>) -> Result<Answer, Problem> {
 
 fn slots_view(fleet: &Fleet) -> SlotsView {
     let map: &SlotMap = &fleet.slots;
-    let takers: Vec<_> = fleet
+    let recipients: Vec<_> = fleet
         .cells
         .iter()
         .filter(|cell| cell.state.takes_tenants())
         .collect();
-    let capacities: Vec<_> = takers.iter().map(|cell| &cell.capacity).collect();
-    let wanted = if takers.is_empty() {
+    let capacities: Vec<_> = recipients.iter().map(|cell| &cell.capacity).collect();
+    let wanted = if recipients.is_empty() {
         Vec::new()
     } else {
         targets(map.hash().slots(), &capacities)
     };
     let target = |id: &cellgate_table::CellId| {
-        let at = takers.iter().position(|cell| cell.id == *id)?;
+        let at = recipients.iter().position(|cell| cell.id == *id)?;
         wanted.get(at).copied()
     };
     let share = |cell: &crate::model::Cell| SlotShare {

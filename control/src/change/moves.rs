@@ -17,7 +17,7 @@ pub struct Lost {
     pub tenants: u64,
 }
 
-/// Tenants read at once.
+/// Tenants read together.
 const PAGE: usize = 10_000;
 
 /// Makes a plan the truth. What it leaves alone stays.

@@ -23,7 +23,7 @@ pub struct Restored {
     pub kept_tenants: u64,
 }
 
-/// Tenants read at once.
+/// Tenants read together.
 const PAGE: usize = 10_000;
 
 /// Fills an empty database from a table that somebody published, by this daemon or by hand.

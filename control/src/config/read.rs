@@ -381,7 +381,7 @@ fn read_provider(
     }
 }
 
-/// A program and its arguments. A program with a `/` in its name is looked for from the folder of the configuration, one
+/// A program and its arguments. A program with a `/` in its name is searched from the folder of the configuration, one
 /// without on the `PATH`.
 fn read_command(
     fields: &Fields<'_>,

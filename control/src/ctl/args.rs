@@ -1,4 +1,4 @@
-//! What can be said to `cellctl`: the definition of flags, help texts and manual pages at once. Nothing is done here.
+//! What can be said to `cellctl`: the definition of flags, help texts and manual pages. Nothing is done here.
 
 mod cell;
 mod table;
@@ -28,7 +28,7 @@ const TOKEN_FILE_DEFAULT: &str = "/var/lib/cellgate-control/token";
 /// directory).
 ///
 /// Every change is one line of the audit log; --reason says there why it was made. Nothing moves a tenant whose data would
-/// stay behind, and nothing moves more at once than the limits allow, unless --allow-move says that it is meant.
+/// stay behind, and nothing moves more in one table than the limits allow, unless --allow-move says that it is meant.
 ///
 /// Exit codes: 0 all is fine, 1 the daemon refused, could not be reached, or what was waited for did not come, 2 wrong
 /// usage.

@@ -1,5 +1,5 @@
 //! The one screen for three in the morning: is the fleet healthy, and if not, what needs somebody. It shows what has been
-//! observed, at once; the worst comes first.
+//! observed, immediately; the worst comes first.
 
 mod verdict;
 

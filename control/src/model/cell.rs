@@ -85,7 +85,7 @@ impl CellState {
         self == Self::Active
     }
 
-    /// Whether it has endpoints that somebody should look at.
+    /// Whether it has endpoints that should be checked.
     pub fn is_running(self) -> bool {
         matches!(
             self,

@@ -38,7 +38,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Takes in what a proxy has counted by now. A proxy that was restarted counts from 0 again, and so does this.
+    /// Records what a proxy has counted by now. A proxy that was restarted counts from 0 again, and so does this.
     pub fn add(&mut self, now_ms: i64, window_ms: i64, counted: BTreeMap<String, ErrorShare>) {
         if let Some((_, last)) = self.taken.back()
             && has_restarted(last, &counted)

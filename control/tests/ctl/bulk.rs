@@ -1,4 +1,4 @@
-//! Many tenants at once.
+//! Many tenants together.
 
 use std::{fmt::Write as _, fs, io::Write as _, process::Stdio};
 

@@ -151,7 +151,7 @@ pub fn warmed(
     Ok(())
 }
 
-/// Takes in that a running cell of a provider is reached elsewhere from now on.
+/// Records that a running cell of a provider is reached elsewhere from now on.
 pub fn readdress(
     write: &mut Write<'_>,
     id: &CellId,

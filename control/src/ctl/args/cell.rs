@@ -49,7 +49,7 @@ pub enum CellCommand {
     /// stays and why. Say it again once something has changed, and it goes on.
     Drain {
         id: String,
-        /// More may move at once than the limits allow.
+        /// More may move in one table than the limits allow.
         #[arg(long)]
         allow_move: bool,
     },
@@ -65,7 +65,7 @@ pub enum CellCommand {
         /// Remove it whatever it owns. Needs --reason.
         #[arg(long)]
         force: bool,
-        /// More may move at once than the limits allow.
+        /// More may move in one table than the limits allow.
         #[arg(long, requires = "force")]
         allow_move: bool,
         /// Do not ask its provider, which is gone from the configuration or has failed to remove the cell: what it made

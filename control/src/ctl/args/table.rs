@@ -12,7 +12,7 @@ pub enum SlotsCommand {
 pub enum PlanCommand {
     /// Carry out what the plan would move. It is made anew, from what stands then.
     Apply {
-        /// More may move at once than the limits allow.
+        /// More may move in one table than the limits allow.
         #[arg(long)]
         allow_move: bool,
     },
@@ -57,7 +57,7 @@ pub enum TableCommand {
     Rollback {
         /// One of `cellctl table list`.
         generation: u64,
-        /// More may move at once than the limits allow.
+        /// More may move in one table than the limits allow.
         #[arg(long)]
         allow_move: bool,
     },

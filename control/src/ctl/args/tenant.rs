@@ -91,7 +91,7 @@ pub struct ListArgs {
     /// Only those that are answered 403.
     #[arg(long)]
     pub rejected: bool,
-    /// How many at most, 1 to 1,000; with --all, how many are asked for at once.
+    /// How many at most, 1 to 1,000; with --all, how many are asked for in one request.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     /// Only those behind this key.

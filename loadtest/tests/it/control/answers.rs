@@ -71,7 +71,7 @@ fn a_process_that_keeps_ending_is_degraded() {
     );
 }
 
-/// `status` shows what was observed, at once, whatever is on its way; and fits every screen.
+/// `status` shows what was observed, immediately, whatever is on its way; and fits every screen.
 #[test]
 fn status_never_waits_and_fits_the_screen() {
     let mut world = World::start(3);

@@ -123,9 +123,9 @@ fn export(request: &Request, address: SocketAddr, tenants: usize) -> bool {
     true
 }
 
-/// Six at once gave an answer of 200 with an empty body that ended properly.
+/// Six at the same time gave an answer of 200 with an empty body that ended properly.
 #[test]
-fn sixty_exports_at_once_are_each_whole_or_refused() {
+fn sixty_concurrent_exports_are_each_whole_or_refused() {
     let tenants = if is_acceptance() { 120_000 } else { 20_000 };
     let beset = Beset::start(amount("CELLGATE_EXPORT_TENANTS", tenants), |plan| plan);
     let (address, tenants) = (beset.address(), beset.tenants);
@@ -149,7 +149,7 @@ fn sixty_exports_at_once_are_each_whole_or_refused() {
             .count();
         assert!(whole >= least, "{whole} {who} the token");
         figure(format!(
-            "60 exports of {tenants} tenants at once, {who} the token: {whole} whole, {} refused",
+            "60 exports of {tenants} tenants at the same time, {who} the token: {whole} whole, {} refused",
             60 - whole
         ));
     }

@@ -22,7 +22,7 @@ use crate::support::{
 
 const FORCE: &str = "/v1/cells/{}?force=true&reason=test";
 
-/// What a proxy was last seen with survives a restart of the daemon. It may have accepted a later table before it died, so
+/// The daemon knows after a restart what a proxy was last seen with. It may have accepted a later table before it died, so
 /// a cell that only such a one named waits, too; once the proxy is forgotten, nothing does.
 #[test]
 fn a_removal_waits_for_what_a_dead_proxy_may_still_name() {

@@ -1,11 +1,18 @@
 //! `cellctl … --wait` says that a table is in force only if proxies have said so.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::world::World;
-use crate::support::{control::Control, dead::DeadPort, origin::Origin, proxy::Proxy};
+use crate::support::{
+    PATIENCE, control::Control, dead::DeadPort, origin::Origin, proxy::Proxy, wait_until,
+};
 
 const PIN: &str = "tenant add --cell cell-1 --pin --wait --timeout 3";
 
@@ -40,6 +47,33 @@ fn wait_fails_while_a_listed_proxy_was_not_seen_with_the_table() {
     let shown = world.control.cellctl("table show");
     let missing = "everywhere  no: not confirmed by proxy-0 (unreachable, ";
     assert!(shown.out.contains(missing), "{shown:?}");
+}
+
+/// The daemon hangs in the middle of the wait: it ends in its time all the same.
+#[test]
+fn the_timeout_ends_the_wait_for_a_daemon_that_hangs() {
+    let mut world = World::start(2);
+    world.proxy.kill();
+    let control = &world.control;
+    let (waited, took) = thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let begun = Instant::now();
+            (control.cellctl(&format!("{PIN} acme")), begun.elapsed())
+        });
+        wait_until("the change stands", PATIENCE, || {
+            let found = control.try_change("GET", "/v1/tenants/acme", &Value::Null);
+            found.status == 200
+        });
+        let id = i32::try_from(control.id()).expect("a process number");
+        let id = Pid::from_raw(id).expect("the daemon runs");
+        kill_process(id, Signal::STOP).expect("it is ours");
+        let waited = waiting.join().expect("it ends");
+        kill_process(id, Signal::CONT).expect("it is ours");
+        waited
+    });
+    assert_eq!(waited.code, Some(1), "{waited:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(waited.err.contains("after 3 seconds"), "{waited:?}");
 }
 
 /// One of two proxies is dead: only the explicit option does without it.
