@@ -61,7 +61,7 @@ fn a_hung_cell_is_refused_at_its_bulkhead_and_costs_the_others_nothing() {
     let refusals = thread::scope(|scope| {
         let refusals = scope.spawn(|| hung.watch(time));
         let during = watch(&well, time);
-        tell_and_compare(&before, &during, time);
+        report_and_compare(&before, &during, time);
         refusals.join().expect("it only watches")
     });
     assert_eq!(in_flight("cell-3"), MAX_IN_FLIGHT);
@@ -92,7 +92,7 @@ fn watch(clients: &[Clients; 2], time: Duration) -> [Tally; 2] {
 }
 
 #[track_caller]
-fn tell_and_compare(before: &[Tally; 2], during: &[Tally; 2], time: Duration) {
+fn report_and_compare(before: &[Tally; 2], during: &[Tally; 2], time: Duration) {
     for (number, (before, during)) in (1..).zip(before.iter().zip(during)) {
         let per_second = |tally: &Tally| tally.answered.len() as u64 / time.as_secs();
         let (then, now) = (per_second(before), per_second(during));

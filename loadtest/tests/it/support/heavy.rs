@@ -37,7 +37,7 @@ pub(crate) fn is_acceptance() -> bool {
     env::var_os("CELLGATE_ACCEPTANCE").is_some()
 }
 
-/// Tells a figure that a test has measured.
+/// Prints a figure that a test has measured.
 pub(crate) fn figure(text: impl Display) {
     report("FIGURE", &text);
 }
