@@ -150,6 +150,8 @@ pub struct Timeouts {
     pub shutdown_delay: Duration,
     /// How long requests may go on after that.
     pub shutdown: Duration,
+    /// How long an idle connection may wait for its next request from the drain's beginning on.
+    pub drain_idle: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

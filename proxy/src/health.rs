@@ -79,14 +79,14 @@ impl Drop for Running {
 
 #[async_trait]
 impl BackgroundService for HealthChecks {
-    async fn start(&self, shutdown: ShutdownWatch) {
-        let check = || self.check(shutdown.clone());
-        restart::until_done("health", |_| {}, check).await;
+    /// Until the process ends: during the drain there are requests still.
+    async fn start(&self, _: ShutdownWatch) {
+        restart::until_done("health", |_| {}, || self.check()).await;
     }
 }
 
 impl HealthChecks {
-    async fn check(&self, mut shutdown: ShutdownWatch) {
+    async fn check(&self) {
         let mut places = Places::new(self.checks_at_once_max);
         let mut running: HashMap<CheckKey, Running> = HashMap::new();
         let mut cells_down: HashMap<String, bool> = HashMap::new();
@@ -96,10 +96,7 @@ impl HealthChecks {
                 places.forget_idle();
                 report_cells(&snapshot, &mut cells_down);
             }
-            tokio::select! {
-                () = tokio::time::sleep(TICK) => {}
-                _ = shutdown.wait_for(|stop| *stop) => break,
-            }
+            tokio::time::sleep(TICK).await;
         }
     }
 }

@@ -21,7 +21,8 @@ pub enum Phase {
     Serving,
     /// Readiness fails, so that load balancers look elsewhere; all else goes on.
     Leaving,
-    /// Listeners close, idle connections too; requests go on to their end.
+    /// Listeners close; requests go on to their end, and each answer ends its connection. Idle connections may ask once
+    /// more.
     Draining,
     /// Nothing can come any more.
     ListenersClosed,
@@ -90,6 +91,11 @@ impl Lifecycle {
         self.drain_began.get().map_or(Duration::ZERO, |began| {
             limit.saturating_sub(began.elapsed())
         })
+    }
+
+    /// When the drain began, once it has.
+    pub fn drain_began(&self) -> Option<Instant> {
+        self.drain_began.get().copied()
     }
 
     /// Goes on to a later phase; going back is not possible.

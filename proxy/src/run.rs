@@ -367,19 +367,16 @@ impl IdleConnections {
 
 #[async_trait]
 impl BackgroundService for IdleConnections {
-    async fn start(&self, shutdown: ShutdownWatch) {
-        let sweep = || self.sweep(shutdown.clone());
-        restart::until_done("idle connections", |_| {}, sweep).await;
+    /// Until the process ends: during the drain there are requests still.
+    async fn start(&self, _: ShutdownWatch) {
+        restart::until_done("idle connections", |_| {}, || self.sweep()).await;
     }
 }
 
 impl IdleConnections {
-    async fn sweep(&self, mut shutdown: ShutdownWatch) {
+    async fn sweep(&self) {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-                _ = shutdown.wait_for(|stop| *stop) => return,
-            }
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             self.pool.sweep(Instant::now());
             if let Some(snapshot) = self.current.load() {
                 self.pool

@@ -24,6 +24,7 @@ mod control;
 mod demo_cell;
 mod desync_corpus;
 mod differential;
+mod draining;
 mod early_answers;
 mod explain;
 mod forwarding;

@@ -232,6 +232,10 @@ struct TimeoutsSection {
     /// How long requests may go on after that. Default 30,000.
     #[schemars(range(min = 0, max = 86_400_000))]
     shutdown_ms: Option<u32>,
+    /// How long a client's idle connection may wait for its next request once the listeners close. That one is answered
+    /// with `connection: close`. Not beyond `shutdown_ms`. Default: `keepalive_ms`.
+    #[schemars(range(min = 0, max = 86_400_000))]
+    drain_idle_ms: Option<u32>,
 }
 
 #[derive(JsonSchema)]

@@ -4,6 +4,7 @@ mod key_rules;
 mod limits;
 mod listeners;
 mod networks;
+mod timeouts;
 
 use std::{
     fs,
@@ -24,7 +25,7 @@ use cellgate_table::{
     },
 };
 
-use super::{AccessLogConfig, Config, Ejection, InterimAnswers, TableConfig, Timeouts, Upstream};
+use super::{AccessLogConfig, Config, Ejection, InterimAnswers, TableConfig, Upstream};
 use crate::{
     forwarding::{NameError, Trust, TrustedHeaders},
     net::Networks,
@@ -117,7 +118,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         None => Some(TrustedHeaders::default()),
     };
     let limits = limits::read(&fields, findings);
-    let timeouts = read_timeouts(&fields, findings);
+    let timeouts = timeouts::read(&fields, findings);
     let upstream = read_upstream(&fields, findings);
     let access_log = match fields.optional("access_log") {
         Some(value) => read_access_log(&value, folder, findings).map(Some),
@@ -255,44 +256,6 @@ fn read_trusted_headers(value: &Value<'_>, findings: &mut Findings) -> Option<Tr
         }
     }
     Some(headers)
-}
-
-fn read_timeouts(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeouts> {
-    let known = [
-        "head_ms",
-        "keepalive_ms",
-        "client_idle_ms",
-        "connect_ms",
-        "upstream_read_ms",
-        "upstream_write_ms",
-        "upgrade_idle_ms",
-        "shutdown_delay_ms",
-        "shutdown_ms",
-    ];
-    section(fields, "timeouts", &known, findings, |fields, findings| {
-        let mut ms =
-            |name, least, default| milliseconds(fields.as_ref(), name, least, default, findings);
-        let head = ms("head_ms", 10, 10_000);
-        let keepalive = ms("keepalive_ms", 10, 75_000);
-        let client_idle = ms("client_idle_ms", 10, 60_000);
-        let connect = ms("connect_ms", 1, 1_000);
-        let upstream_read = ms("upstream_read_ms", 1, 30_000);
-        let upstream_write = ms("upstream_write_ms", 1, 30_000);
-        let upgrade_idle = ms("upgrade_idle_ms", 1, 3_600_000);
-        let shutdown_delay = ms("shutdown_delay_ms", 0, 0);
-        let shutdown = ms("shutdown_ms", 0, 30_000);
-        Some(Timeouts {
-            head: head?,
-            keepalive: keepalive?,
-            client_idle: client_idle?,
-            connect: connect?,
-            upstream_read: upstream_read?,
-            upstream_write: upstream_write?,
-            upgrade_idle: upgrade_idle?,
-            shutdown_delay: shutdown_delay?,
-            shutdown: shutdown?,
-        })
-    })
 }
 
 fn read_upstream(fields: &Fields<'_>, findings: &mut Findings) -> Option<Upstream> {

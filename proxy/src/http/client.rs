@@ -216,7 +216,7 @@ impl ClientStream {
         self.ahead.len() > held
     }
 
-    /// Waits for the next head. While nothing of it has come, no buffer is held, and a shutdown ends the wait.
+    /// Waits for the next head. While nothing of it has come, no buffer is held, and a shutdown shortens the wait.
     pub(super) async fn next_head(
         &mut self,
         limits: &GateLimits<'_>,
@@ -255,8 +255,9 @@ impl ClientStream {
                     return Poll::Ready(Some(came));
                 }
                 was_woken = true;
-                if nothing_came && stop.poll(cx).is_ready() {
-                    return Poll::Ready(Some(Ok(0)));
+                let mut until = until;
+                if nothing_came && let Poll::Ready(end) = stop.poll(cx) {
+                    until = until.min(end);
                 }
                 timer.poll_until(cx, until).map(|()| None)
             });

@@ -160,7 +160,8 @@ impl Edge {
     ) {
         let limits = self.gate_limits();
         let mut timer = Timer::default();
-        let mut stop = Stop::new(&self.services.lifecycle, shutdown);
+        let drain_idle = self.services.timeouts.drain_idle;
+        let mut stop = Stop::new(&self.services.lifecycle, drain_idle, shutdown);
         let mut wait = HeadWait {
             idle_until: None,
             head: self.services.timeouts.head,

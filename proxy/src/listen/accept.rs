@@ -1,6 +1,6 @@
 //! Accepting, on sockets that listen already.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cellgate_process::descriptors::is_of_one_connection;
@@ -8,10 +8,16 @@ use pingora::{
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tracing::{debug, error};
 
-use super::{bind::BoundListener, places::Places};
+use super::{
+    bind::{BACKLOG, BoundListener},
+    places::Places,
+};
 use crate::config::Listener;
 
 /// How long accepting pauses when the process has no file descriptor left.
@@ -96,15 +102,13 @@ impl<A: ServeConnection> Service for ListenService<A> {
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
             let places = Places::new(Arc::clone(&self.places), self.cuts_oldest);
-            let accepting_on = accept(listener, app, places, shutdown.clone());
-            let mut shutdown = shutdown.clone();
-            let ends = !self.accepts_while_draining;
-            accepting.spawn(async move {
-                tokio::select! {
-                    () = accepting_on => {}
-                    _ = shutdown.wait_for(|stop| *stop), if ends => {}
-                }
-            });
+            let shutdown = shutdown.clone();
+            let end = if self.accepts_while_draining {
+                End::Never
+            } else {
+                End::WhenDrained
+            };
+            accepting.spawn(accept(listener, app, places, shutdown, end));
         }
         accepting.join_all().await;
         // Let those that were accepted last be counted before anybody looks whether connections are open.
@@ -130,53 +134,137 @@ impl<A: ServeConnection> Service for ListenService<A> {
     }
 }
 
-/// Accepts for ever. Dropping the future closes the socket.
+/// When a listener stops accepting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Never,
+    /// Once the process wants to end, and whoever has connected until then was accepted.
+    WhenDrained,
+}
+
+/// Accepts until its end, and closes the socket then.
 async fn accept<A: ServeConnection>(
     bound: BoundListener,
     app: Arc<A>,
-    mut places: Places,
+    places: Places,
     shutdown: ShutdownWatch,
+    end: End,
 ) {
     let BoundListener {
         listener,
         address,
         socket,
     } = bound;
-    let name = &*listener.name;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
-            error!(listener = name, %address, %error, "the listener cannot be used");
+            error!(listener = listener.name, %address, %error, "the listener cannot be used");
             return;
         }
     };
-    loop {
-        // First the place, then the connection: one that cannot be served is not taken from the kernel.
-        let mut place = places.before_accepting().await;
-        match socket.accept().await {
-            Ok((socket, peer)) => {
-                let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                let accepted = Accepted {
-                    socket,
-                    peer,
-                    listener: Arc::clone(&listener),
-                };
-                if place.is_none() {
-                    place = places.at_the_cost_of_the_oldest().await;
+    let mut stop = shutdown.clone();
+    let mut accepting = Accepting {
+        listener,
+        app,
+        places,
+        shutdown,
+    };
+    tokio::select! {
+        () = accepting.accept_on(&socket) => {}
+        _ = stop.wait_for(|stop| *stop), if end == End::WhenDrained => {}
+    }
+    accepting.accept_queued(socket).await;
+}
+
+/// What becomes of the connections of a listener.
+struct Accepting<A> {
+    listener: Arc<Listener>,
+    app: Arc<A>,
+    places: Places,
+    shutdown: ShutdownWatch,
+}
+
+impl<A: ServeConnection> Accepting<A> {
+    /// Accepts for ever. Between two connections the future may be dropped.
+    async fn accept_on(&mut self, socket: &tokio::net::TcpListener) {
+        loop {
+            // First the place, then the connection: one that cannot be served is not taken from the kernel.
+            let place = self.places.before_accepting().await;
+            match socket.accept().await {
+                Ok((socket, peer)) => self.serve(socket, peer, place).await,
+                Err(error) => {
+                    if self.note_failure(&error) == Failed::Listener {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
-                let serving = tokio::spawn(async move {
-                    let _place = place;
-                    app.serve(accepted, &shutdown).await;
-                });
-                places.note(&serving);
-            }
-            Err(error) if is_of_one_connection(&error) => {
-                debug!(listener = name, %error, "a connection ended before it was accepted");
-            }
-            Err(error) => {
-                error!(listener = name, %error, "connections cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+
+    /// Takes whoever has connected already: the kernel would reset those connections with the socket's end, and their
+    /// requests may be on their way. Not more than its queue can hold, so that those who go on connecting do not keep the
+    /// process.
+    async fn accept_queued(mut self, socket: tokio::net::TcpListener) {
+        // Without the event loop, which may not have heard of the newest ones.
+        let Ok(socket) = socket.into_std() else {
+            return;
+        };
+        for _ in 0..=BACKLOG {
+            let place = self.places.before_accepting().await;
+            let accepted = socket.accept().and_then(|(socket, peer)| {
+                socket.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(socket)?, peer))
+            });
+            match accepted {
+                Ok((socket, peer)) => self.serve(socket, peer, place).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    if self.note_failure(&error) == Failed::Listener {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        mut place: Option<OwnedSemaphorePermit>,
+    ) {
+        let (app, shutdown) = (Arc::clone(&self.app), self.shutdown.clone());
+        let accepted = Accepted {
+            socket,
+            peer,
+            listener: Arc::clone(&self.listener),
+        };
+        if place.is_none() {
+            place = self.places.at_the_cost_of_the_oldest().await;
+        }
+        let serving = tokio::spawn(async move {
+            let _place = place;
+            app.serve(accepted, &shutdown).await;
+        });
+        self.places.note(&serving);
+    }
+
+    fn note_failure(&self, error: &io::Error) -> Failed {
+        let name = &*self.listener.name;
+        if is_of_one_connection(error) {
+            debug!(listener = name, %error, "a connection ended before it was accepted");
+            Failed::Connection
+        } else {
+            error!(listener = name, %error, "connections cannot be accepted");
+            Failed::Listener
+        }
+    }
+}
+
+/// What it was that could not be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Connection,
+    /// Anything of it, for now.
+    Listener,
 }

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::{Listener, Tcp};
 
 /// Connections that the kernel may hold ready.
-const BACKLOG: i32 = 4_096;
+pub(super) const BACKLOG: i32 = 4_096;
 /// How often a client is asked whether it is still there before it is given up.
 const KEEPALIVE_PROBES: u32 = 4;
 

@@ -152,11 +152,23 @@ impl Plan {
     fn write_config(&self) {
         let mut text = String::new();
         for (key, value) in &self.config {
+            let value = match key.as_str() {
+                "timeouts" => with_short_drain(value),
+                _ => value.clone(),
+            };
             writeln!(text, "{key}: {value}").expect("a String takes whatever is written");
         }
         fs::write(self.directory().join("proxy.yaml"), text)
             .expect("the scratch directory is ours");
     }
+}
+
+/// Timeouts with which a proxy does not wait for connections that a test still holds, unless it says so.
+fn with_short_drain(timeouts: &str) -> String {
+    if timeouts.contains("drain_idle_ms") {
+        return timeouts.to_owned();
+    }
+    timeouts.replacen('{', "{ drain_idle_ms: 0, ", 1)
 }
 
 impl Proxy {
@@ -175,6 +187,7 @@ impl Proxy {
             ("admin", r#"{ address: "127.0.0.1:0" }"#),
             // Many tests run at once.
             ("threads", "2"),
+            ("timeouts", "{}"),
         ];
         let plan = Plan {
             directory,

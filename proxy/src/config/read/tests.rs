@@ -8,7 +8,7 @@ use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use super::*;
 use crate::{
-    config::{Limits, Listener, schema},
+    config::{Limits, Listener, Timeouts, schema},
     gate::Protocol,
     tenant_key::{KeyRule, PathPattern, Pattern, Source},
 };
@@ -82,6 +82,7 @@ fn every_default() {
         upgrade_idle: ms(3_600_000),
         shutdown_delay: ms(0),
         shutdown: ms(30_000),
+        drain_idle: ms(75_000),
     };
     assert_eq!(config.timeouts, timeouts);
     let upstream = Upstream {
@@ -100,6 +101,8 @@ fn every_default() {
         },
     };
     assert_eq!(config.upstream, upstream);
+    let text = format!("{LEAST}timeouts: {{ keepalive_ms: 400 }}\n");
+    assert_eq!(good(&text).timeouts.drain_idle, ms(400));
     assert_eq!(config.access_log, None);
     assert_eq!(config.log_format, LogFormat::Text);
 }
