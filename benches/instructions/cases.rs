@@ -17,8 +17,9 @@ use cellgate_proxy::{
     field_lines::{FieldLine, FieldLines},
     forwarding::{Trust, TrustedHeaders},
     gate::GateLimits,
-    http::direct::{Coding, PlanRules, copy_usual_head, inspect_and_plan, rewrite_head},
+    http::direct::{Coding, Ending, PlanRules, copy_usual_head, inspect_and_plan, rewrite_head},
     net::Networks,
+    request_id::RequestId,
     route::Routes,
     tenant_key::{KeyRule, KeyRules, PathPattern, Pattern, RequestKey, RequestView, Source},
     upstream::answer::{AnswerBody, AnswerFraming, AnswerScan},
@@ -28,6 +29,9 @@ use cellgate_proxy::{
 const OVERRIDES: usize = 100_000;
 /// Keys that are looked up in turn: the same number for each call would always find the same way through the index.
 const KEYS: usize = 100;
+
+/// What a request is called where nobody has named it.
+const RANDOM: u128 = 0x5b0c_1f6e_8c0a_4a54_9d3e_3c1f_0e9b_7a21;
 
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 133));
 const TRUSTED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
@@ -74,6 +78,8 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
             proxies,
             headers: TrustedHeaders::default(),
         },
+        names_requests: true,
+        goes_direct: true,
     };
     let connection = connection(peer);
     let limits = GateLimits::default();
@@ -81,8 +87,9 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
         let seen = inspect_and_plan(
             black_box(head.as_bytes()),
             &limits,
-            Some(&rules),
+            &rules,
             &connection,
+            black_box(RANDOM),
         );
         let plan = seen.expect("a good head").plan;
         black_box(plan.expect("a request for the direct way"));
@@ -92,23 +99,31 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
 /// From a cell's head to the one for the client, as nearly all answers go. It has a date, for the proxy's own depends on
 /// the clock.
 fn usual_answer(name: &'static str, head: &'static str) -> Case {
-    let mut out = Buffer::new();
+    let (mut out, id) = (Buffer::new(), RequestId::new(RANDOM));
     case(name, move || {
         out.clear();
-        let copied = copy_usual_head(black_box(head.as_bytes()), false, false, &mut out);
+        let copied = copy_usual_head(black_box(head.as_bytes()), false, ending(&id), &mut out);
         black_box((copied.expect("a usual head"), &out));
     })
 }
 
+fn ending(id: &RequestId) -> Ending<'_> {
+    Ending {
+        closes: false,
+        request_id: Some(id),
+    }
+}
+
 /// The same for an answer that is unusual.
 fn rewritten_answer(name: &'static str, head: &'static str) -> Case {
-    let mut out = Buffer::new();
+    let (mut out, id) = (Buffer::new(), RequestId::new(RANDOM));
     case(name, move || {
         let bytes = black_box(head.as_bytes());
         let end = AnswerScan::default().scan(bytes).expect("a good head");
         let end = end.expect("a whole head");
         out.clear();
-        let head = rewrite_head(&bytes[..end], false, false, &mut out).expect("a good head");
+        let head = rewrite_head(&bytes[..end], false, ending(&id), &mut out);
+        let head = head.expect("a good head");
         black_box((head, &out));
     })
 }

@@ -144,6 +144,7 @@ pub fn usual_entry(connection: &Connection) -> Entry<'_> {
     entry.endpoint = Some(([10, 0, 2, 17], 8080).into());
     entry.generation = Some(1_234);
     entry.attempts = Some(1);
+    entry.request_id = Some(Cow::Borrowed("5b0c1f6e8c0a4a549d3e3c1f0e9b7a21"));
     entry
 }
 

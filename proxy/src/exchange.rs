@@ -25,8 +25,8 @@ pub use destination::Destination;
 pub use failure::{ClientFault, Failure, Judgement, UpstreamFault, Verdict};
 
 use crate::{
-    answer::Reason, cell::OpenTunnel, gate::Refusal, snapshot::EndpointRuntime,
-    tenant_key::RequestKey, upstream::AnswerRefusal,
+    answer::Reason, cell::OpenTunnel, gate::Refusal, request_id::RequestId,
+    snapshot::EndpointRuntime, tenant_key::RequestKey, upstream::AnswerRefusal,
 };
 
 /// One request and its answer.
@@ -45,6 +45,8 @@ pub struct Exchange {
     answer_refusal: Option<AnswerRefusal>,
     /// What the gate found wrong with the request's body, if it did.
     refusal: Option<Refusal>,
+    /// What the request is called, unless requests are not named.
+    request_id: Option<RequestId>,
 }
 
 impl Exchange {
@@ -59,7 +61,18 @@ impl Exchange {
             stale_attempts: 0,
             answer_refusal: None,
             refusal: None,
+            request_id: None,
         }
+    }
+
+    #[must_use]
+    pub fn called(mut self, request_id: Option<RequestId>) -> Self {
+        self.request_id = request_id;
+        self
+    }
+
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.request_id.as_ref()
     }
 
     pub fn client(&self) -> IpAddr {

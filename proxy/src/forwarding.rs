@@ -19,6 +19,7 @@ use crate::{
     buffer::Buffer,
     field_lines::{FieldLine, FieldLines},
     net::Networks,
+    request_id::{REQUEST_ID, RequestId},
 };
 
 const FORWARDED: &str = "forwarded";
@@ -44,6 +45,7 @@ pub struct Rewrite<'r> {
     pub proto: Option<&'static str>,
     pub host: Option<&'r [u8]>,
     pub forwarded: Option<Vec<u8>>,
+    pub request_id: Option<&'r [u8]>,
 }
 
 impl Rewrite<'_> {
@@ -53,12 +55,13 @@ impl Rewrite<'_> {
             out.extend_from_slice(lines);
             out.extend_from_slice(host);
             out.extend_from_slice(b"\r\n");
+            if let Some(id) = self.request_id {
+                write_line(out, REQUEST_ID, id);
+            }
             return;
         }
         for (name, value) in self.added() {
-            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-                out.extend_from_slice(piece);
-            }
+            write_line(out, name, value);
         }
     }
 
@@ -69,6 +72,7 @@ impl Rewrite<'_> {
             self.proto.map(|proto| (FORWARDED_PROTO, proto.as_bytes())),
             self.host.map(|host| (FORWARDED_HOST, host)),
             self.forwarded.as_deref().map(|chain| (FORWARDED, chain)),
+            self.request_id.map(|id| (REQUEST_ID, id)),
         ]
         .into_iter()
         .flatten()
@@ -117,6 +121,16 @@ impl Trust {
         client
     }
 
+    /// What a trusted peer calls the request, if it says one thing and that can be used.
+    pub fn request_id(&self, lines: FieldLines<'_>, peer: IpAddr) -> Option<RequestId> {
+        if !self.proxies.contain(peer) {
+            return None;
+        }
+        let mut values = lines.values(REQUEST_ID);
+        let id = RequestId::parse(values.next()?)?;
+        values.next().is_none().then_some(id)
+    }
+
     /// What the cell gets: nothing that an untrusted peer says, and of a trusted one's what is listed and makes sense.
     pub fn rewrite<'r>(&self, lines: FieldLines<'r>, hop: &Hop<'r>) -> Rewrite<'r> {
         let peer_is_trusted = hop.may_vouch && self.proxies.contain(hop.peer);
@@ -127,12 +141,14 @@ impl Trust {
         let writes_forwarded = self.headers.contain(FORWARDED.as_bytes());
         let mut rewrite = Rewrite {
             plain: (!peer_is_trusted && !writes_forwarded).then_some(hop.lines_before_host),
+            request_id: hop.request_id,
             ..Rewrite::default()
         };
         for (place, line) in lines.iter().enumerate() {
             let is_dropped =
                 name::is_reserved(line.name) && (is_written_anew(line) || !is_kept(line.name));
-            if is_dropped {
+            let is_renamed = hop.request_id.is_some() && name::is_request_id(line.name);
+            if is_dropped || is_renamed {
                 rewrite.dropped.push(place);
             }
         }
@@ -159,6 +175,12 @@ impl Trust {
             rewrite.forwarded = Some(chain.join(&b", "[..]));
         }
         rewrite
+    }
+}
+
+fn write_line(out: &mut Buffer, name: &str, value: &[u8]) {
+    for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
     }
 }
 

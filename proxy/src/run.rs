@@ -311,6 +311,8 @@ fn edge_app(
     let rules = Arc::new(PlanRules {
         key_rules: config.key_rules,
         trust: config.trust,
+        names_requests: config.names_requests,
+        goes_direct: config.direct,
     });
     let gateway = Gateway {
         services: Arc::clone(&services),
@@ -323,7 +325,6 @@ fn edge_app(
         proxy: Arc::new(proxy),
         services,
         rules,
-        goes_direct: config.direct,
         body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         limits,
         metrics: Arc::clone(&parts.metrics),

@@ -41,6 +41,7 @@ mod load;
 mod memory;
 mod messages;
 mod proxy_protocol;
+mod request_ids;
 mod retries;
 mod shutdown;
 mod slow_bodies;

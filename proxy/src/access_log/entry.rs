@@ -13,7 +13,9 @@ use crate::{
     answer::Reason,
     clock::DateWriter,
     exchange::{Connection, Destination, Exchange},
+    field_lines::is_name,
     gate::Refusal,
+    request_id::{RequestId, trace_id},
     upstream::AnswerRefusal,
 };
 
@@ -30,6 +32,10 @@ pub struct Entry<'a> {
     pub method: Option<Cow<'a, [u8]>>,
     pub host: Option<Cow<'a, [u8]>>,
     pub target: Option<Cow<'a, [u8]>>,
+    /// The request's id, unless requests are not named.
+    pub request_id: Option<Cow<'a, str>>,
+    /// Of `traceparent`, where that has the form that it should have.
+    pub trace_id: Option<Cow<'a, [u8]>>,
     /// 0 when nobody was there to be answered.
     pub status: u16,
     /// The proxy's reason, when it answered by itself.
@@ -56,6 +62,36 @@ pub struct HeadParts<'a> {
     pub target: &'a [u8],
     /// The value of Host, without the blanks around it.
     pub host: Option<&'a [u8]>,
+    /// The value of `traceparent`, if there is exactly one.
+    pub traceparent: Option<&'a [u8]>,
+}
+
+/// Values of the fields that are looked for in a head.
+#[derive(Debug, Default)]
+struct Found<'a> {
+    host: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
+    has_more_traceparents: bool,
+}
+
+impl<'a> Found<'a> {
+    fn note(&mut self, line: &'a [u8]) {
+        let value_of = |name: &str| {
+            let (start, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(b":")?;
+            is_name(start, name).then(|| value.trim_ascii())
+        };
+        match line.first() {
+            Some(b'h' | b'H') if self.host.is_none() => self.host = value_of("host"),
+            Some(b't' | b'T') => {
+                if let Some(value) = value_of("traceparent") {
+                    self.has_more_traceparents |= self.traceparent.is_some();
+                    self.traceparent = Some(value);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl<'a> HeadParts<'a> {
@@ -63,16 +99,22 @@ impl<'a> HeadParts<'a> {
     pub fn of(head: &'a [u8]) -> Self {
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let mut request_line = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
-        let host = lines.find_map(|line| {
-            let (name, value) = line.split_first_chunk::<5>()?;
-            name.eq_ignore_ascii_case(b"host:")
-                .then(|| value.trim_ascii())
-        });
+        let mut found = Found::default();
+        for line in lines {
+            found.note(line);
+        }
         Self {
             method: request_line.next().unwrap_or_default(),
             target: request_line.next().unwrap_or_default(),
-            host,
+            host: found.host,
+            traceparent: found.traceparent.filter(|_| !found.has_more_traceparents),
         }
+    }
+}
+
+impl<'a> HeadParts<'a> {
+    fn trace_id(&self) -> Option<Cow<'a, [u8]>> {
+        trace_id(self.traceparent?).map(Cow::Borrowed)
     }
 }
 
@@ -99,6 +141,8 @@ impl<'a> Entry<'a> {
             method: Some(Cow::Borrowed(served.head.method)),
             host: served.head.host.map(Cow::Borrowed),
             target: Some(Cow::Borrowed(served.head.target)),
+            request_id: exchange.request_id().map(|id| Cow::Borrowed(id.as_str())),
+            trace_id: served.head.trace_id(),
             status: served.status.unwrap_or(0),
             reason: exchange.reason(),
             answer_refusal: exchange.answer_refusal(),
@@ -128,6 +172,8 @@ impl<'a> Entry<'a> {
             method: None,
             host: None,
             target: None,
+            request_id: None,
+            trace_id: None,
             status: reason.status(),
             reason: Some(reason),
             answer_refusal: None,
@@ -150,20 +196,29 @@ impl<'a> Entry<'a> {
         reason: Option<Reason>,
         took: Duration,
     ) -> Self {
+        let parts = HeadParts::of(head);
         let HeadParts {
             method,
             target,
             host,
-        } = HeadParts::of(head);
+            ..
+        } = parts;
         Self {
             method: Some(Cow::Borrowed(method)),
             target: Some(Cow::Borrowed(target)),
             host: host.map(Cow::Borrowed),
+            trace_id: parts.trace_id(),
             status: reason.map_or(0, Reason::status),
             reason,
             took,
             ..Self::refused_unread(connection, Reason::RequestTimeout, None)
         }
+    }
+
+    #[must_use]
+    pub fn called(mut self, request_id: Option<&'a RequestId>) -> Self {
+        self.request_id = request_id.map(|id| Cow::Borrowed(id.as_str()));
+        self
     }
 
     /// The same, for whoever ends it after all that it was made from: a tunnel.
@@ -177,6 +232,8 @@ impl<'a> Entry<'a> {
             method: owned(self.method),
             host: owned(self.host),
             target: owned(self.target),
+            request_id: self.request_id.map(|id| Cow::Owned(id.into_owned())),
+            trace_id: owned(self.trace_id),
             status: self.status,
             reason: self.reason,
             answer_refusal: self.answer_refusal,
@@ -227,6 +284,14 @@ impl<'a> Entry<'a> {
         if let Some(target) = &self.target {
             out.extend_from_slice(br#","target":"#);
             push_text(out, target);
+        }
+        if let Some(id) = &self.request_id {
+            out.extend_from_slice(br#","request_id":"#);
+            push_text(out, id.as_bytes());
+        }
+        if let Some(id) = &self.trace_id {
+            out.extend_from_slice(br#","trace_id":"#);
+            push_text(out, id);
         }
     }
 

@@ -26,6 +26,9 @@ pub(crate) struct ProxyFile {
     /// `off` sends every request through Pingora's general way, to find out whether a fault lies in the direct one; it
     /// costs about three times the CPU. Default `on`.
     direct: Option<SwitchChoice>,
+    /// `on` gives each request an `x-request-id`: that of a trusted proxy, or a new one. `off` passes on whatever comes.
+    /// Default `on`.
+    request_id: Option<SwitchChoice>,
     /// Networks whose `x-forwarded-for` is believed, such as `10.0.0.0/8`. Default: none.
     trusted_proxies: Option<Vec<String>>,
     /// Forwarding headers that are kept when a trusted proxy sends them: `forwarded`, `x-forwarded-...`, `x-real-ip`,

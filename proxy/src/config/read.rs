@@ -36,7 +36,7 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const TRUSTED_HEADERS_MAX: usize = 32;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "listeners",
     "tenant_key",
     "unknown_tenants",
@@ -45,6 +45,7 @@ const KEYS: [&str; 15] = [
     "admin",
     "threads",
     "direct",
+    "request_id",
     "trusted_proxies",
     "trusted_headers",
     "limits",
@@ -108,7 +109,8 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
             .and_then(|n| NonZeroUsize::new(n as usize)),
         None => Some(available_parallelism().unwrap_or(NonZeroUsize::MIN)),
     };
-    let direct = read_direct(&fields, findings);
+    let direct = read_switch(&fields, "direct", findings);
+    let names_requests = read_switch(&fields, "request_id", findings);
     let trusted_proxies = match fields.optional("trusted_proxies") {
         Some(value) => networks::read(&value, findings),
         None => Some(Networks::default()),
@@ -136,6 +138,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         admin_hosts,
         threads: threads?,
         direct: direct?,
+        names_requests: names_requests?,
         trust: Trust {
             proxies: trusted_proxies?,
             headers: trusted_headers?,
@@ -148,8 +151,9 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     })
 }
 
-fn read_direct(fields: &Fields<'_>, findings: &mut Findings) -> Option<bool> {
-    match fields.optional("direct") {
+/// What is on unless it is switched off.
+fn read_switch(fields: &Fields<'_>, name: &str, findings: &mut Findings) -> Option<bool> {
+    match fields.optional(name) {
         Some(value) => value.choice(&[("on", true), ("off", false)], findings),
         None => Some(true),
     }

@@ -6,6 +6,7 @@ use crate::{
     config::Listener,
     field_lines::FieldLines,
     forwarding::{self, Hop, Trust},
+    request_id::RequestId,
 };
 
 /// Made once when a client's connection is accepted, and shared by all of its requests.
@@ -46,8 +47,14 @@ impl Connection {
         }
     }
 
-    /// The hop of a request on it that is for `host`.
-    pub fn hop<'r>(&'r self, host: Option<&'r [u8]>) -> Hop<'r> {
+    /// What its peer calls a request with these fields, if that is believed.
+    pub fn request_id(&self, trust: &Trust, lines: FieldLines<'_>) -> Option<RequestId> {
+        let given = self.may_vouch.then(|| trust.request_id(lines, self.peer));
+        given.flatten()
+    }
+
+    /// The hop of a request on it that is for `host`, and is called `request_id` from here on.
+    pub fn hop<'r>(&'r self, host: Option<&'r [u8]>, request_id: Option<&'r RequestId>) -> Hop<'r> {
         Hop {
             peer: self.peer,
             may_vouch: self.may_vouch,
@@ -55,6 +62,7 @@ impl Connection {
             lines_before_host: &self.hop_lines,
             proto: self.scheme.as_str(),
             host,
+            request_id: request_id.map(RequestId::as_bytes),
         }
     }
 }

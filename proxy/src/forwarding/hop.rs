@@ -16,4 +16,6 @@ pub struct Hop<'r> {
     pub proto: &'static str,
     /// What the request is for, as the gate let it through.
     pub host: Option<&'r [u8]>,
+    /// What the request is called from here on, unless requests are not named.
+    pub request_id: Option<&'r [u8]>,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 
-use crate::field_lines::OWN_PREFIX;
+use crate::{field_lines::OWN_PREFIX, request_id::REQUEST_ID};
 
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 /// What else load balancers and frameworks take a client's address, or another target, from.
@@ -84,6 +84,11 @@ pub(super) fn is_reserved(name: &[u8]) -> bool {
     begins_like(name, OWN_PREFIX)
         || begins_like(name, FORWARDED_PREFIX)
         || FORWARDING.iter().any(same)
+}
+
+/// Whether some server would take the field for a request's id. The name may be in any case.
+pub(super) fn is_request_id(name: &[u8]) -> bool {
+    name.len() == REQUEST_ID.len() && begins_like(name, REQUEST_ID)
 }
 
 /// Servers that turn fields into variables (CGI) take `_` for `-`, and some any other sign too.

@@ -46,6 +46,7 @@ fn check(trust: &Trust, peer: &str, sent: &[(&str, &str)], expected: &[&str]) {
         lines_before_host: b"",
         proto: "http",
         host: Some(b"shop.example:8080"),
+        request_id: None,
     };
     let sent = headers(sent);
     let lines = lines(&sent);
@@ -323,6 +324,7 @@ fn hosts_in_an_element() {
             lines_before_host: b"",
             proto: "https",
             host: Some(host.as_bytes()),
+            request_id: None,
         };
         let element = String::from_utf8(list::element(&hop)).unwrap();
         assert_eq!(element, expected);
@@ -343,6 +345,7 @@ fn hosts_in_an_element() {
         lines_before_host: b"",
         proto: "http",
         host: None,
+        request_id: None,
     };
     assert_eq!(list::element(&without_host), b"for=192.0.2.1;proto=http");
 }

@@ -35,6 +35,7 @@ use crate::{
     lifecycle::Phase,
     listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection},
     metrics::Metrics,
+    request_id::RequestId,
     upstream::Switched,
 };
 
@@ -46,8 +47,6 @@ pub struct Edge {
     pub proxy: Arc<HttpProxy<Gateway>>,
     pub services: Arc<Services>,
     pub rules: Arc<PlanRules>,
-    /// Requests that can go the direct way do.
-    pub goes_direct: bool,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub body_buffers: Arc<BodyBuffers>,
@@ -73,8 +72,9 @@ impl ServeConnection for Edge {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
             let client = ClientStream::new(ClientSocket::Plain(accepted.socket), &[]);
+            let id = self.new_request_id();
             return client
-                .cut_with(&closing_response(Reason::Overloaded, None))
+                .cut_with(&closing_response(Reason::Overloaded, None, id.as_ref()))
                 .await;
         };
         self.share_descriptors();
@@ -119,6 +119,8 @@ struct Inspected {
     body: BodyTracker,
     /// The Host that Pingora is to see.
     respelled_host: Option<Box<str>>,
+    /// `None` also once the direct way has taken it.
+    request_id: Option<RequestId>,
     plan: Option<Plan>,
 }
 
@@ -132,8 +134,10 @@ impl Inspected {
             BodyFraming::None | BodyFraming::Length(0) => 0,
             BodyFraming::Length(_) | BodyFraming::Chunked => return None,
         };
+        let plan = self.plan.take()?;
         Some(Whole {
-            plan: self.plan.take()?,
+            request_id: self.request_id.take(),
+            plan,
             at: self.arrival.at,
             head_bytes: self.head_bytes,
             body_bytes,
@@ -259,6 +263,7 @@ impl Edge {
             mut arrival,
             body,
             respelled_host,
+            request_id,
             ..
         } = request;
         let head = &client.ahead[..head_bytes];
@@ -277,6 +282,7 @@ impl Edge {
             arrival,
             turn: Arc::clone(&turn),
             handed_over,
+            request_id,
         };
         let processing = self.proxy.process_new_http(session, shutdown);
         let is_kept = arrived.scope(processing).await.map(drop).is_some();
@@ -309,14 +315,15 @@ impl Edge {
     ) {
         let took = request.arrival.at.elapsed();
         let head = &client.ahead[..request.head_bytes];
+        let id = request.request_id.as_ref();
         let reason = (end == BodyRead::TimedOut).then_some(Reason::RequestTimeout);
         self.services
             .access_log
-            .write(|| Entry::body_unread(connection, head, reason, took));
+            .write(|| Entry::body_unread(connection, head, reason, took).called(id));
         match reason {
             Some(reason) => {
                 self.metrics.rejected_without_cell(reason);
-                client.close_with(&closing_response(reason, None)).await;
+                client.close_with(&closing_response(reason, None, id)).await;
             }
             None => self.metrics.client_aborts.inc(),
         }
@@ -361,8 +368,12 @@ impl Edge {
         connection: &Connection,
     ) -> Result<Inspected, Refusal> {
         let (head, behind) = client.ahead.split_at(head_bytes);
-        let rules = self.goes_direct.then_some(&*self.rules);
-        let Seen { head: seen, plan } = inspect_and_plan(head, limits, rules, connection)?;
+        let random = fastrand::u128(..);
+        let Seen {
+            head: seen,
+            request_id,
+            plan,
+        } = inspect_and_plan(head, limits, &self.rules, connection, random)?;
         if seen.host.is_none() {
             // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
@@ -376,6 +387,7 @@ impl Edge {
             body: BodyTracker::new(seen.body, self.limits.body_bytes_max)?,
             arrival,
             respelled_host: seen.respelled_host.map(Into::into),
+            request_id,
             plan,
         })
     }
@@ -425,13 +437,20 @@ impl Edge {
         refusal: Option<Refusal>,
     ) {
         self.metrics.rejected_without_cell(reason);
+        let id = self.new_request_id();
+        let id = id.as_ref();
         self.services
             .access_log
-            .write(|| Entry::refused_unread(connection, reason, refusal));
+            .write(|| Entry::refused_unread(connection, reason, refusal).called(id));
         let detail = refusal.map(|refusal| refusal.to_string());
         client
-            .close_with(&closing_response(reason, detail.as_deref()))
+            .close_with(&closing_response(reason, detail.as_deref(), id))
             .await;
+    }
+
+    /// For a request that could not be read.
+    fn new_request_id(&self) -> Option<RequestId> {
+        self.rules.new_request_id(fastrand::u128(..))
     }
 
     fn gate_limits(&self) -> GateLimits<'_> {

@@ -13,7 +13,7 @@ mod plan;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-pub use answer::{Coding, Encoded, copy_usual_head, rewrite_head};
+pub use answer::{Coding, Encoded, Ending, copy_usual_head, rewrite_head};
 pub use plan::{Plan, PlanRules, Seen, inspect_and_plan};
 
 use super::{client::ClientStream, pace::Pace, services::Services, timer::Timer};
@@ -26,6 +26,7 @@ use crate::{
     exchange::{ClientFault, Connection, Exchange, Failure, Refused, UpstreamFault, Verdict},
     lifecycle::Phase,
     outgoing::Pieces,
+    request_id::RequestId,
     upstream::{
         AnswerRefusal,
         answer::{AnswerBody, AnswerFraming, AnswerHead, INTERIM_ANSWERS_MAX},
@@ -34,7 +35,7 @@ use crate::{
 use cell_side::{CellSide, Event};
 
 /// Room for what is added to an answer's head.
-const ADDED_BYTES: usize = 192;
+const ADDED_BYTES: usize = 240;
 const CONTINUE: u16 = 100;
 /// What is read of a body in one piece.
 const PIECE_BYTES_MAX: u64 = 64 * 1024;
@@ -47,6 +48,8 @@ pub(super) struct Whole<'c> {
     pub(super) head_bytes: usize,
     pub(super) body_bytes: usize,
     pub(super) connection: &'c Connection,
+    /// Until the request has begun its way.
+    pub(super) request_id: Option<RequestId>,
 }
 
 /// What became of a request. Its bytes are where they were.
@@ -105,9 +108,9 @@ pub(super) async fn carry(
     services: &Services,
     client: &mut ClientStream,
     timer: &mut Timer,
-    whole: Whole<'_>,
+    mut whole: Whole<'_>,
 ) -> Outcome {
-    let exchange = Exchange::new(whole.at, whole.plan.client);
+    let exchange = Exchange::new(whole.at, whole.plan.client).called(whole.request_id.take());
     let closes = whole.plan.closes;
     let mut trip = Trip {
         services,
@@ -282,7 +285,7 @@ impl Trip<'_> {
             // During a drain its client is to come back on another connection, to another process.
             self.closes |= self.services.lifecycle.has_reached(Phase::Draining);
             let is_head_request = self.whole.plan.is_head_request;
-            let usual = copy_usual_head(cell.piece(), is_head_request, self.closes, out);
+            let usual = copy_usual_head(cell.piece(), is_head_request, self.ending(), out);
             let (head, end) = match usual {
                 Some(usual) => usual,
                 None => {
@@ -334,7 +337,7 @@ impl Trip<'_> {
     /// Reads a head, and writes that for the client. An interim one that is not passed on writes nothing.
     fn read_head(&mut self, bytes: &[u8], out: &mut Buffer) -> Result<AnswerHead, Failure> {
         let is_head_request = self.whole.plan.is_head_request;
-        let head = rewrite_head(bytes, is_head_request, self.closes, out).map_err(refused)?;
+        let head = rewrite_head(bytes, is_head_request, self.ending(), out).map_err(refused)?;
         if head.switches_to().is_some() {
             return Err(refused(AnswerRefusal::UnaskedSwitch));
         }
@@ -342,6 +345,13 @@ impl Trip<'_> {
             out.clear();
         }
         Ok(head)
+    }
+
+    fn ending(&self) -> Ending<'_> {
+        Ending {
+            closes: self.closes,
+            request_id: self.exchange.request_id(),
+        }
     }
 
     fn guards_interim(&self) -> bool {

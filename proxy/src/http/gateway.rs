@@ -99,8 +99,8 @@ impl Gateway {
     /// Answers a request that goes to no cell.
     async fn refuse(&self, session: &mut Session, flow: &Flow, refused: &Refused) -> Result<()> {
         self.close_when_draining(session);
-        let Refused { reason, detail } = refused;
-        respond::refuse(session, &flow.arrived.arrival, *reason, detail.as_deref())
+        let request_id = flow.exchange.request_id();
+        respond::refuse(session, &flow.arrived.arrival, refused, request_id)
             .await
             .map_err(Error::into_down)
     }
@@ -159,7 +159,8 @@ impl ProxyHttp for Gateway {
             }
             None => {
                 let peer = arrived.connection.peer;
-                (Exchange::new(arrived.arrival.at, peer), None, 0)
+                let exchange = Exchange::new(arrived.arrival.at, peer);
+                (exchange.called(arrived.request_id.take()), None, 0)
             }
         };
         Flow {
@@ -186,7 +187,7 @@ impl ProxyHttp for Gateway {
         }
         if let Some(refused) = flow.refused.take() {
             if flow.exchange.destination().is_some() {
-                respond::fail(session, &refused).await;
+                respond::fail(session, &refused, flow.exchange.request_id()).await;
             } else {
                 self.refuse(session, flow, &refused).await?;
             }
@@ -232,7 +233,9 @@ impl ProxyHttp for Gateway {
             upstream_request.remove_header(&header::EXPECT);
         }
         let host = session.req_header().headers.get(header::HOST);
-        let hop = flow.arrived.connection.hop(host.map(HeaderValue::as_bytes));
+        let host = host.map(HeaderValue::as_bytes);
+        let request_id = flow.exchange.request_id();
+        let hop = flow.arrived.connection.hop(host, request_id);
         headers::clean(upstream_request, &self.rules.trust, &hop)?;
         if flow.arrived.arrival.extra_codings {
             headers::restore_codings(upstream_request, session.req_header())?;
@@ -289,7 +292,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         flow: &mut Flow,
     ) -> Result<()> {
-        headers::clean_response(response);
+        headers::clean_response(response, flow.exchange.request_id())?;
         self.close_when_draining(session);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Self::begin_tunnel(flow);
@@ -365,7 +368,9 @@ impl ProxyHttp for Gateway {
             self.judge(flow, failure_of(error, None), false);
         }
         let error_code = match flow.verdict.take() {
-            Some(Verdict::Answer(refused)) => respond::fail(session, &refused).await,
+            Some(Verdict::Answer(refused)) => {
+                respond::fail(session, &refused, flow.exchange.request_id()).await
+            }
             Some(Verdict::LetGo | Verdict::Retry) | None => 0,
         };
         FailToProxy {

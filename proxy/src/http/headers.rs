@@ -15,6 +15,7 @@ use crate::{
     exchange::Destination,
     field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_TENANT},
     forwarding::{Hop, Trust},
+    request_id::{REQUEST_ID, RequestId},
     tenant_key::{RequestView, host_name},
     upstream::answer::Known,
 };
@@ -134,8 +135,12 @@ pub(super) fn identify(
     request.insert_header(GENERATION, destination.generation_header())
 }
 
-/// A cell cannot speak in the proxy's name, nor of the connection to the client.
-pub(super) fn clean_response(response: &mut ResponseHeader) {
+/// A cell cannot speak in the proxy's name, nor of the connection to the client. What it calls the request gives way to
+/// what the request is called here.
+pub(super) fn clean_response(
+    response: &mut ResponseHeader,
+    request_id: Option<&RequestId>,
+) -> Result<()> {
     let nominated = nominated(response);
     let switches = matches!(response.status.as_u16(), 101 | 426);
     let dropped: Vec<HeaderName> = response
@@ -145,6 +150,7 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
             // In a final answer Pingora writes it anew.
             Some(Known::Connection) => response.status.is_informational() && !switches,
             Some(Known::Upgrade) => !switches,
+            Some(Known::RequestId) if request_id.is_some() => true,
             Some(known) if known.stays_behind() => true,
             _ => !switches && nominated.iter().any(|other| *name == other.as_str()),
         })
@@ -157,6 +163,11 @@ pub(super) fn clean_response(response: &mut ResponseHeader) {
     if response.version == Version::HTTP_10 {
         // The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
         response.set_version(Version::HTTP_11);
+    }
+    let is_final = !response.status.is_informational() || response.status.as_u16() == 101;
+    match request_id {
+        Some(id) if is_final => response.insert_header(REQUEST_ID, id.as_bytes()),
+        _ => Ok(()),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn entry<'a>(
             method: head.method.as_str().as_bytes(),
             target: head.raw_path(),
             host: head.headers.get(header::HOST).map(HeaderValue::as_bytes),
+            traceparent: only(head.headers.get_all("traceparent").iter()),
         },
         status,
         took,
@@ -32,4 +33,10 @@ pub(super) fn entry<'a>(
         response_body_bytes: downstream.body_bytes_sent() as u64,
     };
     Entry::served(served, connection, exchange)
+}
+
+/// The value of a field that came once.
+fn only<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<&'a [u8]> {
+    let value = values.next()?.as_bytes();
+    values.next().is_none().then_some(value)
 }

@@ -6,9 +6,10 @@ use pingora::{Result, http::ResponseHeader, proxy::Session};
 
 use super::turn::Arrival;
 use crate::{
-    answer::{Reason, problem_body},
+    answer::problem_body,
     exchange::Refused,
     gate::BodyFraming,
+    request_id::{REQUEST_ID, RequestId},
 };
 
 /// A body up to this size is read to its end, so that its connection can go on; after a larger one it is closed.
@@ -18,8 +19,8 @@ const DRAINED_BODY_BYTES_MAX: u64 = 64 * 1024;
 pub(super) async fn refuse(
     session: &mut Session,
     arrival: &Arrival,
-    reason: Reason,
-    detail: Option<&str>,
+    refused: &Refused,
+    request_id: Option<&RequestId>,
 ) -> Result<()> {
     let is_cheap = match arrival.body {
         BodyFraming::None => true,
@@ -36,7 +37,7 @@ pub(super) async fn refuse(
     } else {
         session.set_keepalive(None);
     }
-    write(session, reason, detail).await
+    write(session, refused, request_id).await
 }
 
 /// The status that the client was given, if any. An interim answer does not count.
@@ -51,12 +52,20 @@ pub(super) fn has_begun(session: &Session) -> bool {
     status(session).is_some()
 }
 
-async fn write(session: &mut Session, reason: Reason, detail: Option<&str>) -> Result<()> {
-    let body = Bytes::from(problem_body(reason, detail));
-    let mut response = ResponseHeader::build(reason.status(), Some(6))?;
+async fn write(
+    session: &mut Session,
+    refused: &Refused,
+    request_id: Option<&RequestId>,
+) -> Result<()> {
+    let Refused { reason, detail } = refused;
+    let body = Bytes::from(problem_body(*reason, detail.as_deref(), request_id));
+    let mut response = ResponseHeader::build(reason.status(), Some(7))?;
     response.insert_header(http::header::CONTENT_TYPE, "application/problem+json")?;
     response.insert_header(http::header::CONTENT_LENGTH, body.len())?;
     response.insert_header("x-cellgate-reason", reason.code())?;
+    if let Some(id) = request_id {
+        response.insert_header(REQUEST_ID, id.as_bytes())?;
+    }
     if let Some(seconds) = reason.retry_after() {
         response.insert_header(http::header::RETRY_AFTER, seconds)?;
     }
@@ -72,7 +81,11 @@ async fn write(session: &mut Session, reason: Reason, detail: Option<&str>) -> R
 }
 
 /// Answers a failed request if its answer has not begun; the status, or 0 when nobody was answered.
-pub(super) async fn fail(session: &mut Session, refused: &Refused) -> u16 {
+pub(super) async fn fail(
+    session: &mut Session,
+    refused: &Refused,
+    request_id: Option<&RequestId>,
+) -> u16 {
     // After this the connection closes: how much of the request was read is not known.
     session.set_keepalive(None);
     if has_begun(session) {
@@ -80,9 +93,8 @@ pub(super) async fn fail(session: &mut Session, refused: &Refused) -> u16 {
         session.as_downstream_mut().shutdown().await;
         return 0;
     }
-    let Refused { reason, detail } = refused;
-    match write(session, *reason, detail.as_deref()).await {
-        Ok(()) => reason.status(),
+    match write(session, refused, request_id).await {
+        Ok(()) => refused.reason.status(),
         Err(error) => {
             tracing::debug!(%error, "the client went away before it could be answered");
             0

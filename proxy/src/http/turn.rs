@@ -20,6 +20,7 @@ use super::{direct::HandedOver, returned::Returned, tunnel::Ticket};
 use crate::{
     exchange::Connection,
     gate::{BodyFraming, Head, Upgrade},
+    request_id::RequestId,
     upstream::{Report, Switched},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Arrived {
     pub(super) turn: Arc<Turn>,
     /// What came of the request on the direct way, if it went there.
     pub(super) handed_over: Option<Box<HandedOver>>,
+    /// What it is called, unless it was handed over with that.
+    pub(super) request_id: Option<RequestId>,
 }
 
 /// What the gate learned of a request before Pingora parses it.

@@ -11,6 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// More than any message of a scenario has.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
+/// Behind one of these a request's name follows, in a head or in a problem's body.
+const MARKERS: [&[u8]; 2] = [b"x-request-id: ", b"\"request_id\":\""];
+const MADE_NAME_BYTES: usize = 32;
+/// A marker and a name are shorter.
+const RENAMED_BYTES: usize = 64;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +146,31 @@ pub(super) fn name_of(field: &[u8]) -> &[u8] {
     &field[..colon.unwrap_or(field.len())]
 }
 
+/// Whether it is a name that a proxy made for a request: no two proxies make the same.
+pub(super) fn is_made_name(name: &[u8]) -> bool {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    name.len() == MADE_NAME_BYTES && name.iter().all(is_digit)
+}
+
+/// Gives all requests that a proxy has named the same name.
+fn rename_requests(bytes: &mut [u8]) {
+    for marker in MARKERS {
+        let places: Vec<usize> = bytes
+            .windows(marker.len())
+            .enumerate()
+            .filter(|(_, window)| *window == marker)
+            .map(|(at, _)| at + marker.len())
+            .collect();
+        for at in places {
+            if let Some(name) = bytes.get_mut(at..at + MADE_NAME_BYTES)
+                && is_made_name(name)
+            {
+                name.fill(b'0');
+            }
+        }
+    }
+}
+
 impl<R: AsyncRead + Unpin> Wire<R> {
     pub(super) fn new(stream: R) -> Self {
         Self {
@@ -154,9 +184,15 @@ impl<R: AsyncRead + Unpin> Wire<R> {
             return Err(Broke::Garbled);
         }
         self.ahead.reserve(READ_BYTES);
+        let before = self.ahead.len();
         match self.stream.read_buf(&mut self.ahead).await {
             Ok(0) => Err(Broke::Closed),
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // One may have begun in what came before.
+                let from = before.saturating_sub(RENAMED_BYTES);
+                rename_requests(&mut self.ahead[from..]);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(Broke::Reset),
             Err(_) => Err(Broke::Closed),
         }

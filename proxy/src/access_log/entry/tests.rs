@@ -29,6 +29,8 @@ fn full(connection: &Connection) -> Entry<'_> {
         method: Some(Cow::Borrowed(b"POST")),
         host: Some(Cow::Borrowed(b"shop.example:8080")),
         target: Some(Cow::Borrowed(b"/a?b=c")),
+        request_id: Some(Cow::Borrowed("id-1")),
+        trace_id: Some(Cow::Borrowed(b"4bf92f3577b34da6a3ce929d0e0e4736")),
         answer_refusal: Some(AnswerRefusal::TooManyFields { count: 101 }),
         refusal: Some(Refusal::BareLf),
         took: Duration::from_micros(12_340),
@@ -49,6 +51,7 @@ fn a_line_with_everything() {
     let expected = [
         r#"{"time":"2026-03-01T12:00:00.12Z","listener":"edge","client":"192.0.2.1","#,
         r#""method":"POST","host":"shop.example:8080","target":"/a?b=c","#,
+        r#""request_id":"id-1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","#,
         r#""status":400,"reason":"bad_request","answer_refusal":""#,
         &refusal,
         r#"","refusal":"bare_lf","duration_ms":12.34,"request_body_bytes":12,"#,

@@ -58,7 +58,7 @@ fn every_default() {
     assert_eq!(config.state_dir, Path::new("/var/lib/cellgate"));
     assert_eq!(config.admin, address("127.0.0.1:9600"));
     assert_eq!(config.threads, available_parallelism().unwrap());
-    assert!(config.direct);
+    assert!(config.direct && config.names_requests);
     assert_eq!(config.trust, Trust::default());
     let limits = Limits {
         connections_max: 20_000,

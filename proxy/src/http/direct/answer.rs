@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::{
     buffer::{BUFFER_BYTES, Buffer},
+    request_id::{REQUEST_ID, RequestId},
     upstream::{
         AnswerRefusal,
         answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
@@ -41,6 +42,15 @@ pub enum Coding {
     Chunks,
 }
 
+/// What the proxy adds to every final answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending<'e> {
+    /// The client's connection closes, or is kept.
+    pub closes: bool,
+    /// The request's name, in the place of whatever the cell calls it.
+    pub request_id: Option<&'e RequestId>,
+}
+
 /// What becomes of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -48,8 +58,7 @@ enum Fate {
     Dropped,
 }
 
-/// Reads exactly one head, and adds the one for the client to `out`. The client's connection `closes` or is kept after a
-/// final answer.
+/// Reads exactly one head, and adds the one for the client to `out`.
 ///
 /// # Errors
 ///
@@ -57,7 +66,7 @@ enum Fate {
 pub fn rewrite_head(
     bytes: &[u8],
     is_head_request: bool,
-    closes: bool,
+    ending: Ending<'_>,
     out: &mut Buffer,
 ) -> Result<AnswerHead, AnswerRefusal> {
     let mut lines = Lines::default();
@@ -66,8 +75,9 @@ pub fn rewrite_head(
         head: &head,
         bytes,
         lines: &lines,
+        ending,
     };
-    rewriting.write_head(out, closes);
+    rewriting.write_head(out);
     Ok(head)
 }
 
@@ -76,7 +86,7 @@ pub fn rewrite_head(
 pub fn copy_usual_head(
     bytes: &[u8],
     is_head_request: bool,
-    closes: bool,
+    ending: Ending<'_>,
     out: &mut Buffer,
 ) -> Option<(AnswerHead, usize)> {
     let mut run = 0;
@@ -96,7 +106,8 @@ pub fn copy_usual_head(
                 has_framing = true;
             }
             Some(Known::Connection) if !is_usual_connection(line.value) => is_usual = false,
-            Some(known) if known.stays_behind() => {
+            Some(Known::RequestId) if ending.request_id.is_none() => is_usual &= !line.is_odd,
+            Some(known) if known.stays_behind() || known == Known::RequestId => {
                 out.extend_from_slice(&bytes[run..line.place.start]);
                 run = line.place.end;
             }
@@ -119,22 +130,28 @@ pub fn copy_usual_head(
         return None;
     }
     out.extend_from_slice(&bytes[run..end]);
-    write_end(out, closes, has_date);
+    ending.write(out, has_date);
     Some((head, head_end))
 }
 
-/// What every final answer gets.
-fn write_end(out: &mut Buffer, closes: bool, has_date: bool) {
-    if !has_date {
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(get_cached_date().as_bytes());
-        out.extend_from_slice(b"\r\n");
+impl Ending<'_> {
+    fn write(self, out: &mut Buffer, has_date: bool) {
+        if let Some(id) = self.request_id {
+            for piece in [REQUEST_ID.as_bytes(), b": ", id.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(piece);
+            }
+        }
+        if !has_date {
+            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(get_cached_date().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(if self.closes {
+            b"Connection: close\r\n\r\n"
+        } else {
+            b"Connection: keep-alive\r\n\r\n"
+        });
     }
-    out.extend_from_slice(if closes {
-        b"Connection: close\r\n\r\n"
-    } else {
-        b"Connection: keep-alive\r\n\r\n"
-    });
 }
 
 impl<'a> Lines<'a> {
@@ -153,11 +170,11 @@ struct Rewriting<'r, 'a> {
     head: &'r AnswerHead,
     bytes: &'a [u8],
     lines: &'r Lines<'a>,
+    ending: Ending<'r>,
 }
 
 impl Rewriting<'_, '_> {
-    /// Writes the head for the client, whose connection is `closes`d or kept after a final answer.
-    fn write_head(&self, out: &mut Buffer, closes: bool) {
+    fn write_head(&self, out: &mut Buffer) {
         self.write_status_line(out);
         let has_date = self.write_fields(out);
         if self.head.is_interim() {
@@ -167,7 +184,7 @@ impl Rewriting<'_, '_> {
         if self.head.framing == AnswerFraming::UntilClose {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        write_end(out, closes, has_date);
+        self.ending.write(out, has_date);
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
@@ -248,6 +265,7 @@ impl Rewriting<'_, '_> {
         let switches = matches!(self.head.status, 101 | 426);
         let is_dropped = match line.known {
             None | Some(Known::Date) => false,
+            Some(Known::RequestId) => self.ending.request_id.is_some(),
             Some(Known::Upgrade) => !switches,
             Some(Known::ContentLength) => !self.may_have_length() || self.lines.is_coded,
             Some(Known::TransferEncoding) => !self.may_have_length(),

@@ -18,19 +18,24 @@ use crate::{
     field_lines::{FieldLine, FieldLines, OWN_TENANT},
     forwarding::{Rewrite, Trust},
     gate::{BodyFraming, GateLimits, Head, Refusal, Upgrade, inspect_lines},
+    request_id::RequestId,
     tenant_key::{KeyRules, RequestKey, RequestView, host_name},
 };
 
 /// Fields for which the line needs no memory of its own.
 const USUAL_FIELDS: usize = 24;
 /// Room for what is added to a head.
-const ADDED_BYTES: usize = 256;
+const ADDED_BYTES: usize = 304;
 
-/// The rules by which requests are planned, from the configuration.
+/// The rules by which requests are read, from the configuration.
 #[derive(Clone, Debug)]
 pub struct PlanRules {
     pub key_rules: KeyRules,
     pub trust: Trust,
+    /// Each request has a name of its own.
+    pub names_requests: bool,
+    /// Requests that can go the direct way do.
+    pub goes_direct: bool,
 }
 
 /// A request that goes the direct way.
@@ -54,6 +59,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Seen<'h> {
     pub head: Head<'h>,
+    pub request_id: Option<RequestId>,
     pub plan: Option<Plan>,
 }
 
@@ -75,7 +81,7 @@ enum Fate {
     Unusual,
 }
 
-/// Reads a head and plans it, if there are rules for that.
+/// Reads a head and plans it, if requests go this way. `random` is for its name, should it need a new one.
 ///
 /// # Errors
 ///
@@ -83,16 +89,42 @@ enum Fate {
 pub fn inspect_and_plan<'h>(
     head: &'h [u8],
     limits: &GateLimits<'h>,
-    rules: Option<&PlanRules>,
+    rules: &PlanRules,
     connection: &Connection,
+    random: u128,
 ) -> Result<Seen<'h>, Refusal> {
     let mut lines = Lines::default();
     let seen = inspect_lines(head, limits, |line, end| {
         lines.all.push(line);
         lines.ends.push(end);
     })?;
-    let plan = rules.and_then(|rules| plan(head, &seen, &lines, rules, connection));
-    Ok(Seen { head: seen, plan })
+    let request_id = rules.names_requests.then(|| {
+        let given = connection.request_id(&rules.trust, FieldLines(&lines.all));
+        given.unwrap_or_else(|| RequestId::new(random))
+    });
+    let plan = if rules.goes_direct {
+        plan(
+            head,
+            &seen,
+            &lines,
+            rules,
+            (connection, request_id.as_ref()),
+        )
+    } else {
+        None
+    };
+    Ok(Seen {
+        head: seen,
+        request_id,
+        plan,
+    })
+}
+
+impl PlanRules {
+    /// A name for a request that could not be read.
+    pub fn new_request_id(&self, random: u128) -> Option<RequestId> {
+        self.names_requests.then(|| RequestId::new(random))
+    }
 }
 
 fn plan(
@@ -100,7 +132,7 @@ fn plan(
     seen: &Head<'_>,
     lines: &Lines<'_>,
     rules: &PlanRules,
-    connection: &Connection,
+    (connection, request_id): (&Connection, Option<&RequestId>),
 ) -> Option<Plan> {
     let is_idempotent = idempotence(seen.method)?;
     let has_fitting_body = matches!(seen.body, BodyFraming::None | BodyFraming::Length(_));
@@ -129,7 +161,9 @@ fn plan(
     };
     let mut key = Box::<RequestKey>::default();
     rules.key_rules.read_key(&view, &mut key).ok()?;
-    let rewrite = rules.trust.rewrite(fields, &connection.hop(Some(host)));
+    let rewrite = rules
+        .trust
+        .rewrite(fields, &connection.hop(Some(host), request_id));
     let request_line = seen.method.len() + seen.target.len() + "  HTTP/1.1\r\n".len();
     let (head, closes) = rewritten(head, request_line, lines, &rewrite)?;
     Some(Plan {

@@ -40,6 +40,7 @@ fn what_is_said_of_the_way_is_said_anew() {
         lines_before_host: b"",
         proto: "http",
         host: Some(b"shop.example"),
+        request_id: None,
     };
     clean(&mut request, &Trust::default(), &hop).unwrap();
     assert_eq!(
@@ -120,7 +121,7 @@ fn answers_speak_for_the_cell_only() {
         for (name, value) in fields {
             response.append_header(*name, *value).unwrap();
         }
-        clean_response(&mut response);
+        clean_response(&mut response, None).unwrap();
         for (name, _) in fields {
             let is_there = response.headers.contains_key(*name);
             assert_eq!(

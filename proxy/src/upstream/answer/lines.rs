@@ -6,6 +6,7 @@ use super::AnswerRefusal;
 use crate::{
     field_lines::{OWN_PREFIX, is_name},
     gate::bytes::{CR, LF, find_control, is_space, token, trim},
+    request_id::REQUEST_ID,
 };
 
 /// A field that matters for an answer's way.
@@ -16,6 +17,7 @@ pub enum Known {
     Date,
     KeepAlive,
     ProxyConnection,
+    RequestId,
     Te,
     Trailer,
     TransferEncoding,
@@ -33,6 +35,7 @@ impl Known {
             4 => is("date", Self::Date),
             7 => is("upgrade", Self::Upgrade).or_else(|| is("trailer", Self::Trailer)),
             10 => is("connection", Self::Connection).or_else(|| is("keep-alive", Self::KeepAlive)),
+            12 => is(REQUEST_ID, Self::RequestId),
             14 => is("content-length", Self::ContentLength),
             16 => is("proxy-connection", Self::ProxyConnection),
             17 => is("transfer-encoding", Self::TransferEncoding),

@@ -61,7 +61,7 @@ const ODD_LINES: [&str; 22] = [
     "HTTP/1.1 200 O\rK",
 ];
 
-const FIELDS: [&str; 45] = [
+const FIELDS: [&str; 47] = [
     "Server: cell",
     "Date: Thu, 01 Jan 1970 00:00:00 GMT",
     "Set-Cookie: a=1; Path=/",
@@ -89,6 +89,8 @@ const FIELDS: [&str; 45] = [
     "Connection: date",
     "Connection:",
     "X-Hop: 1",
+    "X-Request-Id: of-the-cell",
+    "Connection: x-request-id",
     "Keep-Alive: timeout=1, max=2",
     "Proxy-Connection: keep-alive",
     "TE: x",

@@ -53,7 +53,7 @@ const QUERIES: [&str; 13] = [
 ];
 
 /// Well-formed fields that ask for nothing special.
-const PLAIN: [&str; 30] = [
+const PLAIN: [&str; 35] = [
     "X-A: b",
     "x-a:b",
     "X-A: \t b \t",
@@ -80,6 +80,11 @@ const PLAIN: [&str; 30] = [
     "Date: Thu, 01 Jan 1970 00:00:00 GMT",
     "Max-Forwards: 0",
     "X-Request-Id: 1",
+    "x-request-id: a.b_c-2",
+    "x-request-id: not good",
+    "X_Request_Id: odd",
+    "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "Traceparent: 00-0",
     "!#$%&'*+-.^_`|~: odd",
     "CONTENT-LANGUAGE: de",
     "If-Modified-Since: x",

@@ -5,10 +5,22 @@ use AnswerFraming::{Chunked, Length, UntilClose};
 use super::*;
 
 /// The head for the client. The quicker way, where it takes an answer, has to say the same as the other one.
+fn ending(closes: bool) -> Ending<'static> {
+    Ending {
+        closes,
+        request_id: None,
+    }
+}
+
 fn written(head: &str, is_head_request: bool, closes: bool) -> String {
     let mut quick = Buffer::new();
     let behind = format!("{head}HTTP/1.1 body\r\n\r\n");
-    let taken = copy_usual_head(behind.as_bytes(), is_head_request, closes, &mut quick);
+    let taken = copy_usual_head(
+        behind.as_bytes(),
+        is_head_request,
+        ending(closes),
+        &mut quick,
+    );
     let (mut lines, mut slow) = (Lines::default(), Buffer::new());
     let read = AnswerHead::read_lines(head.as_bytes(), is_head_request, |line| lines.note(line));
     let read = read.unwrap();
@@ -16,8 +28,9 @@ fn written(head: &str, is_head_request: bool, closes: bool) -> String {
         head: &read,
         bytes: head.as_bytes(),
         lines: &lines,
+        ending: ending(closes),
     };
-    rewriting.write_head(&mut slow, closes);
+    rewriting.write_head(&mut slow);
     if let Some((taken, end)) = taken {
         assert_eq!(
             (taken, end, &*quick),
@@ -26,7 +39,7 @@ fn written(head: &str, is_head_request: bool, closes: bool) -> String {
         );
     }
     let mut out = Buffer::new();
-    rewrite_head(head.as_bytes(), is_head_request, closes, &mut out)
+    rewrite_head(head.as_bytes(), is_head_request, ending(closes), &mut out)
         .unwrap_or_else(|refusal| panic!("{refusal}: {head:?}"));
     String::from_utf8(out.to_vec()).expect("the cases are text")
 }
@@ -314,4 +327,34 @@ fn buffer_of(bytes: &[u8]) -> Buffer {
     let mut buffer = Buffer::new();
     buffer.extend_from_slice(bytes);
     buffer
+}
+
+/// What the cell calls the request gives way to its name, wherever it stands; without one it is a field like any other.
+#[test]
+fn the_request_keeps_its_name() {
+    let id = RequestId::parse(b"id-1").unwrap();
+    for fields in [
+        "Content-Length: 0\r\n",
+        "X-Request-Id: other\r\nContent-Length: 0\r\n",
+        "Content-Length: 0\r\nx-request-id: other\r\nx-request-id:\r\n",
+        "x-request-id : other\r\nContent-Length: 0\r\n",
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nDate: d\r\n{fields}\r\n");
+        let ending = Ending {
+            closes: false,
+            request_id: Some(&id),
+        };
+        let expected = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 0\r\nx-request-id: id-1\r\n\
+                        Connection: keep-alive\r\n\r\n";
+        let mut out = Buffer::new();
+        rewrite_head(head.as_bytes(), false, ending, &mut out).unwrap();
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        out.clear();
+        if copy_usual_head(head.as_bytes(), false, ending, &mut out).is_some() {
+            assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        }
+    }
+    let head = "HTTP/1.1 200 OK\r\nDate: d\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\n\r\n";
+    let out = written(head, false, false);
+    assert!(out.contains("X-Request-Id: theirs\r\n"), "{out}");
 }

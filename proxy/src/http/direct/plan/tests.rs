@@ -17,6 +17,10 @@ const END: &str =
     "x-forwarded-for: 192.0.2.9\r\nx-forwarded-proto: http\r\nx-forwarded-host: h:80\r\n";
 
 fn plan_of(head: &str, peer: &str) -> Option<Plan> {
+    read(head, peer, false).1
+}
+
+fn read(head: &str, peer: &str, names_requests: bool) -> (Option<RequestId>, Option<Plan>) {
     let mut proxies = Networks::default();
     proxies.add("10.0.0.0/8").unwrap();
     let rules = PlanRules {
@@ -28,14 +32,49 @@ fn plan_of(head: &str, peer: &str) -> Option<Plan> {
             proxies,
             headers: TrustedHeaders::default(),
         },
+        names_requests,
+        goes_direct: true,
     };
     let peer = peer.parse().unwrap();
     let edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
     let connection = Connection::new(peer, edge.into(), Scheme::Http);
     let limits = GateLimits::default();
-    let seen = inspect_and_plan(head.as_bytes(), &limits, Some(&rules), &connection);
-    seen.unwrap_or_else(|refusal| panic!("{refusal}: {head}"))
-        .plan
+    let seen = inspect_and_plan(head.as_bytes(), &limits, &rules, &connection, 7);
+    let seen = seen.unwrap_or_else(|refusal| panic!("{refusal}: {head}"));
+    (seen.request_id, seen.plan)
+}
+
+/// What a request is called, and that its cell gets that and nothing else.
+#[test]
+fn requests_have_one_name() {
+    let made = format!("{:032x}", 7);
+    let check = |peer, fields: &[&str], expected: &str| {
+        let usual = ["Host: h", "x-tenant-id: a"];
+        let (id, plan) = read(&head("GET /", &[&usual, fields].concat()), peer, true);
+        assert_eq!(id.unwrap().as_str(), expected, "{fields:?}");
+        let sent = String::from_utf8(plan.unwrap().head.to_vec()).unwrap();
+        let named = |line: &&str| {
+            line.to_ascii_lowercase()
+                .replace('_', "-")
+                .starts_with("x-request-id:")
+        };
+        let lines: Vec<&str> = sent.lines().filter(named).collect();
+        assert_eq!(lines, [format!("x-request-id: {expected}")], "{fields:?}");
+    };
+    for peer in [STRANGER, TRUSTED] {
+        check(peer, &[], &made);
+        for bad in ["x-request-id: ", "X-Request-Id: a b", "X_Request_Id: a"] {
+            check(peer, &[bad], &made);
+        }
+        check(peer, &["x-request-id: a", "x-request-id: a"], &made);
+    }
+    check(STRANGER, &["x-request-id: a"], &made);
+    check(TRUSTED, &["X-Request-ID: a"], "a");
+    check(
+        TRUSTED,
+        &["x-request-id:  a.b_c-1\t", "x_request_id: b"],
+        "a.b_c-1",
+    );
 }
 
 fn head(request_line: &str, fields: &[&str]) -> String {
