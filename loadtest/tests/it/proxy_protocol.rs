@@ -2,7 +2,10 @@
 
 mod balancers;
 
-use std::{net::Shutdown, time::Duration};
+use std::{
+    net::{IpAddr, Shutdown},
+    time::{Duration, Instant},
+};
 
 use crate::support::{
     PATIENCE,
@@ -174,15 +177,22 @@ fn a_load_balancer_without_a_good_header_is_closed() {
         });
         proxy.wait_for_log(&["WARN", "connection closed", "127.0.0.1", reason]);
     }
-    // One that ends in the middle.
-    let before = closed(&proxy, "proxy_header_malformed");
-    let mut client = Connection::open(proxy.address());
-    client.send(&V1[..20]).unwrap();
-    client.stream().shutdown(Shutdown::Write).unwrap();
-    assert_eq!(client.until_broken(), b"");
-    wait_until("it counts", PATIENCE, || {
-        closed(&proxy, "proxy_header_malformed") == before + 1.0
-    });
+    // One that ends in the middle, and one that is reset there.
+    for is_reset in [false, true] {
+        let before = closed(&proxy, "proxy_header_malformed");
+        let mut client = Connection::open(proxy.address());
+        client.send(&V1[..20]).unwrap();
+        if is_reset {
+            rustix::net::sockopt::set_socket_linger(client.stream(), Some(Duration::ZERO)).unwrap();
+            drop(client);
+        } else {
+            client.stream().shutdown(Shutdown::Write).unwrap();
+            assert_eq!(client.until_broken(), b"");
+        }
+        wait_until(&format!("it counts, reset: {is_reset}"), PATIENCE, || {
+            closed(&proxy, "proxy_header_malformed") == before + 1.0
+        });
+    }
     assert_eq!(cell.connections(), 0);
     wait_until_idle(&proxy);
 }
@@ -292,6 +302,73 @@ fn without_an_address_the_peer_is_the_load_balancer() {
     }
 }
 
+/// A trusted load balancer has as many connections as it wants, and others' whom it does not name do not.
+#[test]
+fn without_an_address_the_limit_per_source_holds() {
+    let cell = Origin::well_behaved();
+    let proxy = plan(&cell, FROM_HERE)
+        .set("limits", "{ connections_per_source_max: 1 }")
+        .set("trusted_proxies", "[127.0.0.1]")
+        .start();
+    let ask = |header: &[u8]| {
+        let mut client = Connection::open(proxy.address());
+        client.send([header, &get().bytes()].concat()).unwrap();
+        client
+    };
+    let mut first = ask(b"PROXY UNKNOWN\r\n");
+    assert_eq!(first.answer("GET").unwrap().status, 200);
+    assert_eq!(ask(b"PROXY UNKNOWN\r\n").until_broken(), b"");
+    wait_until("it is counted", PATIENCE, || {
+        closed(&proxy, "source_connections") == 1.0
+    });
+    assert_eq!(ask(LOCAL).answer("GET").unwrap().status, 200);
+}
+
+/// Whoever says nothing would otherwise have as many places as it wants for as long as a head may take.
+#[test]
+fn silent_connections_from_elsewhere_are_checked_and_counted() {
+    let cell = Origin::well_behaved();
+    let options = format!("proxy_protocol: {{ {FROM_ELSEWHERE} }}, allow: [127.0.0.1]");
+    let listener = format!("[{{ name: edge, address: \"127.0.0.1:0\", {options} }}]");
+    let proxy = Proxy::in_front_of(cell.address())
+        .set("listeners", &listener)
+        .set("limits", "{ connections_per_source_max: 1 }")
+        .set("timeouts", "{ head_ms: 60000 }")
+        .start();
+    // Either may come first.
+    let _silent = [(); 2].map(|()| Connection::open(proxy.address()));
+    wait_until("one is counted", PATIENCE, || {
+        closed(&proxy, "source_connections") == 1.0
+    });
+    let stranger = IpAddr::from([127, 0, 0, 2]);
+    let mut silent = Connection::open_from(stranger, proxy.address());
+    assert_eq!(silent.until_broken(), b"");
+    wait_until("it is counted", PATIENCE, || {
+        closed(&proxy, "not_allowed") == 1.0
+    });
+}
+
+/// It has claimed nothing yet: it is a slow client like any other, with one head's time in all.
+#[test]
+fn a_slow_client_from_elsewhere_is_answered_408() {
+    let cell = Origin::well_behaved();
+    let proxy = plan(&cell, FROM_ELSEWHERE)
+        .set("timeouts", "{ head_ms: 500 }")
+        .start();
+    for beginning in ["P", "\r\n", "POST /x HTTP/1.1\r\n"] {
+        let since = Instant::now();
+        let mut client = Connection::open(proxy.address());
+        let answer = client.exchange_bytes("POST", beginning);
+        assert_eq!(answer.status, 408, "{beginning:?}");
+        let took = since.elapsed();
+        assert!(
+            took >= Duration::from_millis(500),
+            "{beginning:?}: {took:?}"
+        );
+    }
+    assert_eq!(closed(&proxy, "proxy_header_late"), 0.0);
+}
+
 #[test]
 fn allow_and_the_limit_per_source_look_at_the_address_in_the_header() {
     let cell = Origin::well_behaved();
@@ -301,6 +378,7 @@ fn allow_and_the_limit_per_source_look_at_the_address_in_the_header() {
     let proxy = Proxy::in_front_of(cell.address())
         .set("listeners", &listener)
         .set("limits", "{ connections_per_source_max: 1 }")
+        .set("trusted_proxies", "[127.0.0.1]")
         .start();
     let from = |client: &str| {
         let mut connection = Connection::open(proxy.address());
@@ -315,8 +393,14 @@ fn allow_and_the_limit_per_source_look_at_the_address_in_the_header() {
     assert_eq!(from("203.0.113.1").until_broken(), b"");
     // Nobody can say whether this one is allowed.
     let mut nameless = Connection::open(proxy.address());
-    nameless.send("PROXY UNKNOWN\r\n").unwrap();
+    let bytes = [b"PROXY UNKNOWN\r\n", &get().bytes()[..]].concat();
+    nameless.send(bytes).unwrap();
     assert_eq!(nameless.until_broken(), b"");
+    // Without a request it is a check.
+    let mut check = Connection::open(proxy.address());
+    check.send("PROXY UNKNOWN\r\n").unwrap();
+    check.stream().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(check.until_broken(), b"");
     // The load balancer itself may see whether anybody is here.
     let mut own = Connection::open(proxy.address());
     let bytes = [LOCAL, &get().bytes()].concat();
@@ -328,5 +412,14 @@ fn allow_and_the_limit_per_source_look_at_the_address_in_the_header() {
         )
     };
     wait_until("both are counted", PATIENCE, || counted() == (1.0, 2.0));
+    // The log names whom the header is about, and who brought it.
+    let refused = [
+        ("192.0.2.1", "source_connections"),
+        ("203.0.113.1", "not_allowed"),
+    ];
+    for (peer, reason) in refused {
+        let peer = format!("peer={peer} balancer=127.0.0.1");
+        proxy.wait_for_log(&["connection closed", &peer, reason]);
+    }
     assert_eq!(first.exchange(&get()).status, 200);
 }

@@ -82,12 +82,17 @@ impl ServeConnection for Edge {
             let Opened {
                 socket,
                 ahead,
+                waited,
                 connection,
                 place: _place,
             } = opened;
             let client = ClientStream::new(socket, &ahead);
             drop(ahead);
-            self.serve_requests(client, Arc::new(connection), shutdown)
+            let first = HeadWait {
+                idle_until: None,
+                head: self.services.timeouts.head.saturating_sub(waited),
+            };
+            self.serve_requests(client, Arc::new(connection), first, shutdown)
                 .await;
         }
         drop(open);
@@ -160,16 +165,13 @@ impl Edge {
         &self,
         mut client: ClientStream,
         connection: Arc<Connection>,
+        mut wait: HeadWait,
         shutdown: &ShutdownWatch,
     ) {
         let limits = self.gate_limits();
         let mut timer = Timer::default();
         let drain_idle = self.services.timeouts.drain_idle;
         let mut stop = Stop::new(&self.services.lifecycle, drain_idle, shutdown);
-        let mut wait = HeadWait {
-            idle_until: None,
-            head: self.services.timeouts.head,
-        };
         loop {
             let alarms = (&mut timer, &mut stop);
             let head_bytes = match client.next_head(&limits, wait, alarms).await {
@@ -191,7 +193,6 @@ impl Edge {
                     return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
-            let keepalive = self.services.timeouts.keepalive;
             // Held until the request is over.
             let mut memory = None;
             let reading = self.read_small_body(&mut client, &mut request, &mut memory);
@@ -204,7 +205,7 @@ impl Edge {
                 match direct::carry(&self.services, &mut client, &mut timer, whole).await {
                     Outcome::Answered { at, is_kept } => {
                         client.ahead.advance(held);
-                        wait.idle_until = Some((at + keepalive).into());
+                        wait = self.next_wait(at);
                         if is_kept {
                             continue;
                         }
@@ -222,7 +223,16 @@ impl Edge {
                 After::Next(next) => client = next,
                 After::Closed => return,
             }
-            wait.idle_until = Some((Instant::now() + keepalive).into());
+            wait = self.next_wait(Instant::now());
+        }
+    }
+
+    /// How long the next head may take, after a request that was over `at` this time.
+    fn next_wait(&self, at: Instant) -> HeadWait {
+        let timeouts = &self.services.timeouts;
+        HeadWait {
+            idle_until: Some((at + timeouts.keepalive).into()),
+            head: timeouts.head,
         }
     }
 

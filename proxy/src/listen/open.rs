@@ -1,9 +1,14 @@
 //! From an accepted socket to a connection whose next bytes are a request: what its listener asks of it before that.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::net::TcpStream;
-use tracing::warn;
+use tracing::{field::display, warn};
 
 use super::{
     accept::Accepted,
@@ -36,6 +41,8 @@ pub struct Opened {
     pub socket: ClientSocket,
     /// Read from it already, and to be taken first.
     pub ahead: Vec<u8>,
+    /// For the bytes that are ahead: what has passed of the time of its first head.
+    pub waited: Duration,
     pub connection: Connection,
     /// Held as long as the connection.
     pub place: Option<SourcePlace>,
@@ -47,7 +54,26 @@ struct Begun {
     /// The peer is known by name, and may say whom it speaks for.
     may_vouch: bool,
     ahead: Vec<u8>,
+    waited: Duration,
     place: Option<SourcePlace>,
+}
+
+impl Begun {
+    fn of(peer: IpAddr, place: Option<SourcePlace>) -> Self {
+        Self {
+            peer,
+            may_vouch: true,
+            ahead: Vec::new(),
+            waited: Duration::ZERO,
+            place,
+        }
+    }
+}
+
+/// Why a connection is closed, and whose it is as far as is known by then.
+struct Closing {
+    reason: CloseReason,
+    peer: IpAddr,
 }
 
 impl Opener {
@@ -72,27 +98,25 @@ impl Opener {
             peer,
             listener,
         } = accepted;
-        match self.begin(&mut socket, peer.ip(), &listener).await {
+        let sender = peer.ip().to_canonical();
+        match self.begin(&mut socket, sender, &listener).await {
             Ok(begun) => {
-                let Begun {
-                    peer,
-                    may_vouch,
-                    ahead,
-                    place,
-                } = begun?;
-                let mut connection = Connection::new(peer, listener, Scheme::Http);
-                connection.may_vouch = may_vouch;
+                let begun = begun?;
+                let mut connection = Connection::new(begun.peer, listener, Scheme::Http);
+                connection.may_vouch = begun.may_vouch;
                 Some(Opened {
                     socket: ClientSocket::Plain(socket),
-                    ahead,
+                    ahead: begun.ahead,
+                    waited: begun.waited,
                     connection,
-                    place,
+                    place: begun.place,
                 })
             }
-            Err(reason) => {
+            Err(Closing { reason, peer }) => {
                 self.metrics.connection_closed(reason);
                 let (listener, code) = (&*listener.name, reason.code());
-                warn!(listener, peer = %peer.ip().to_canonical(), reason = code, "connection closed: {reason}");
+                let balancer = (sender != peer).then(|| display(sender));
+                warn!(listener, %peer, balancer, reason = code, "connection closed: {reason}");
                 None
             }
         }
@@ -102,48 +126,93 @@ impl Opener {
     async fn begin(
         &self,
         socket: &mut TcpStream,
-        peer: IpAddr,
+        sender: IpAddr,
         listener: &Listener,
-    ) -> Result<Option<Begun>, CloseReason> {
-        let peer = peer.to_canonical();
-        let mut begun = Begun {
-            peer,
-            may_vouch: true,
-            ahead: Vec::new(),
-            place: None,
+    ) -> Result<Option<Begun>, Closing> {
+        let closing = |reason| Closing {
+            reason,
+            peer: sender,
         };
-        if let Some(rule) = &listener.proxy_protocol {
-            let reading = proxy_header::read(socket, peer, rule, self.header_limit);
-            match Box::pin(reading).await? {
-                Beginning::Of { peer, ahead } => {
-                    begun.peer = peer;
-                    begun.ahead = ahead;
-                }
-                // The header has the last word on whom it is for: what fields say could be a client's.
-                Beginning::Nameless => begun.may_vouch = false,
-                Beginning::Own => {
-                    begun.may_vouch = false;
-                    // Whoever may bring others may ask for itself.
-                    return Ok(Some(begun));
-                }
-                Beginning::Nothing => return Ok(None),
-            }
+        let Some(rule) = &listener.proxy_protocol else {
+            return self.admit(sender, listener).map(Some);
+        };
+        if rule.from.contain(sender) {
+            return Box::pin(self.begin_behind(socket, sender, listener)).await;
         }
-        if (listener.allow.as_ref()).is_some_and(|allow| !allow.contain(begun.peer)) {
-            return Err(CloseReason::NotAllowed);
+        if rule.required {
+            return Err(closing(CloseReason::ProxyRequired));
         }
-        begun.place = self.place(begun.peer)?;
+        // First of all: while it is silent, it counts like any other.
+        let mut begun = self.admit(sender, listener)?;
+        let since = Instant::now();
+        let reading = proxy_header::read_none(socket, self.header_limit);
+        let Some(ahead) = Box::pin(reading).await.map_err(closing)? else {
+            return Ok(None);
+        };
+        begun.ahead = ahead;
+        begun.waited = since.elapsed();
         Ok(Some(begun))
     }
 
-    /// The peer's place among those of its source, if they are limited.
-    fn place(&self, peer: IpAddr) -> Result<Option<SourcePlace>, CloseReason> {
-        match &self.sources {
-            Some(sources) if !self.trusted_proxies.contain(peer) => {
-                let place = sources.take(peer);
-                place.map(Some).ok_or(CloseReason::SourceConnections)
+    /// The same behind a load balancer that begins with a header.
+    async fn begin_behind(
+        &self,
+        socket: &mut TcpStream,
+        balancer: IpAddr,
+        listener: &Listener,
+    ) -> Result<Option<Begun>, Closing> {
+        let closing = |reason| Closing {
+            reason,
+            peer: balancer,
+        };
+        let read = proxy_header::read(socket, self.header_limit).await;
+        let begun = match read.map_err(closing)? {
+            Beginning::Of(peer) => return self.admit(peer, listener).map(Some),
+            Beginning::Nothing => return Ok(None),
+            // Whoever may bring others may ask for itself.
+            Beginning::Own => Begun::of(balancer, None),
+            Beginning::Nameless => {
+                // It is somebody's, whoever the balancer may vouch for.
+                let place = self.take_place(balancer).map_err(closing)?;
+                if listener.allow.is_some() {
+                    // Nobody can say that it is allowed. Without a request it is a check, and closed like one.
+                    let is_request = proxy_header::is_followed(socket, self.header_limit).await;
+                    return if is_request {
+                        Err(closing(CloseReason::NotAllowed))
+                    } else {
+                        Ok(None)
+                    };
+                }
+                Begun::of(balancer, place)
             }
-            _ => Ok(None),
+        };
+        // The header has the last word on whom it is for: what fields say could be a client's.
+        Ok(Some(Begun {
+            may_vouch: false,
+            ..begun
+        }))
+    }
+
+    /// Lets a peer in that is known by name.
+    fn admit(&self, peer: IpAddr, listener: &Listener) -> Result<Begun, Closing> {
+        let closing = |reason| Closing { reason, peer };
+        if (listener.allow.as_ref()).is_some_and(|allow| !allow.contain(peer)) {
+            return Err(closing(CloseReason::NotAllowed));
         }
+        let place = if self.trusted_proxies.contain(peer) {
+            None
+        } else {
+            self.take_place(peer).map_err(closing)?
+        };
+        Ok(Begun::of(peer, place))
+    }
+
+    /// A place among those of its source, if they are limited.
+    fn take_place(&self, peer: IpAddr) -> Result<Option<SourcePlace>, CloseReason> {
+        let Some(sources) = &self.sources else {
+            return Ok(None);
+        };
+        let place = sources.take(peer);
+        place.map(Some).ok_or(CloseReason::SourceConnections)
     }
 }

@@ -5,23 +5,18 @@ use std::{net::IpAddr, time::Duration};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 use super::close_reason::CloseReason;
-use crate::{
-    config::ProxyProtocol,
-    wire::proxy_protocol::{Fault, HEADER_BYTES_MAX, Header, Progress, begins_header, parse},
+use crate::wire::proxy_protocol::{
+    Fault, HEADER_BYTES_MAX, Header, Progress, begins_header, parse,
 };
 
 /// Looked at in one piece. Nearly every header is shorter.
 const PIECE_BYTES: usize = 512;
 
-/// How a connection begins.
+/// How a load balancer's connection begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// It is this peer's.
-    Of {
-        peer: IpAddr,
-        /// What was read of its first request.
-        ahead: Vec<u8>,
-    },
+    Of(IpAddr),
     /// It is the load balancer's own.
     Own,
     /// It is of somebody without an address.
@@ -30,28 +25,36 @@ pub(super) enum Beginning {
     Nothing,
 }
 
-/// Reads what a listener's rule asks of a peer's connection. Of what follows a header, nothing is read.
+/// Reads the header of a load balancer's connection. Of what follows it, nothing is read.
 pub(super) async fn read(
     socket: &mut TcpStream,
-    peer: IpAddr,
-    rule: &ProxyProtocol,
     limit: Duration,
 ) -> Result<Beginning, CloseReason> {
-    let is_balancer = rule.from.contain(peer);
-    if rule.required && !is_balancer {
-        return Err(CloseReason::ProxyRequired);
-    }
     let mut came = Vec::new();
-    let read = if is_balancer {
-        timeout(limit, read_header(socket, &mut came)).await
-    } else {
-        timeout(limit, read_no_header(socket, peer, &mut came)).await
-    };
-    match read {
+    match timeout(limit, read_header(socket, &mut came)).await {
         Ok(read) => read,
         Err(_) if came.is_empty() => Ok(Beginning::Nothing),
         Err(_) => Err(CloseReason::ProxyHeaderLate),
     }
+}
+
+/// Makes sure that a connection of anybody else begins with none. Returns what was read of its first request, `None` if
+/// nothing came. Whoever stops where it could still become either has claimed nothing, and is like any slow client.
+pub(super) async fn read_none(
+    socket: &mut TcpStream,
+    limit: Duration,
+) -> Result<Option<Vec<u8>>, CloseReason> {
+    let mut ahead = Vec::new();
+    let something_came = match timeout(limit, read_no_header(socket, &mut ahead)).await {
+        Ok(read) => read?,
+        Err(_) => !ahead.is_empty(),
+    };
+    Ok(something_came.then_some(ahead))
+}
+
+/// Whether any byte comes before the end, or in time.
+pub(super) async fn is_followed(socket: &TcpStream, limit: Duration) -> bool {
+    matches!(timeout(limit, socket.peek(&mut [0])).await, Ok(Ok(1..)))
 }
 
 async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Beginning, CloseReason> {
@@ -61,7 +64,7 @@ async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Begin
         let room = PIECE_BYTES.min(HEADER_BYTES_MAX - had);
         // It is not known yet how much of this is the header, and whoever comes next reads from the socket itself.
         match socket.peek(&mut piece[..room]).await {
-            Ok(0) if had > 0 => return Err(Fault::Malformed.into()),
+            Ok(0) | Err(_) if had > 0 => return Err(Fault::Malformed.into()),
             Ok(0) | Err(_) => return Ok(Beginning::Nothing),
             Ok(count) => came.extend_from_slice(&piece[..count]),
         }
@@ -70,52 +73,41 @@ async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Begin
             Progress::Complete { bytes, header } => (bytes, Some(header)),
         };
         came.truncate(end);
+        // It was reset between the look and this.
         if socket.read_exact(&mut piece[..end - had]).await.is_err() {
-            return Ok(Beginning::Nothing);
+            return Err(Fault::Malformed.into());
         }
         match header {
             None => {}
             Some(Header::Local) => return Ok(Beginning::Own),
             Some(Header::Unknown) => return Ok(Beginning::Nameless),
-            Some(Header::For(source)) => {
-                return Ok(Beginning::Of {
-                    peer: source.ip().to_canonical(),
-                    ahead: Vec::new(),
-                });
-            }
+            Some(Header::For(source)) => return Ok(Beginning::Of(source.ip().to_canonical())),
         }
     }
 }
 
-async fn read_no_header(
-    socket: &mut TcpStream,
-    peer: IpAddr,
-    ahead: &mut Vec<u8>,
-) -> Result<Beginning, CloseReason> {
+/// Whether anything came.
+async fn read_no_header(socket: &mut TcpStream, ahead: &mut Vec<u8>) -> Result<bool, CloseReason> {
     // As long as the longer one of the two beginnings.
     let mut piece = [0; 12];
     loop {
         let had = ahead.len();
-        let Ok(count) = socket.peek(&mut piece[had..]).await else {
-            return Ok(Beginning::Nothing);
+        let count = match socket.peek(&mut piece[had..]).await {
+            // Whoever reads next meets it again.
+            Ok(0) | Err(_) => return Ok(had > 0),
+            Ok(count) => count,
         };
-        if count == 0 && had == 0 {
-            return Ok(Beginning::Nothing);
-        }
         match begins_header(&piece[..had + count]) {
             Some(true) => return Err(CloseReason::ProxyHeaderUnexpected),
-            None if count > 0 => {
+            // Another protocol.
+            Some(false) => return Ok(true),
+            None => {
                 // Taken out, so that the next look waits for more.
                 let taken = &mut piece[had..had + count];
                 if socket.read_exact(taken).await.is_err() {
-                    return Ok(Beginning::Nothing);
+                    return Ok(true);
                 }
                 ahead.extend_from_slice(taken);
-            }
-            // Another protocol, or the end.
-            Some(false) | None => {
-                let ahead = std::mem::take(ahead);
-                return Ok(Beginning::Of { peer, ahead });
             }
         }
     }

@@ -125,8 +125,16 @@ impl Connection {
     }
 
     /// The same where it may end by a reset.
+    #[track_caller]
     pub(crate) fn until_broken(&mut self) -> Vec<u8> {
-        while self.receive().unwrap_or(false) {}
+        loop {
+            match self.receive() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("the other side was to close the connection: {error}"),
+            }
+        }
         std::mem::take(&mut self.received)
     }
 
