@@ -81,7 +81,7 @@ struct ProxyProtocolSection {
 struct TcpSection {
     /// Without a byte of the client until the system asks whether it is still there, from 1,000; 0 never asks. Default
     /// 60,000.
-    #[schemars(range(min = 0, max = 86_400_000))]
+    #[schemars(range(min = 0, max = 32_767_000))]
     keepalive_ms: Option<u32>,
     /// How long a client may leave what was sent unacknowledged, or take nothing, from 1,000; 0 is the system's own
     /// limit. Default 0.

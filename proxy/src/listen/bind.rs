@@ -121,6 +121,12 @@ mod tests {
             user_timeout: Some(Duration::from_millis(2_500)),
         };
         check(set, true, 2, 1, 2_500);
+        // The longest that can be configured.
+        let most = Tcp {
+            keepalive: Some(Duration::from_secs(32_767)),
+            user_timeout: Some(Duration::from_secs(86_400)),
+        };
+        check(most, true, 32_767, 8_192, 86_400_000);
         let off = Tcp {
             keepalive: None,
             user_timeout: None,

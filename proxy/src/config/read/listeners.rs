@@ -25,6 +25,8 @@ const KEYS: [&str; 7] = [
 ];
 /// The system counts the time before it asks a client in seconds.
 const KEEPALIVE_MS_MIN: u32 = 1_000;
+/// Linux takes no more than 32,767 seconds.
+const KEEPALIVE_MS_MAX: u32 = 32_767_000;
 /// A network that is slow for a moment must not look like one that is gone.
 const USER_TIMEOUT_MS_MIN: u32 = 1_000;
 
@@ -56,7 +58,7 @@ fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
         .and_then(|v| v.text(findings));
     let address = fields
         .required("address", findings)
-        .and_then(|v| settings::address(&v, findings));
+        .and_then(|v| read_address(&v, findings));
     refuse_other_protocols(&fields, findings);
     let ipv6_only = read_ipv6_only(&fields, address, findings);
     let proxy_protocol = match fields.optional("proxy_protocol") {
@@ -76,6 +78,19 @@ fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
         allow: allow?,
         tcp: tcp?,
     })
+}
+
+/// An IPv4 address in the form of IPv6 could be bound only without `ipv6_only`, and would be a second name of one address.
+fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    let address = settings::address(value, findings)?;
+    let ip = address.ip().to_canonical();
+    if ip != address.ip() {
+        let v4 = SocketAddr::new(ip, address.port());
+        let message = format!("{address} is an IPv4 address in the form of IPv6");
+        value.refuse(findings, message, format!("write `{v4}`"));
+        return None;
+    }
+    Some(address)
 }
 
 fn refuse_other_protocols(fields: &Fields<'_>, findings: &mut Findings) {
@@ -132,11 +147,11 @@ fn read_proxy_protocol(value: &Value<'_>, findings: &mut Findings) -> Option<Pro
 fn read_tcp(fields: &Fields<'_>, findings: &mut Findings) -> Option<Tcp> {
     let known = ["keepalive_ms", "user_timeout_ms"];
     section(fields, "tcp", &known, findings, |fields, findings| {
-        let mut ms = |name, least, default| {
+        let mut ms = |name, least, most, default| {
             let Some(value) = fields.as_ref().and_then(|fields| fields.optional(name)) else {
                 return Some(default);
             };
-            let ms = value.integer(0..=MS_MAX, findings)?;
+            let ms = value.integer(0..=most, findings)?;
             if (1..least).contains(&ms) {
                 let hint = format!("write {least} or more, or 0 to switch it off");
                 value.refuse(findings, format!("{ms} is too short"), hint);
@@ -145,8 +160,18 @@ fn read_tcp(fields: &Fields<'_>, findings: &mut Findings) -> Option<Tcp> {
             Some((ms > 0).then(|| Duration::from_millis(ms.into())))
         };
         let default = Tcp::default();
-        let keepalive = ms("keepalive_ms", KEEPALIVE_MS_MIN, default.keepalive);
-        let user_timeout = ms("user_timeout_ms", USER_TIMEOUT_MS_MIN, default.user_timeout);
+        let keepalive = ms(
+            "keepalive_ms",
+            KEEPALIVE_MS_MIN,
+            KEEPALIVE_MS_MAX,
+            default.keepalive,
+        );
+        let user_timeout = ms(
+            "user_timeout_ms",
+            USER_TIMEOUT_MS_MIN,
+            MS_MAX,
+            default.user_timeout,
+        );
         Some(Tcp {
             keepalive: keepalive?,
             user_timeout: user_timeout?,

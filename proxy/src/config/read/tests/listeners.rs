@@ -60,6 +60,10 @@ fn zero_switches_off() {
     };
     let off = one(&with("tcp: { keepalive_ms: 0, user_timeout_ms: 0 }"));
     assert_eq!(off.tcp, tcp);
+    let longest = one(&with(
+        "tcp: { keepalive_ms: 32767000, user_timeout_ms: 86400000 }",
+    ));
+    assert_eq!(longest.tcp.keepalive, Some(Duration::from_secs(32_767)));
     let limited = |limit: u32| {
         let limits = format!("limits: {{ connections_per_source_max: {limit} }}\n");
         let config = good(&(LEAST.to_owned() + &limits));
@@ -83,7 +87,12 @@ fn what_makes_no_sense_is_refused() {
         "has bits set beyond",
     );
     check(with("tcp: { keepalive_ms: 999 }"), "999 is too short");
+    check(with("tcp: { keepalive_ms: 32767001 }"), "32767000");
     check(with("tcp: { user_timeout_ms: 1 }"), "1 is too short");
+    check(
+        LEAST.replace("127.0.0.1:8080", "[::ffff:127.0.0.1]:8080"),
+        "write `127.0.0.1:8080`",
+    );
     check(
         with("ipv6_only: true"),
         "the address of the listener is IPv4",
