@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     snapshot::{CellRuntime, Current, Snapshot, Source},
     tenant_key::RequestKey,
+    tls::{Terminator, TlsStatus},
     watch::{LastReload, Loader},
 };
 
@@ -40,6 +41,8 @@ pub struct Admin {
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
     pub budget: Budget,
+    /// Of the listeners with TLS.
+    pub terminators: Arc<[Arc<Terminator>]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +73,8 @@ struct Status {
     /// As configured, or what the limit of open files leaves of it.
     client_connections_max: usize,
     requests_in_flight: usize,
+    /// By listener.
+    tls: BTreeMap<String, TlsStatus>,
     cells: BTreeMap<String, CellStatus>,
     /// Tenants whose requests wait. This version holds none.
     held: BTreeMap<String, u64>,
@@ -189,7 +194,18 @@ impl Admin {
             self.loader.status().state_dir_error.map(|error| {
                 format!("the table in force could not be kept for a restart: {error}")
             });
-        behind.into_iter().chain(state).collect()
+        let certificates = self.terminators.iter().filter_map(|tls| {
+            let error = tls.error()?;
+            let listener = tls.listener();
+            Some(format!(
+                "the certificate files of listener {listener} are refused, and those before are used: {error}"
+            ))
+        });
+        behind
+            .into_iter()
+            .chain(state)
+            .chain(certificates)
+            .collect()
     }
 
     fn ready(&self) -> Response<Vec<u8>> {
@@ -243,6 +259,11 @@ impl Admin {
             client_connections: self.lifecycle.connections(),
             client_connections_max: self.budget.connections_max,
             requests_in_flight: self.lifecycle.requests(),
+            tls: self
+                .terminators
+                .iter()
+                .map(|tls| (tls.listener().to_owned(), tls.status()))
+                .collect(),
             cells: snapshot
                 .map(Snapshot::cells)
                 .unwrap_or_default()

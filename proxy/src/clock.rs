@@ -19,6 +19,25 @@ pub fn ms_at(moment: Instant) -> u64 {
     u64::try_from(moment.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A moment given in seconds since 1970, which may be before it.
+pub fn of_unix(seconds: i64) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let moment = if seconds < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    moment.unwrap_or(UNIX_EPOCH)
+}
+
+/// Now, in seconds since 1970.
+pub fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
 /// A date such as `2026-03-01T12:00:00.123Z` (RFC 3339).
 pub fn rfc3339(moment: SystemTime) -> String {
     let date = OffsetDateTime::from(moment);

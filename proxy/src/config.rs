@@ -21,6 +21,7 @@ use crate::{
     gate::Protocol,
     net::Networks,
     tenant_key::{KeyRules, UnknownTenants},
+    tls::TlsSettings,
 };
 
 pub use file::schema;
@@ -62,6 +63,8 @@ pub struct Listener {
     /// Who may connect; anybody, if it is not said.
     pub allow: Option<Networks>,
     pub tcp: Tcp,
+    /// Its clients speak TLS.
+    pub tls: Option<TlsSettings>,
 }
 
 /// Whose connections begin with a header of the PROXY protocol.
@@ -101,6 +104,7 @@ impl Listener {
             proxy_protocol: None,
             allow: None,
             tcp: Tcp::default(),
+            tls: None,
         }
     }
 }

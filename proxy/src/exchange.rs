@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use admission::{Policy, Refused};
-pub use connection::{Connection, Scheme};
+pub use connection::{Connection, Scheme, TlsFacts};
 pub use destination::Destination;
 pub use failure::{ClientFault, Failure, Judgement, UpstreamFault, Verdict};
 

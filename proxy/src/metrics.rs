@@ -1,16 +1,22 @@
 //! Every metric's name, in one place. Labels are `cell`, `reason` and `code` (and the class of a status), never a
 //! tenant: their number is bounded by the table and by this program.
 
+mod families;
+mod tls;
+
 use cellgate_process::{figures, log::LogCounts};
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::{answer::Reason, gate::Refusal, listen::CloseReason};
 
-/// What every name begins with, but for the figures that all processes have.
-pub const NAMESPACE: &str = "cellgate_proxy";
+use families::{counter, counters, gauge, gauges, register};
+
+pub use families::NAMESPACE;
+pub use tls::TlsMetrics;
+
 /// Seconds; from a tenth of a millisecond to a minute.
 const DURATION_BUCKETS: [f64; 17] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -49,6 +55,7 @@ pub struct Metrics {
     pub table_allow_move: IntGauge,
     pub state_write_failures: IntCounter,
     pub access_log_dropped: IntCounter,
+    tls: tls::Families,
 }
 
 /// The metrics of one cell, looked up once when a table is taken and held in the snapshot.
@@ -260,8 +267,14 @@ impl Metrics {
                 "access_log_dropped_total",
                 "Access log lines dropped because the queue was full or the file could not be written.",
             ),
+            tls: tls::Families::new(r),
             registry,
         }
+    }
+
+    /// The handles of a listener with TLS.
+    pub fn of_tls(&self, listener: &str) -> TlsMetrics {
+        self.tls.of(listener)
     }
 
     /// The handles of one cell.
@@ -359,37 +372,6 @@ impl CellMetrics {
             counter.inc();
         }
     }
-}
-
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace(NAMESPACE)
-}
-
-fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: prometheus::Result<C>,
-) -> C {
-    let collector = collector.expect("metric names and labels are constants of this file");
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("each metric is registered once");
-    collector
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(options(name, help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(options(name, help), labels))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::with_opts(options(name, help)))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::with_opts(options(name, help)))
 }
 
 /// One counter per reason, bound in advance.

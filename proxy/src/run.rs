@@ -35,6 +35,7 @@ use crate::{
     signals::{HousekeepingSignals, Signals},
     snapshot::Current,
     state_dir::StateDir,
+    tls::{CertificateWatch, Terminator, TlsSettings},
     upstream::{Pool, PoolLimits},
     watch::{self, Loader, Wake, Waker, Watcher},
 };
@@ -68,14 +69,14 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let budget = share_descriptors(&config);
-    let (edge, admin) = match bind_all(&config) {
+    let metrics = Arc::new(Metrics::new());
+    let (edge, admin) = match bind_all(&config, &metrics) {
         Ok(bound) => bound,
         Err(message) => {
             error!("{message}");
             return ExitCode::FAILURE;
         }
     };
-    let metrics = Arc::new(Metrics::new());
     metrics.add_process(log);
     let (access_log, log_writer) = AccessLog::start(config.access_log.as_ref(), &metrics);
     let parts = assemble(&config, state_dir, metrics, access_log, budget);
@@ -179,17 +180,24 @@ fn share_descriptors(config: &Config) -> Budget {
     budget
 }
 
-fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), String> {
+fn bind_all(
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<(Vec<BoundListener>, BoundListener), String> {
     let mut edge = Vec::new();
     for listener in &config.listeners {
-        edge.push(bind(listener).map_err(|error| {
+        let bound = bind(listener).map_err(|error| {
             format!(
                 "listener `{}` cannot listen on {}: {}",
                 listener.name,
                 listener.address,
                 reason(&error)
             )
-        })?);
+        })?;
+        edge.push(match &listener.tls {
+            Some(settings) => bound.with_tls(start_tls(&listener.name, settings, metrics)?),
+            None => bound,
+        });
     }
     let admin = bind(&Listener::new("admin", config.admin)).map_err(|error| {
         format!(
@@ -202,6 +210,21 @@ fn bind_all(config: &Config) -> Result<(Vec<BoundListener>, BoundListener), Stri
         info!(listener = bound.listener.name, address = %bound.address, "listening");
     }
     Ok((edge, admin))
+}
+
+fn start_tls(
+    listener: &str,
+    settings: &TlsSettings,
+    metrics: &Metrics,
+) -> Result<Arc<Terminator>, String> {
+    let started = Terminator::start(listener, settings.clone(), metrics);
+    started.map(Arc::new).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        format!(
+            "listener `{listener}` cannot speak TLS: {}",
+            problems.join("\n")
+        )
+    })
 }
 
 fn reason(error: &io::Error) -> String {
@@ -255,6 +278,13 @@ fn build_server(
         current: Arc::clone(&parts.current),
         metrics: Arc::clone(&parts.metrics),
     };
+    let terminators: Arc<[_]> = edge
+        .iter()
+        .filter_map(|bound| bound.terminator().cloned())
+        .collect();
+    let certificates = CertificateWatch {
+        terminators: Arc::clone(&terminators),
+    };
     let admin_hosts = config.admin_hosts.clone();
     let edge_app = edge_app(config, &parts, services, &server.configuration);
     let edge_places = budget.connections_max + REFUSED_CLIENTS_MAX;
@@ -265,12 +295,13 @@ fn build_server(
         checks_at_once_max: budget.checks_at_once_max,
     };
     let (admin_app, places) = (
-        Arc::new(admin_app(parts, admin_hosts)),
+        Arc::new(admin_app(parts, admin_hosts, terminators)),
         ADMIN_CONNECTIONS_MAX,
     );
     let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);
     server.add_service(admin.accepting_while_draining().cutting_oldest());
     server.add_service(background_service("health", health));
+    server.add_service(background_service("certificates", certificates));
     server.add_service(background_service("idle connections", idle_connections));
     server.add_service(background_service("housekeeping", housekeeping));
     server
@@ -333,7 +364,7 @@ fn edge_app(
     }
 }
 
-fn admin_app(parts: Parts, hosts: Hosts) -> Admin {
+fn admin_app(parts: Parts, hosts: Hosts, terminators: Arc<[Arc<Terminator>]>) -> Admin {
     Admin {
         hosts,
         current: parts.current,
@@ -341,6 +372,7 @@ fn admin_app(parts: Parts, hosts: Hosts) -> Admin {
         lifecycle: parts.lifecycle,
         metrics: parts.metrics,
         budget: parts.budget,
+        terminators,
     }
 }
 

@@ -25,10 +25,11 @@ use std::{
 use tracing::error;
 
 use events::DirectoryWatch;
-use file::Stamp;
 use wake::strongest;
 
-pub use file::{FileError, read_table_file};
+use crate::regular_file::Stamp;
+
+pub use file::read_table_file;
 pub use loader::Loader;
 pub use outcome::{Behind, LastReload, Outcome, TableStatus};
 pub use trial::FIRST_SECONDS;

@@ -50,4 +50,5 @@ mod support;
 mod surroundings;
 mod table;
 mod tenant_key;
+mod tls;
 mod websockets;

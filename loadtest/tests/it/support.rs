@@ -19,6 +19,7 @@ pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod strace;
 pub(crate) mod table;
+pub(crate) mod tls;
 pub(crate) mod traffic;
 pub(crate) mod ways;
 pub(crate) mod wire;

@@ -23,9 +23,11 @@ use super::{
     output::{as_json, describe_diff, print, print_json, refuse},
 };
 use crate::{
+    clock,
     config::{self, Config},
     state_dir::{Kept, StartupCrashes, StateDir},
     tenant_key::KeyRules,
+    tls,
     watch::{FIRST_SECONDS, read_table_file},
 };
 
@@ -74,14 +76,26 @@ pub(super) fn check(files: &Files<'_>, output: Format) -> ExitCode {
         .as_deref()
         .or_else(|| config.map(|config| &*config.table.path));
     let checked = table_path.map(|path| check_table(path, files.against.as_deref(), config));
+    let bad_certificates = config.map(check_certificates).unwrap_or_default();
     match (loaded.as_ref().err(), checked) {
-        (None, Some(Ok(checked))) => report(&checked, output),
+        (None, Some(Ok(checked))) if bad_certificates.is_empty() => report(&checked, output),
         (bad_config, checked) => {
             let bad_table = checked.and_then(Result::err);
-            let problems: Vec<&Problems> = bad_config.into_iter().chain(&bad_table).collect();
+            let problems = bad_config.into_iter().chain(&bad_table);
+            let problems: Vec<&Problems> = problems.chain(&bad_certificates).collect();
             refuse(&problems, output)
         }
     }
+}
+
+/// Reads the certificates as the proxy does at start. One that is expired or not valid yet works there, but not for
+/// clients.
+fn check_certificates(config: &Config) -> Vec<Problems> {
+    let settings = config.listeners.iter().flat_map(|listener| &listener.tls);
+    let judged = settings.map(|settings| tls::load(settings, clock::unix_now()));
+    judged
+        .flat_map(|judged| judged.map_or_else(|problems| problems, |(_, untimely)| untimely))
+        .collect()
 }
 
 fn report(checked: &Checked, output: Format) -> ExitCode {

@@ -61,6 +61,8 @@ struct ListenerFile {
     #[schemars(length(min = 1))]
     allow: Option<Vec<String>>,
     tcp: Option<TcpSection>,
+    /// Its clients speak TLS. Default: they do not.
+    tls: Option<TlsSection>,
 }
 
 /// Load balancers in front that begin each connection with a PROXY header, version 1 or 2.
@@ -94,6 +96,71 @@ struct TcpSection {
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 enum ProtocolFile {
     Http,
+}
+
+/// `certificates`, `directory`, or both.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct TlsSection {
+    /// Certificates by their files. Default: none.
+    #[schemars(length(max = 1_024))]
+    certificates: Option<Vec<CertificateFile>>,
+    /// A folder with certificates: `NAME.crt` with `NAME.key`, or `NAME.pem` with both inside or with `NAME.key`.
+    directory: Option<String>,
+    /// The name whose certificate is for clients that ask for no name, or for one that no certificate has. Default: the
+    /// first certificate.
+    default: Option<String>,
+    /// The oldest version of TLS. Default `1.2`.
+    min_version: Option<MinVersionFile>,
+    client_auth: Option<ClientAuthSection>,
+    /// For a whole handshake. Default 10,000.
+    #[schemars(range(min = 10, max = 86_400_000))]
+    handshake_ms: Option<u32>,
+    /// Handshakes that are worked on at once; more wait. Default 1,024.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    handshakes_at_once_max: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct CertificateFile {
+    /// PEM: the server's certificate, then its chain.
+    certificate: String,
+    /// PEM: the private key, without a passphrase. Default: it is in the same file.
+    key: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum MinVersionFile {
+    #[schemars(rename = "1.2")]
+    Tls12,
+    #[schemars(rename = "1.3")]
+    Tls13,
+}
+
+/// Which clients have to show a certificate.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct ClientAuthSection {
+    /// `optional`: a client without a certificate is served, one with a bad certificate is not. `required`: every client
+    /// needs a good one.
+    mode: ClientAuthModeFile,
+    /// PEM: the CAs that clients' certificates come from.
+    ca: String,
+    /// PEM: the revocation lists of those CAs. With it, a certificate whose CA has no list there is refused.
+    crl: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum ClientAuthModeFile {
+    Optional,
+    Required,
 }
 
 #[derive(JsonSchema)]

@@ -5,6 +5,7 @@ mod limits;
 mod listeners;
 mod networks;
 mod timeouts;
+mod tls;
 
 use std::{
     fs,
@@ -90,7 +91,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     let fields = root.fields(&KEYS, findings)?;
     let listeners = fields
         .required("listeners", findings)
-        .and_then(|v| listeners::read(&v, findings));
+        .and_then(|v| listeners::read(&v, folder, findings));
     let key_rules = fields
         .required("tenant_key", findings)
         .and_then(|v| key_rules::read(&v, findings));

@@ -21,6 +21,19 @@ pub struct Connection {
     /// What took the connection.
     pub listener: Arc<Listener>,
     pub scheme: Scheme,
+    /// What its TLS handshake agreed on.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What is known of a connection's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The name of the cipher suite.
+    pub cipher: &'static str,
+    /// The server's name that the client asked for.
+    pub server_name: Option<Box<str>>,
 }
 
 impl Connection {
@@ -35,6 +48,17 @@ impl Connection {
             hop_lines: hop_lines.into(),
             listener,
             scheme,
+            tls: None,
+        }
+    }
+
+    /// The same connection after its TLS handshake.
+    #[must_use]
+    pub fn with_tls(self, facts: TlsFacts) -> Self {
+        Self {
+            tls: Some(facts),
+            may_vouch: self.may_vouch,
+            ..Self::new(self.peer, self.listener, Scheme::Https)
         }
     }
 
@@ -71,12 +95,14 @@ impl Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
+    Https,
 }
 
 impl Scheme {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
         }
     }
 }

@@ -339,6 +339,12 @@ impl ClientStream {
         .await;
     }
 
+    /// Ends the connection without waiting.
+    pub(super) async fn end(mut self) {
+        // One try: if it cannot be sent now, the client has more to read before it than the system holds.
+        let _ = poll_fn(|cx| Poll::Ready(self.socket.poll_say_end(cx))).await;
+    }
+
     /// Ends the connection in a way that lets the client read its answer: no more is sent, and what the client goes on
     /// sending is thrown away for a while.
     pub(super) async fn linger(mut self) {

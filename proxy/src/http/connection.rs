@@ -36,6 +36,7 @@ use crate::{
     listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection},
     metrics::Metrics,
     request_id::RequestId,
+    tls::Refused,
     upstream::Switched,
 };
 
@@ -71,29 +72,37 @@ impl ServeConnection for Edge {
         else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
-            let client = ClientStream::new(ClientSocket::Plain(accepted.socket), &[]);
-            let id = self.new_request_id();
-            return client
-                .cut_with(&closing_response(Reason::Overloaded, None, id.as_ref()))
-                .await;
+            // Who speaks TLS could not read it, and a handshake is what there is no place for.
+            if accepted.terminator.is_none() {
+                let client = ClientStream::new(ClientSocket::Plain(accepted.socket), &[]);
+                let id = self.new_request_id();
+                client
+                    .cut_with(&closing_response(Reason::Overloaded, None, id.as_ref()))
+                    .await;
+            }
+            return;
         };
         self.share_descriptors();
-        if let Some(opened) = self.opener.open(accepted).await {
-            let Opened {
-                socket,
-                ahead,
-                waited,
-                connection,
-                place: _place,
-            } = opened;
-            let client = ClientStream::new(socket, &ahead);
-            drop(ahead);
-            let first = HeadWait {
-                idle_until: None,
-                head: self.services.timeouts.head.saturating_sub(waited),
-            };
-            self.serve_requests(client, Arc::new(connection), first, shutdown)
-                .await;
+        match self.opener.open(accepted).await {
+            Ok(Some(opened)) => {
+                let Opened {
+                    socket,
+                    ahead,
+                    waited,
+                    connection,
+                    place: _place,
+                } = opened;
+                let client = ClientStream::new(socket, &ahead);
+                drop(ahead);
+                let first = HeadWait {
+                    idle_until: None,
+                    head: self.services.timeouts.head.saturating_sub(waited),
+                };
+                self.serve_requests(client, Arc::new(connection), first, shutdown)
+                    .await;
+            }
+            Ok(None) => {}
+            Err(refused) => Box::pin(self.answer_refused(refused)).await,
         }
         drop(open);
         self.share_descriptors();
@@ -176,7 +185,7 @@ impl Edge {
             let alarms = (&mut timer, &mut stop);
             let head_bytes = match client.next_head(&limits, wait, alarms).await {
                 NextHead::Head { bytes } => bytes,
-                NextHead::Done => return,
+                NextHead::Done => return client.end().await,
                 NextHead::TimedOut => {
                     let reason = Reason::RequestTimeout;
                     return Box::pin(self.refuse(client, &connection, reason, None)).await;
@@ -209,10 +218,10 @@ impl Edge {
                         if is_kept {
                             continue;
                         }
-                        if !client.ahead.is_empty() {
-                            Box::pin(client.linger()).await;
+                        if client.ahead.is_empty() {
+                            return client.end().await;
                         }
-                        return;
+                        return Box::pin(client.linger()).await;
                     }
                     Outcome::HandedOver(what) => handed_over = Some(what),
                     Outcome::Cut => return,
@@ -367,6 +376,20 @@ impl Edge {
         entry.request_body_bytes += carried.from_client;
         entry.response_body_bytes += carried.from_cell;
         self.services.access_log.write(|| *entry);
+    }
+
+    /// Answers a client without TLS on a listener with it, as far as it can be answered.
+    async fn answer_refused(&self, refused: Refused) {
+        let Refused::PlainHttp(socket) = refused else {
+            return;
+        };
+        let reason = Reason::BadRequest;
+        self.metrics.rejected_without_cell(reason);
+        let detail = "this port speaks TLS: the URL has to begin with https://";
+        let id = self.new_request_id();
+        ClientStream::new(ClientSocket::Plain(socket), &[])
+            .close_with(&closing_response(reason, Some(detail), id.as_ref()))
+            .await;
     }
 
     /// Shows the head to the gate.

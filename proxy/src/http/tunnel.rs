@@ -61,6 +61,9 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
     drop(ahead);
     match socket {
         ClientSocket::Plain(socket) => carry_halves(socket.into_split(), unread, cell, idle).await,
+        ClientSocket::Tls(socket) => {
+            carry_halves(tokio::io::split(*socket), unread, cell, idle).await
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     bind::{BACKLOG, BoundListener},
     places::Places,
 };
-use crate::config::Listener;
+use crate::{config::Listener, tls::Terminator};
 
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +32,8 @@ pub struct Accepted {
     /// Whoever connected: a client, or a load balancer in front.
     pub peer: SocketAddr,
     pub listener: Arc<Listener>,
+    /// Its client speaks TLS.
+    pub terminator: Option<Arc<Terminator>>,
 }
 
 /// What serves the connections of a listener.
@@ -154,6 +156,7 @@ async fn accept<A: ServeConnection>(
         listener,
         address,
         socket,
+        terminator,
     } = bound;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -165,6 +168,7 @@ async fn accept<A: ServeConnection>(
     let mut stop = shutdown.clone();
     let mut accepting = Accepting {
         listener,
+        terminator,
         app,
         places,
         shutdown,
@@ -179,6 +183,7 @@ async fn accept<A: ServeConnection>(
 /// What becomes of the connections of a listener.
 struct Accepting<A> {
     listener: Arc<Listener>,
+    terminator: Option<Arc<Terminator>>,
     app: Arc<A>,
     places: Places,
     shutdown: ShutdownWatch,
@@ -238,6 +243,7 @@ impl<A: ServeConnection> Accepting<A> {
             socket,
             peer,
             listener: Arc::clone(&self.listener),
+            terminator: self.terminator.clone(),
         };
         if place.is_none() {
             place = self.places.at_the_cost_of_the_oldest().await;

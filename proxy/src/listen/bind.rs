@@ -5,7 +5,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{Listener, Tcp};
+use crate::{
+    config::{Listener, Tcp},
+    tls::Terminator,
+};
 
 /// Connections that the kernel may hold ready.
 pub(super) const BACKLOG: i32 = 4_096;
@@ -19,6 +22,21 @@ pub struct BoundListener {
     /// Where it listens, with the port that it was given where it asked for any.
     pub address: SocketAddr,
     pub(super) socket: std::net::TcpListener,
+    /// Its clients speak TLS.
+    pub(super) terminator: Option<Arc<Terminator>>,
+}
+
+impl BoundListener {
+    /// The same for clients that speak TLS.
+    #[must_use]
+    pub fn with_tls(mut self, terminator: Arc<Terminator>) -> Self {
+        self.terminator = Some(terminator);
+        self
+    }
+
+    pub fn terminator(&self) -> Option<&Arc<Terminator>> {
+        self.terminator.as_ref()
+    }
 }
 
 /// Binds a listener's address and listens on it. Port 0 takes a free one; `address` of the result names it.
@@ -46,6 +64,7 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
         listener: Arc::new(listener.clone()),
         address: socket.local_addr()?,
         socket,
+        terminator: None,
     })
 }
 

@@ -15,12 +15,15 @@ use tokio::{
 use crate::{
     buffer::Buffer,
     socket::{PollSend, poll_receive, poll_receive_into},
+    tls::TlsSocket,
 };
 
 /// Reads and writes as the fastest way of its kind does. Tokio's traits are there for what is rare.
 #[derive(Debug)]
 pub enum ClientSocket {
     Plain(TcpStream),
+    /// Boxed, so that connections without it are small.
+    Tls(Box<TlsSocket>),
 }
 
 impl ClientSocket {
@@ -28,6 +31,7 @@ impl ClientSocket {
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(socket) => socket.poll_readable(cx),
         }
     }
 
@@ -39,6 +43,7 @@ impl ClientSocket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => poll_receive(socket, cx, buffer),
+            Self::Tls(socket) => socket.poll_receive(cx, buffer),
         }
     }
 
@@ -51,13 +56,24 @@ impl ClientSocket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => poll_receive_into(socket, cx, buf, bytes_max),
+            Self::Tls(socket) => socket.poll_receive_into(cx, buf, bytes_max),
         }
     }
 
     /// Waits until the system has all that was sent: what carries the stream may hold some of it back.
-    pub fn poll_send_rest(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(socket) => Pin::new(&mut **socket).poll_flush(cx),
+        }
+    }
+
+    /// Says that the stream ends here, where what carries it has a way to say so; it waits for nothing. Without that, the
+    /// client could not tell the end from a connection that somebody cut.
+    pub fn poll_say_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(socket) => socket.poll_end(cx),
         }
     }
 }
@@ -71,6 +87,7 @@ impl PollSend for ClientSocket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_send(cx, first, second),
+            Self::Tls(socket) => socket.poll_send(cx, first, second),
         }
     }
 }
@@ -79,6 +96,7 @@ impl AsRawFd for ClientSocket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Plain(socket) => socket.as_raw_fd(),
+            Self::Tls(socket) => socket.tcp().as_raw_fd(),
         }
     }
 }
@@ -91,6 +109,7 @@ impl AsyncRead for ClientSocket {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(socket) => Pin::new(&mut **socket).poll_read(cx, buf),
         }
     }
 }
@@ -103,18 +122,21 @@ impl AsyncWrite for ClientSocket {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(socket) => Pin::new(&mut **socket).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(socket) => Pin::new(&mut **socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(socket) => Pin::new(&mut **socket).poll_shutdown(cx),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     exchange::{Connection, Scheme},
     metrics::Metrics,
     net::Networks,
+    tls::Refused,
 };
 
 /// Opens connections.
@@ -91,33 +92,55 @@ impl Opener {
         }
     }
 
-    /// `None` if nothing is to follow: the connection is closed.
-    pub async fn open(&self, accepted: Accepted) -> Option<Opened> {
+    /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first.
+    pub async fn open(&self, accepted: Accepted) -> Result<Option<Opened>, Refused> {
         let Accepted {
             mut socket,
             peer,
             listener,
+            terminator,
         } = accepted;
         let sender = peer.ip().to_canonical();
         match self.begin(&mut socket, sender, &listener).await {
             Ok(begun) => {
-                let begun = begun?;
-                let mut connection = Connection::new(begun.peer, listener, Scheme::Http);
-                connection.may_vouch = begun.may_vouch;
-                Some(Opened {
-                    socket: ClientSocket::Plain(socket),
-                    ahead: begun.ahead,
-                    waited: begun.waited,
-                    connection,
-                    place: begun.place,
-                })
+                let Some(begun) = begun else {
+                    return Ok(None);
+                };
+                let Begun {
+                    peer,
+                    may_vouch,
+                    ahead,
+                    waited,
+                    place,
+                } = begun;
+                let mut connection = Connection::new(peer, listener, Scheme::Http);
+                connection.may_vouch = may_vouch;
+                let Some(terminator) = terminator else {
+                    return Ok(Some(Opened {
+                        socket: ClientSocket::Plain(socket),
+                        ahead,
+                        waited,
+                        connection,
+                        place,
+                    }));
+                };
+                // Not a part of the future, which every connection carries.
+                let established = Box::pin(terminator.accept(socket, &ahead)).await?;
+                Ok(Some(Opened {
+                    socket: ClientSocket::Tls(Box::new(established.socket)),
+                    ahead: Vec::new(),
+                    // The handshake had a limit of its own.
+                    waited: Duration::ZERO,
+                    connection: connection.with_tls(established.facts),
+                    place,
+                }))
             }
             Err(Closing { reason, peer }) => {
                 self.metrics.connection_closed(reason);
                 let (listener, code) = (&*listener.name, reason.code());
                 let balancer = (sender != peer).then(|| display(sender));
                 warn!(listener, %peer, balancer, reason = code, "connection closed: {reason}");
-                None
+                Ok(None)
             }
         }
     }

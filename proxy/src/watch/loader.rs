@@ -20,7 +20,7 @@ use cellgate_table::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    file::{FileError, read_table_file},
+    file::read_table_file,
     outcome::{Behind, LastReload, Outcome, TableStatus},
     trial::{Marked, Trial},
 };
@@ -28,6 +28,7 @@ use crate::{
     clock,
     config::TableConfig,
     metrics::Metrics,
+    regular_file::FileError,
     snapshot::{Accepted, Current, Snapshot, Source},
     state_dir::{Kept, StartupCrashes, StateDir},
 };

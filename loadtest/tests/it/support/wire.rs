@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketType};
+use rustls::ClientConnection;
 
 use super::PATIENCE;
 
@@ -15,6 +16,8 @@ const HEADERS_MAX: usize = 128;
 /// A client's connection. Reads and writes that take longer than [`PATIENCE`] fail.
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// Between the stream and what the test sees.
+    tls: Option<Box<ClientConnection>>,
     /// Received, but not yet part of an answer.
     received: Vec<u8>,
 }
@@ -70,8 +73,25 @@ impl Connection {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
             stream,
+            tls: None,
             received: Vec::new(),
         })
+    }
+
+    /// With TLS; the handshake is done.
+    pub(crate) fn try_open_tls(address: SocketAddr, tls: ClientConnection) -> io::Result<Self> {
+        let mut connection = Self::try_open(address)?;
+        let tls = connection.tls.insert(Box::new(tls));
+        while tls.is_handshaking() {
+            tls.complete_io(&mut connection.stream)?;
+        }
+        Ok(connection)
+    }
+
+    /// What was agreed on in TLS.
+    #[track_caller]
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("it was opened with TLS")
     }
 
     /// For what is not here: shutting one side down, other time limits.
@@ -81,7 +101,12 @@ impl Connection {
 
     /// Sends these bytes.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        let Some(tls) = &mut self.tls else {
+            return self.stream.write_all(bytes.as_ref());
+        };
+        let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
+        stream.write_all(bytes.as_ref())?;
+        stream.flush()
     }
 
     /// Reads the answer to a request of this method. Interim answers (1xx) are skipped.
@@ -226,7 +251,10 @@ impl Connection {
     /// Whether there was something; nothing means that the other side has closed.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
-        let count = self.stream.read(&mut buffer)?;
+        let count = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut buffer)?,
+            None => self.stream.read(&mut buffer)?,
+        };
         self.received.extend_from_slice(&buffer[..count]);
         Ok(count > 0)
     }

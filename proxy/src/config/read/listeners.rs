@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -10,11 +11,11 @@ use cellgate_table::yaml::{
     settings::{self, MS_MAX, section},
 };
 
-use super::networks;
+use super::{networks, tls};
 use crate::config::{Listener, ProxyProtocol, Tcp};
 
 const LISTENERS_MAX: usize = 64;
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "name",
     "address",
     "protocol",
@@ -22,6 +23,7 @@ const KEYS: [&str; 7] = [
     "proxy_protocol",
     "allow",
     "tcp",
+    "tls",
 ];
 /// The system counts the time before it asks a client in seconds.
 const KEEPALIVE_MS_MIN: u32 = 1_000;
@@ -30,7 +32,11 @@ const KEEPALIVE_MS_MAX: u32 = 32_767_000;
 /// A network that is slow for a moment must not look like one that is gone.
 const USER_TIMEOUT_MS_MIN: u32 = 1_000;
 
-pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Listener>> {
+pub(super) fn read(
+    value: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Vec<Listener>> {
     let items = value.sequence(findings)?;
     if items.len() == 0 || items.len() > LISTENERS_MAX {
         let message = format!("has {} entries", items.len());
@@ -43,7 +49,7 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Lis
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for item in items {
-        if let Some(listener) = read_one(&item, findings) {
+        if let Some(listener) = read_one(&item, folder, findings) {
             refuse_conflicts(&item, &listener, &listeners, findings);
             listeners.push(listener);
         }
@@ -51,7 +57,7 @@ pub(super) fn read(value: &Value<'_>, findings: &mut Findings) -> Option<Vec<Lis
     Some(listeners)
 }
 
-fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
+fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Listener> {
     let fields = item.fields(&KEYS, findings)?;
     let name = fields
         .required("name", findings)
@@ -70,6 +76,10 @@ fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
         None => Some(None),
     };
     let tcp = read_tcp(&fields, findings);
+    let tls = match fields.optional("tls") {
+        Some(value) => tls::read(&value, folder, findings).map(Some),
+        None => Some(None),
+    };
     Some(Listener {
         name: name?.to_owned(),
         address: address?,
@@ -77,6 +87,7 @@ fn read_one(item: &Value<'_>, findings: &mut Findings) -> Option<Listener> {
         proxy_protocol: proxy_protocol?,
         allow: allow?,
         tcp: tcp?,
+        tls: tls?,
     })
 }
 

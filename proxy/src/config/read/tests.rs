@@ -11,6 +11,7 @@ use crate::{
     config::{Limits, Listener, Timeouts, schema},
     gate::Protocol,
     tenant_key::{KeyRule, PathPattern, Pattern, Source},
+    tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings},
 };
 
 /// All that has to be there.
@@ -458,6 +459,7 @@ fn the_example_is_good() {
 
 /// The schema knows the same keys as the reader, mapping by mapping.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn the_schema_and_the_reader_agree() {
     let schema = serde_json::to_value(schema()).unwrap();
     // The reader lists its keys when it meets one that resembles none of them.
@@ -481,13 +483,29 @@ fn the_schema_and_the_reader_agree() {
             .collect()
     };
     let odd = "qqqqqqqqqqqqqqqqqqqqqqqq: 1";
+    let listener = "{ name: edge, address: \"127.0.0.1:8080\" }";
+    let with_tls = |tls: &str| {
+        let listener_with = format!("{}, tls: {{ {tls} }} }}", listener.trim_end_matches(" }"));
+        LEAST.replace(listener, &listener_with)
+    };
     let replaced = |from: &str| LEAST.replace(from, &format!("{{ {odd}, {}", &from[1..]));
     let section = |name: &str| format!("{LEAST}{name}: {{ {odd} }}");
     let cases = [
         (None, format!("{LEAST}{odd}")),
+        (Some("ListenerFile"), replaced(listener)),
         (
-            Some("ListenerFile"),
-            replaced("{ name: edge, address: \"127.0.0.1:8080\" }"),
+            Some("TlsSection"),
+            with_tls(&format!("directory: x, {odd}")),
+        ),
+        (
+            Some("CertificateFile"),
+            with_tls(&format!("certificates: [{{ certificate: x, {odd} }}]")),
+        ),
+        (
+            Some("ClientAuthSection"),
+            with_tls(&format!(
+                "directory: x, client_auth: {{ mode: optional, ca: x, {odd} }}"
+            )),
         ),
         (
             Some("ProxyProtocolSection"),
@@ -569,12 +587,17 @@ fn the_schema_and_the_reader_agree_on_ranges() {
         ("UpstreamSection", "upstream"),
         ("EjectionSection", "upstream: { ejection"),
         ("AccessLogSection", "access_log"),
+        ("TlsSection", "tls"),
     ];
     for (definition, key) in sections {
         let least = LEAST.replace("table: { path: table.yaml }\n", "");
         let text_of = |field: &str| match definition {
             "TableSection" => format!("{least}table: {{ path: x, {field} }}"),
             "TcpSection" => listeners::with(&format!("tcp: {{ {field} }}")),
+            "TlsSection" => LEAST.replace(
+                "8080\" }",
+                &format!("8080\", tls: {{ directory: x, {field} }} }}"),
+            ),
             "EjectionSection" => format!("{LEAST}{key}: {{ {field} }} }}"),
             "AccessLogSection" => format!("{LEAST}{key}: {{ path: x, {field} }}"),
             _ => format!("{LEAST}{key}: {{ {field} }}"),
@@ -582,4 +605,56 @@ fn the_schema_and_the_reader_agree_on_ranges() {
         check(&schema["$defs"][definition]["properties"], &text_of);
     }
     assert!(compared >= 20, "only {compared} ranges in the schema");
+}
+
+#[test]
+fn tls_of_a_listener() {
+    let with = |tls: &str| LEAST.replace("8080\" }", &format!("8080\", tls: {tls} }}"));
+    let of = |tls: &str| good(&with(tls)).listeners[0].tls.clone().unwrap();
+    let least = of("{ certificates: [{ certificate: both.pem }] }");
+    let at = |name: &str| Path::new("/etc/cellgate").join(name);
+    let files = CertificateFiles {
+        certificate: at("both.pem"),
+        key: at("both.pem"),
+    };
+    let expected = TlsSettings {
+        certificates: vec![files],
+        directory: None,
+        default: None,
+        min_version: MinVersion::Tls12,
+        client_auth: None,
+        handshake: Duration::from_secs(10),
+        handshakes_at_once_max: 1_024,
+    };
+    assert_eq!(least, expected);
+    let all = of(
+        "{ directory: /certs, default: a.example, min_version: \"1.3\", handshake_ms: 50, \
+                  client_auth: { mode: required, ca: ca.pem, crl: crl.pem } }",
+    );
+    assert_eq!(all.min_version, MinVersion::Tls13);
+    assert_eq!(all.directory.as_deref(), Some(Path::new("/certs")));
+    let auth = ClientAuth {
+        mode: ClientAuthMode::Required,
+        ca: at("ca.pem"),
+        crl: Some(at("crl.pem")),
+    };
+    assert_eq!(all.client_auth, Some(auth));
+    for (tls, expected) in [
+        ("{ }", "names no certificate"),
+        ("{ certificates: [] }", "names no certificate"),
+        ("{ directory: x, min_version: 1.2 }", "put it in quotes"),
+        (
+            "{ directory: x, min_version: \"1.1\" }",
+            "known are `1.2`, `1.3`",
+        ),
+        (
+            "{ directory: x, client_auth: { mode: off, ca: x } }",
+            "`off`",
+        ),
+        ("{ directory: x, client_auth: { mode: optional } }", "ca"),
+        ("{ certificates: [{ key: x }] }", "certificate"),
+    ] {
+        let problem = problem(&with(tls));
+        assert!(problem.contains(expected), "{tls}: {problem}");
+    }
 }

@@ -1,0 +1,206 @@
+//! Which clients are let in: versions, certificates, tickets.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, HandshakeKind,
+    version::{TLS12, TLS13},
+};
+
+use super::{NAME, World};
+use crate::support::{
+    PATIENCE,
+    origin::Origin,
+    proxy::{Proxy, TENANT},
+    tls::{Authority, Pem, client},
+    wait_until,
+    wire::{Connection, Request},
+};
+
+/// Sends a request over a new connection; its status, and what kind of handshake it was.
+fn visit(proxy: &Proxy, config: &Arc<ClientConfig>) -> std::io::Result<(u16, HandshakeKind)> {
+    let mut connection = Connection::try_open_tls(proxy.address(), client(config, NAME))?;
+    connection.send(Request::get("/ok/1").header(TENANT, "a").bytes())?;
+    let answer = connection.answer("GET")?;
+    let kind = connection.tls().handshake_kind();
+    Ok((answer.status, kind.expect("the handshake is over")))
+}
+
+/// What `openssl s_client` says of a connection, after a request over it.
+fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-connect", &address.to_string(), "-ign_eof"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    let request = "GET /ok/1 HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: close\r\n\r\n";
+    // Where the handshake fails there is nobody to read it.
+    let _ = child.stdin.take().unwrap().write_all(request.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat()
+}
+
+#[test]
+fn openssl_is_served_with_and_without_a_name_and_resumes_its_session() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let proxy = world.plan(cell.address(), "").start();
+    let session = world.certificates.path("session.pem");
+    let session = session.to_str().unwrap();
+    for version in ["-tls1_2", "-tls1_3"] {
+        for name in [&["-servername", NAME][..], &["-noservername"]] {
+            let out = [&[version, "-sess_out", session], name].concat();
+            let said = s_client(proxy.address(), &out);
+            assert!(said.contains("HTTP/1.1 200 OK"), "{said}");
+            assert!(said.contains("\nNew, TLSv1."), "{said}");
+            let again = [&[version, "-sess_in", session], name].concat();
+            let said = s_client(proxy.address(), &again);
+            assert!(said.contains("HTTP/1.1 200 OK"), "{said}");
+            assert!(said.contains("\nReused, TLSv1."), "{said}");
+        }
+    }
+    let resumed = [("listener", "edge"), ("kind", "resumed")];
+    assert_eq!(proxy.metric("tls_handshakes_total", &resumed), Some(4.0));
+}
+
+#[test]
+fn only_the_offered_versions_and_protocols_are_spoken() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let both = world.plan(cell.address(), "").start();
+    let newer = world.plan(cell.address(), r#"min_version: "1.3""#).start();
+    let tls12 = world.authority.client_config(&[&TLS12], None);
+    let tls13 = world.authority.client_config(&[&TLS13], None);
+    assert_eq!(visit(&both, &tls12).unwrap().0, 200);
+    assert_eq!(visit(&both, &tls13).unwrap().0, 200);
+    visit(&newer, &tls12).unwrap_err();
+    assert_eq!(visit(&newer, &tls13).unwrap().0, 200);
+    let said = s_client(both.address(), &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
+    assert!(!said.contains("HTTP/1.1 200"), "{said}");
+    for (offered, expected) in [
+        ("h2,http/1.1", "ALPN protocol: http/1.1"),
+        ("h2", "no application protocol"),
+    ] {
+        let said = s_client(both.address(), &["-alpn", offered]);
+        assert!(
+            said.to_lowercase().contains(&expected.to_lowercase()),
+            "{said}"
+        );
+    }
+    let labels = [("listener", "edge"), ("reason", "failed")];
+    assert_eq!(
+        newer.metric("tls_handshake_failures_total", &labels),
+        Some(1.0)
+    );
+}
+
+/// Clients with a good certificate, none, another authority's and a revoked one.
+#[test]
+fn clients_need_certificates_where_they_are_asked_for_them() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let clients = Authority::new();
+    let (good, revoked) = (clients.client("good", 7), clients.client("revoked", 8));
+    let stranger = Authority::new().client("good", 7);
+    world.certificates.write("clients.ca", &clients.pem());
+    world
+        .certificates
+        .write("clients.crl", &clients.revoked(&[8]));
+    let auth = |mode: &str, crl: &str| {
+        let path = |name: &str| world.certificates.path(name).display().to_string();
+        let crl = if crl.is_empty() {
+            String::new()
+        } else {
+            format!(", crl: {}", path(crl))
+        };
+        let auth = format!(
+            "client_auth: {{ mode: {mode}, ca: {}{crl} }}",
+            path("clients.ca")
+        );
+        world.plan(cell.address(), &auth).start()
+    };
+    let check = |proxy: &Proxy, identity: Option<&Pem>, is_served: bool| {
+        for version in [&TLS12, &TLS13] {
+            let config = world.authority.client_config(&[version], identity);
+            let outcome = visit(proxy, &config);
+            assert_eq!(
+                outcome.as_ref().is_ok_and(|(status, _)| *status == 200),
+                is_served,
+                "{outcome:?}"
+            );
+        }
+    };
+    let required = auth("required", "clients.crl");
+    check(&required, Some(&good), true);
+    check(&required, None, false);
+    check(&required, Some(&stranger), false);
+    check(&required, Some(&revoked), false);
+    let optional = auth("optional", "clients.crl");
+    check(&optional, Some(&good), true);
+    check(&optional, None, true);
+    check(&optional, Some(&stranger), false);
+    check(&optional, Some(&revoked), false);
+    let without_list = auth("required", "");
+    check(&without_list, Some(&revoked), true);
+    // The cell saw only those who were let in.
+    assert_eq!(cell.received().concat().matches("GET /ok/1").count(), 2 * 4);
+}
+
+/// A session does not outlive the authentication that began it.
+#[test]
+fn a_changed_list_of_revoked_certificates_ends_sessions() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let clients = Authority::new();
+    world.certificates.write("clients.ca", &clients.pem());
+    let list = world
+        .certificates
+        .write("clients.crl", &clients.revoked(&[8]));
+    let auth = format!(
+        "client_auth: {{ mode: required, ca: {}, crl: {} }}",
+        world.certificates.path("clients.ca").display(),
+        list.display()
+    );
+    let proxy = world.plan(cell.address(), &auth).start();
+    let config = world
+        .authority
+        .client_config(&[&TLS13], Some(&clients.client("good", 7)));
+    assert_eq!(visit(&proxy, &config).unwrap(), (200, HandshakeKind::Full));
+    assert_eq!(
+        visit(&proxy, &config).unwrap(),
+        (200, HandshakeKind::Resumed)
+    );
+    // A new certificate for the server leaves sessions as they are.
+    let before = proxy.status()["tls"]["edge"]["loaded_at"].clone();
+    world
+        .certificates
+        .write_pair("one", &world.authority.server(&[NAME]));
+    wait_until("the new certificate is in force", PATIENCE, || {
+        proxy.status()["tls"]["edge"]["loaded_at"] != before
+    });
+    assert_eq!(
+        visit(&proxy, &config).unwrap(),
+        (200, HandshakeKind::Resumed)
+    );
+    let before = proxy.status()["tls"]["edge"]["loaded_at"].clone();
+    world
+        .certificates
+        .write("clients.crl", &clients.revoked(&[7, 8]));
+    wait_until("the new list is in force", PATIENCE, || {
+        proxy.status()["tls"]["edge"]["loaded_at"] != before
+    });
+    visit(&proxy, &config).unwrap_err();
+    // One listener's sessions are none of another's.
+    assert!(fs::metadata(&list).is_ok());
+}

@@ -1,0 +1,134 @@
+//! The part of `proxy.yaml` that says how a listener speaks TLS.
+
+use std::path::Path;
+
+use cellgate_table::yaml::{
+    Findings, Value,
+    settings::{self, milliseconds, number},
+};
+
+use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
+
+/// More come from a directory.
+const CERTIFICATES_MAX: usize = 1_024;
+
+pub(super) fn read(
+    value: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<TlsSettings> {
+    let known = [
+        "certificates",
+        "directory",
+        "default",
+        "min_version",
+        "client_auth",
+        "handshake_ms",
+        "handshakes_at_once_max",
+    ];
+    let fields = value.fields(&known, findings)?;
+    let certificates = match fields.optional("certificates") {
+        Some(value) => read_certificates(&value, folder, findings),
+        None => Some(Vec::new()),
+    };
+    let directory = match fields.optional("directory") {
+        Some(value) => settings::path(&value, folder, findings).map(Some),
+        None => Some(None),
+    };
+    let default = match fields.optional("default") {
+        Some(value) => value.text(findings).map(|name| Some(name.to_owned())),
+        None => Some(None),
+    };
+    let min_version = match fields.optional("min_version") {
+        Some(value) => {
+            let choices = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
+            value.choice(&choices, findings)
+        }
+        None => Some(MinVersion::Tls12),
+    };
+    let client_auth = match fields.optional("client_auth") {
+        Some(value) => read_client_auth(&value, folder, findings).map(Some),
+        None => Some(None),
+    };
+    let handshake = milliseconds(Some(&fields), "handshake_ms", 10, 10_000, findings);
+    let at_once = number(
+        Some(&fields),
+        "handshakes_at_once_max",
+        1..=1_000_000_u32,
+        1_024,
+        findings,
+    );
+    let (certificates, directory) = (certificates?, directory?);
+    if certificates.is_empty() && directory.is_none() {
+        let hint = "list them under `certificates`, or name a `directory`";
+        value.refuse_key(findings, "names no certificate", hint);
+        return None;
+    }
+    Some(TlsSettings {
+        certificates,
+        directory,
+        default: default?,
+        min_version: min_version?,
+        client_auth: client_auth?,
+        handshake: handshake?,
+        handshakes_at_once_max: at_once? as usize,
+    })
+}
+
+fn read_certificates(
+    value: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Vec<CertificateFiles>> {
+    let items = value.sequence(findings)?;
+    if items.len() > CERTIFICATES_MAX {
+        let message = format!("has {} entries", items.len());
+        let hint = format!("list at most {CERTIFICATES_MAX}, and put more into a `directory`");
+        value.refuse_key(findings, message, hint);
+        return None;
+    }
+    let mut certificates = Vec::new();
+    for item in items {
+        let Some(fields) = item.fields(&["certificate", "key"], findings) else {
+            continue;
+        };
+        let certificate = fields
+            .required("certificate", findings)
+            .and_then(|value| settings::path(&value, folder, findings));
+        let key = match fields.optional("key") {
+            Some(value) => settings::path(&value, folder, findings),
+            None => certificate.clone(),
+        };
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            certificates.push(CertificateFiles { certificate, key });
+        }
+    }
+    Some(certificates)
+}
+
+fn read_client_auth(
+    value: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<ClientAuth> {
+    let fields = value.fields(&["mode", "ca", "crl"], findings)?;
+    let mode = fields.required("mode", findings).and_then(|value| {
+        let choices = [
+            ("optional", ClientAuthMode::Optional),
+            ("required", ClientAuthMode::Required),
+        ];
+        value.choice(&choices, findings)
+    });
+    let ca = fields
+        .required("ca", findings)
+        .and_then(|value| settings::path(&value, folder, findings));
+    let crl = match fields.optional("crl") {
+        Some(value) => settings::path(&value, folder, findings).map(Some),
+        None => Some(None),
+    };
+    Some(ClientAuth {
+        mode: mode?,
+        ca: ca?,
+        crl: crl?,
+    })
+}

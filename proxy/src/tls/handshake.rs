@@ -1,0 +1,198 @@
+//! From an accepted socket to one with TLS on it, within a time and a number of places.
+
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
+
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+
+use super::socket::TlsSocket;
+use crate::{buffer::Buffer, exchange::TlsFacts, socket::poll_receive};
+
+/// What a record that begins a handshake begins with (RFC 8446, section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+const RECORD_HEADER_BYTES: usize = 5;
+/// The content of a record that is not enciphered.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Why there is no TLS on a connection.
+#[derive(Debug)]
+pub enum Refused {
+    /// The client speaks HTTP, which can be answered.
+    PlainHttp(TcpStream),
+    NotTls,
+    TimedOut,
+    /// No place was free in time.
+    Overloaded,
+    /// The client left.
+    Gone,
+    /// What rustls or the client found wrong with the handshake.
+    Failed(io::Error),
+}
+
+impl Refused {
+    /// The label of its metric. A client that leaves without a byte is a probe and not counted.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::PlainHttp(_) => Some("plain_http"),
+            Self::NotTls => Some("not_tls"),
+            Self::TimedOut => Some("timeout"),
+            Self::Overloaded => Some("overloaded"),
+            Self::Gone => None,
+            Self::Failed(_) => Some("failed"),
+        }
+    }
+}
+
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub struct Established {
+    pub socket: TlsSocket,
+    pub facts: TlsFacts,
+    pub is_resumed: bool,
+}
+
+/// Does a handshake. A place is taken only once the client's hello is there, so that clients who send half of one keep
+/// nobody out.
+pub async fn accept(
+    socket: TcpStream,
+    came: &[u8],
+    config: &Arc<ServerConfig>,
+    places: &Semaphore,
+    limit: Duration,
+) -> Result<Established, Refused> {
+    let mut waits_for_place = false;
+    let shaking = async {
+        let mut received = Buffer::new();
+        if !came.is_empty() {
+            received.extend_from_slice(came);
+        }
+        let socket = match first_record(&socket, &mut received).await? {
+            First::Handshake => socket,
+            First::Http => return Err(Refused::PlainHttp(socket)),
+            First::Other => return Err(Refused::NotTls),
+        };
+        waits_for_place = true;
+        let _place = places.acquire().await.map_err(|_| Refused::Overloaded)?;
+        waits_for_place = false;
+        let tls = ServerConnection::new(Arc::clone(config));
+        let tls = tls.map_err(|error| Refused::Failed(io::Error::other(error)))?;
+        let mut socket = TlsSocket::new(socket, tls, received);
+        match poll_fn(|cx| socket.poll_handshake(cx)).await {
+            Ok(()) => Ok(established(socket)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::Failed(error)),
+            Err(_) => Err(Refused::Gone),
+        }
+    };
+    match timeout(limit, shaking).await {
+        Ok(outcome) => outcome,
+        Err(_) if waits_for_place => Err(Refused::Overloaded),
+        Err(_) => Err(Refused::TimedOut),
+    }
+}
+
+/// What a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Handshake,
+    Http,
+    Other,
+}
+
+/// Receives a whole record, or as much as says that it is none.
+async fn first_record(socket: &TcpStream, received: &mut Buffer) -> Result<First, Refused> {
+    loop {
+        let wanted = match judge(received) {
+            Ok(first) => return Ok(first),
+            Err(wanted) => wanted,
+        };
+        // No memory before there is something to put there.
+        if received.is_empty() {
+            socket.readable().await.map_err(|_| Refused::Gone)?;
+        }
+        received.reserve_for_reading();
+        received.reserve(wanted - received.len());
+        match poll_fn(|cx| poll_receive(socket, cx, received)).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Err(Refused::Gone),
+        }
+    }
+}
+
+/// What these first bytes are; the error is how many there have to be to know.
+fn judge(bytes: &[u8]) -> Result<First, usize> {
+    let Some(&first) = bytes.first() else {
+        return Err(RECORD_HEADER_BYTES);
+    };
+    if first.is_ascii_uppercase() {
+        return Ok(First::Http);
+    }
+    if first != HANDSHAKE_RECORD {
+        return Ok(First::Other);
+    }
+    let Some(header) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else {
+        return Err(RECORD_HEADER_BYTES);
+    };
+    let content = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    if content > RECORD_BYTES_MAX {
+        return Ok(First::Other);
+    }
+    let whole = RECORD_HEADER_BYTES + content;
+    if bytes.len() < whole {
+        Err(whole)
+    } else {
+        Ok(First::Handshake)
+    }
+}
+
+fn established(socket: TlsSocket) -> Established {
+    let tls = socket.connection();
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        _ => "",
+    };
+    let suite = tls.negotiated_cipher_suite();
+    let facts = TlsFacts {
+        version,
+        cipher: suite
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or_default(),
+        server_name: tls.server_name().map(Into::into),
+    };
+    let is_resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    Established {
+        socket,
+        facts,
+        is_resumed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_say_what_a_client_speaks() {
+        let mut hello = vec![22, 3, 1, 2, 0];
+        hello.resize(5 + 512, 0);
+        for length in 0..5 {
+            assert_eq!(judge(&hello[..length]), Err(5));
+        }
+        for length in 5..hello.len() {
+            assert_eq!(judge(&hello[..length]), Err(517));
+        }
+        assert_eq!(judge(&hello), Ok(First::Handshake));
+        for (bytes, expected) in [
+            (&b"G"[..], First::Http),
+            (b"POST / HTTP/1.1\r\n", First::Http),
+            (b"PRI * HTTP/2.0\r\n", First::Http),
+            (b"\r\n", First::Other),
+            (b"\0", First::Other),
+            // An SSL 2 hello, and a record that is larger than one may be.
+            (b"\x80\x2e\x01", First::Other),
+            (b"\x16\x03\x01\xff\xff", First::Other),
+        ] {
+            assert_eq!(judge(bytes), Ok(expected), "{bytes:?}");
+        }
+    }
+}

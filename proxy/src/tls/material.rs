@@ -1,0 +1,168 @@
+//! Reads the files of a listener's `tls`, and tells when they may have changed. It understands nothing of what is in them.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use cellgate_table::Problems;
+
+use super::settings::{CertificateFiles, TlsSettings};
+use crate::regular_file::{self, FileError, Stamp};
+
+/// Size of one file. Some chains have many certificates, and a list of revoked ones grows.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Certificates of one listener.
+pub const CERTIFICATES_MAX: usize = 20_000;
+
+/// What was read.
+#[derive(Debug)]
+pub struct Material {
+    pub pairs: Vec<Pair>,
+    pub ca: Option<FileBytes>,
+    pub crl: Option<FileBytes>,
+}
+
+#[derive(Debug)]
+pub struct Pair {
+    pub certificate: FileBytes,
+    pub key: FileBytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct FileBytes {
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+/// Which files there are, and the state of each. Another value says that there may be something to read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stamps(Vec<(PathBuf, Stamp)>);
+
+impl Stamps {
+    pub fn of(settings: &TlsSettings) -> Self {
+        // A folder that cannot be listed is met when it is read; its own stamp says when that may have changed.
+        let listed = list(settings).unwrap_or_default();
+        let pairs = listed
+            .into_iter()
+            .flat_map(|files| [files.certificate, files.key]);
+        let auth = settings.client_auth.iter();
+        let auth = auth.flat_map(|auth| [Some(auth.ca.clone()), auth.crl.clone()]);
+        let mut paths: Vec<PathBuf> = pairs
+            .chain(auth.flatten())
+            .chain(settings.directory.clone())
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let stamped = paths.into_iter().map(|path| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        });
+        Self(stamped.collect())
+    }
+}
+
+/// Reads all of it, or says of each file why it cannot be read.
+pub fn read(settings: &TlsSettings) -> Result<Material, Vec<Problems>> {
+    let mut problems = Vec::new();
+    let mut read = |path: &Path| match regular_file::read(path, FILE_BYTES_MAX) {
+        Ok(bytes) => Some(FileBytes {
+            path: path.to_owned(),
+            bytes,
+        }),
+        Err(error) => {
+            problems.push(unreadable(&error, path));
+            None
+        }
+    };
+    let listed = list(settings)?;
+    let pairs: Vec<_> = listed
+        .iter()
+        .map(|files| {
+            let certificate = read(&files.certificate);
+            let key = if files.key == files.certificate {
+                certificate.clone()
+            } else {
+                read(&files.key)
+            };
+            Some(Pair {
+                certificate: certificate?,
+                key: key?,
+            })
+        })
+        .collect();
+    let auth = settings.client_auth.as_ref();
+    let ca = auth.map(|auth| read(&auth.ca));
+    let crl = auth.and_then(|auth| auth.crl.as_ref()).map(|crl| read(crl));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Material {
+        pairs: pairs.into_iter().flatten().collect(),
+        ca: ca.flatten(),
+        crl: crl.flatten(),
+    })
+}
+
+/// The files of all certificates: those that are named, in their order, and then those of the folder, by name.
+fn list(settings: &TlsSettings) -> Result<Vec<CertificateFiles>, Vec<Problems>> {
+    let mut listed = settings.certificates.clone();
+    if let Some(folder) = &settings.directory {
+        let found = list_folder(folder).map_err(|error| {
+            let message = format!("the directory cannot be read: {error}");
+            let hint = "let the proxy's user read it, or correct `directory`";
+            vec![Problems::whole_file(message, hint).in_file(folder.display())]
+        })?;
+        listed.extend(found);
+        if listed.is_empty() {
+            let hint = "put NAME.crt with NAME.key there, or NAME.pem with both";
+            let problem = Problems::whole_file("there is no certificate in it", hint);
+            return Err(vec![problem.in_file(folder.display())]);
+        }
+        if listed.len() > CERTIFICATES_MAX {
+            let message = format!(
+                "has {} certificates, more than {CERTIFICATES_MAX}",
+                listed.len()
+            );
+            let problem = Problems::whole_file(message, "spread them over several listeners");
+            return Err(vec![problem.in_file(folder.display())]);
+        }
+    }
+    Ok(listed)
+}
+
+/// `NAME.crt` belongs to `NAME.key`; `NAME.pem` has its key inside, or beside it in `NAME.key`. Other files, and those whose
+/// name begins with a dot, are somebody else's.
+fn list_folder(folder: &Path) -> io::Result<Vec<CertificateFiles>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let certificate = entry?.path();
+        let name = certificate.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let beside = certificate.with_extension("key");
+        let key = match certificate.extension().and_then(OsStr::to_str) {
+            Some("crt") => beside,
+            Some("pem") if beside.exists() => beside,
+            Some("pem") => certificate.clone(),
+            _ => continue,
+        };
+        found.push(CertificateFiles { certificate, key });
+    }
+    found.sort_unstable_by(|left, right| left.certificate.cmp(&right.certificate));
+    Ok(found)
+}
+
+fn unreadable(error: &FileError, path: &Path) -> Problems {
+    let hint = match error {
+        FileError::Missing => "put the file there, or correct the path in the configuration",
+        FileError::Open(_) => "let the proxy's user read it, and enter the directories above it",
+        FileError::NotAFile(_) => "put a regular file there",
+        FileError::TooLarge { .. } => "check that the right file is named",
+        FileError::Read(_) => "check the disk",
+        FileError::Torn => "replace the file with a rename instead of writing into it",
+    };
+    Problems::whole_file(error.to_string(), hint).in_file(path.display())
+}

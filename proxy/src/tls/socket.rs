@@ -1,0 +1,295 @@
+//! A socket with TLS on it: what is sent and received by way of rustls, in the same steps as on one without.
+
+use std::{
+    fmt,
+    io::{self, BufRead as _, IoSlice, Write as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use rustls::ServerConnection;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{
+    buffer::{BUFFER_BYTES, Buffer},
+    socket::poll_receive,
+};
+
+/// A record with all that surrounds it (RFC 8446, section 5.2), and the beginning of the next.
+const LARGE_READ_BYTES: usize = 17 * 1024;
+
+/// See the module's documentation.
+pub struct TlsSocket {
+    socket: TcpStream,
+    tls: ServerConnection,
+    /// What came and was not deciphered yet. It has memory only while there is something.
+    received: Buffer,
+    /// The last read filled all the room that it had.
+    reads_much: bool,
+    /// So many of the next bytes to send were taken already: they are enciphered, and their sender is told once all of that
+    /// is with the system. So a client that takes nothing is as slow here as without TLS, and nobody needs to see to what is
+    /// left here.
+    taken: usize,
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSocket")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The system's side of rustls' writing.
+struct Ciphertext<'s>(&'s TcpStream);
+
+impl io::Write for Ciphertext<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TlsSocket {
+    /// Before its handshake. `received` is what came already.
+    pub fn new(socket: TcpStream, tls: ServerConnection, received: Buffer) -> Self {
+        Self {
+            socket,
+            tls,
+            received,
+            reads_much: false,
+            taken: 0,
+        }
+    }
+
+    /// The socket under it, for whoever asks the system about it. Bytes sent or received there would break the connection.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub fn connection(&self) -> &ServerConnection {
+        &self.tls
+    }
+
+    /// Does the handshake.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_flush_ciphertext(cx))?;
+            if !self.tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.poll_ciphertext(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Ready when there may be something to receive, without memory for it.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let nothing_is_here = match self.tls.reader().fill_buf() {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(_) => false,
+        };
+        if nothing_is_here && self.received.is_empty() {
+            return self.socket.poll_read_ready(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Receives into the room that a buffer has. The answer is how many bytes came; nothing is the end.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(buffer.room() > 0, "nothing would look like the end");
+        self.poll_plaintext(cx, buffer.room(), |bytes| buffer.extend_from_slice(bytes))
+    }
+
+    /// Receives into the caller's buffer, at most so many bytes.
+    pub fn poll_receive_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        bytes_max: Option<u64>,
+    ) -> Poll<io::Result<usize>> {
+        let bytes_max = bytes_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
+        let room = bytes_max.min(buf.remaining());
+        self.poll_plaintext(cx, room, |bytes| buf.put_slice(bytes))
+    }
+
+    /// Sends two pieces as if they were one. The answer is how many bytes are with the system; whoever has to wait comes
+    /// back with the same bytes, and may have more behind them.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wanted = first.len() + second.len();
+        if self.taken == 0 && wanted > 0 {
+            ready!(self.poll_flush_ciphertext(cx))?;
+            let pieces = [IoSlice::new(first), IoSlice::new(second)];
+            // Up to the limit of rustls' own buffer, 64 KiB.
+            self.taken = self.tls.writer().write_vectored(&pieces)?;
+        }
+        ready!(self.poll_flush_ciphertext(cx))?;
+        let sent = self.taken.min(wanted);
+        self.taken -= sent;
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Says that nothing more is sent, in TLS and under it.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Further calls do nothing.
+        self.tls.send_close_notify();
+        ready!(self.poll_flush_ciphertext(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Gives up to so many deciphered bytes to `take`, and receives until there are some. Nothing is the end that the peer
+    /// has said; an end without it is an error, for anybody on the way could have made it.
+    fn poll_plaintext(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut take: impl FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let mut count = 0;
+        loop {
+            while count < room {
+                let mut reader = self.tls.reader();
+                match reader.fill_buf() {
+                    Ok([]) => return Poll::Ready(Ok(count)),
+                    Ok(chunk) => {
+                        let fits = chunk.len().min(room - count);
+                        take(&chunk[..fits]);
+                        reader.consume(fits);
+                        count += fits;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // It is met again by whoever comes for more.
+                    Err(_) if count > 0 => break,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if count > 0 || room == 0 {
+                return Poll::Ready(Ok(count));
+            }
+            ready!(self.poll_ciphertext(cx))?;
+        }
+    }
+
+    /// Receives and deciphers. The answer is how many bytes that took; nothing is the end of the connection.
+    fn poll_ciphertext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // What rustls has to say by itself, such as a new key, goes out before its peer is waited for.
+        if let Poll::Ready(Err(error)) = self.poll_flush_ciphertext(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if self.received.is_empty() && ready!(self.poll_fill(cx))? == 0 {
+            self.tls.read_tls(&mut io::empty())?;
+            return Poll::Ready(self.decipher().map(|()| 0));
+        }
+        let mut count = 0;
+        // No more than what can be taken from there at once: rustls refuses to hold much.
+        while !self.received.is_empty() {
+            let read = self.tls.read_tls(&mut &self.received[..])?;
+            if read == 0 {
+                // The peer has said that it is done; what it sends after that is nothing.
+                self.received.clear();
+                break;
+            }
+            self.received.advance(read);
+            count += read;
+            self.decipher()?;
+            let nothing_is_here = self.tls.reader().fill_buf().is_err();
+            if !nothing_is_here {
+                break;
+            }
+        }
+        if self.received.is_empty() {
+            self.received.release();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = if self.reads_much {
+            LARGE_READ_BYTES
+        } else {
+            BUFFER_BYTES
+        };
+        self.received.reserve(room);
+        let Poll::Ready(outcome) = poll_receive(&self.socket, cx, &mut self.received) else {
+            self.received.release();
+            return Poll::Pending;
+        };
+        self.reads_much = self.received.room() == 0;
+        Poll::Ready(outcome)
+    }
+
+    fn decipher(&mut self) -> io::Result<()> {
+        let Err(error) = self.tls.process_new_packets() else {
+            return Ok(());
+        };
+        // The peer is told why, if that can be sent without waiting.
+        let _ = self.tls.write_tls(&mut Ciphertext(&self.socket));
+        Err(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn poll_flush_ciphertext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut Ciphertext(&self.socket)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for TlsSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_receive_into(cx, buf, None).map_ok(drop)
+    }
+}
+
+impl AsyncWrite for TlsSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes, &[])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_ciphertext(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Certificates for tests.
+
+use std::path::Path;
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+use super::material::{FileBytes, Pair};
+
+/// A certificate and its key, in PEM.
+pub(super) struct Pem {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// Self-signed and valid until the year 4096.
+pub(super) fn certificate(names: &[&str]) -> Pem {
+    valid_in(names, 1975..4096)
+}
+
+/// Self-signed and valid from the first to the second year's beginning.
+pub(super) fn valid_in(names: &[&str], years: std::ops::Range<i32>) -> Pem {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = date_time_ymd(years.start, 1, 1);
+    params.not_after = date_time_ymd(years.end, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    Pem {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+impl Pem {
+    /// As if read from `NAME.crt` and `NAME.key`.
+    pub(super) fn pair(&self, name: &str) -> Pair {
+        let file = |extension, text: &str| FileBytes {
+            path: Path::new(name).with_extension(extension),
+            bytes: text.into(),
+        };
+        Pair {
+            certificate: file("crt", &self.certificate),
+            key: file("key", &self.key),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything that one handshake needs, made from the same reading of the files.
+
+use std::sync::Arc;
+
+use cellgate_table::{Digest, Problems};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
+    server::{
+        NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+    version::{TLS12, TLS13},
+};
+
+use super::{
+    certificates::Certificates,
+    material::{FileBytes, Material},
+    settings::{ClientAuthMode, MinVersion, TlsSettings},
+};
+
+/// What is in force on a listener. Replaced as a whole.
+#[derive(Debug)]
+pub struct View {
+    pub config: Arc<ServerConfig>,
+    pub certificates: Arc<Certificates>,
+    tickets: Tickets,
+}
+
+/// The keys of session tickets, and for which client authentication they are good: whoever was let in by another one must
+/// not come back with a ticket.
+#[derive(Clone, Debug)]
+struct Tickets {
+    client_auth: Option<Digest>,
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
+impl View {
+    /// Makes a view of what was read, or says of each file what is wrong with it. `now` is in seconds since 1970; see
+    /// [`Certificates::load`] for the part of `previous`.
+    pub fn build(
+        material: &Material,
+        settings: &TlsSettings,
+        now: i64,
+        previous: Option<&Self>,
+    ) -> Result<Self, Vec<Problems>> {
+        let provider = Arc::new(ring::default_provider());
+        let certificates = Certificates::load(
+            &material.pairs,
+            settings.default.as_deref(),
+            now,
+            previous.map(|previous| &*previous.certificates),
+        );
+        let verifier = client_verifier(material, settings, &provider);
+        let (certificates, verifier) = match (certificates, verifier) {
+            (Ok(certificates), Ok(verifier)) => (Arc::new(certificates), verifier),
+            (certificates, verifier) => {
+                let mut problems = certificates.err().unwrap_or_default();
+                problems.extend(verifier.err());
+                return Err(problems);
+            }
+        };
+        let tickets = tickets(material, previous)?;
+        let versions: &[&SupportedProtocolVersion] = match settings.min_version {
+            MinVersion::Tls12 => &[&TLS13, &TLS12],
+            MinVersion::Tls13 => &[&TLS13],
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("ring has suites for both versions")
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = Arc::clone(&tickets.ticketer);
+        // Sessions are resumed by tickets, which cost no memory here.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // A request that came with a handshake could be sent again by somebody else.
+        config.max_early_data_size = 0;
+        Ok(Self {
+            config: Arc::new(config),
+            certificates,
+            tickets,
+        })
+    }
+}
+
+/// Those of `previous` as long as clients are authenticated in the same way.
+fn tickets(material: &Material, previous: Option<&View>) -> Result<Tickets, Vec<Problems>> {
+    let client_auth = material.ca.as_ref().map(|ca| {
+        let crl = material.crl.as_ref().map(|crl| Digest::of(&crl.bytes));
+        Digest::of(format!("{}{crl:?}", Digest::of(&ca.bytes)).as_bytes())
+    });
+    if let Some(previous) = previous
+        && previous.tickets.client_auth == client_auth
+    {
+        return Ok(previous.tickets.clone());
+    }
+    // It takes new keys by itself every six hours, and keeps the ones before for as long.
+    let ticketer = ring::Ticketer::new().map_err(|error| {
+        let message = format!("there are no keys for session tickets: {error}");
+        vec![Problems::whole_file(
+            message,
+            "check that the system gives out random numbers",
+        )]
+    })?;
+    Ok(Tickets {
+        client_auth,
+        ticketer,
+    })
+}
+
+fn client_verifier(
+    material: &Material,
+    settings: &TlsSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Problems> {
+    let (Some(auth), Some(ca)) = (&settings.client_auth, &material.ca) else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let refuse = |file: &FileBytes, message: String, hint: &str| {
+        Problems::whole_file(message, hint).in_file(file.path.display())
+    };
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(&ca.bytes) {
+        let added = root
+            .map_err(|error| format!("is not PEM: {error}"))
+            .and_then(|root| {
+                let added = roots.add(root);
+                added.map_err(|error| format!("holds a certificate that cannot be used: {error}"))
+            });
+        let hint = "put the certificates of the CAs there in PEM";
+        added.map_err(|message| refuse(ca, message, hint))?;
+    }
+    if roots.is_empty() {
+        let hint = "put the certificates of the CAs there in PEM (BEGIN CERTIFICATE)";
+        return Err(refuse(ca, "holds no certificate".to_owned(), hint));
+    }
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if let Some(file) = &material.crl {
+        let lists: Result<Vec<_>, _> =
+            CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
+        let hint = "put the CAs' revocation lists there in PEM (BEGIN X509 CRL)";
+        let lists = lists.map_err(|error| refuse(file, format!("is not PEM: {error}"), hint))?;
+        if lists.is_empty() {
+            return Err(refuse(file, "holds no revocation list".to_owned(), hint));
+        }
+        builder = builder.with_crls(lists).only_check_end_entity_revocation();
+    }
+    if auth.mode == ClientAuthMode::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| {
+        let file = material.crl.as_ref().unwrap_or(ca);
+        refuse(
+            file,
+            format!("cannot be used: {error}"),
+            "check the CAs and their revocation lists",
+        )
+    })
+}
