@@ -100,7 +100,7 @@ fn mistakes_in_a_table_say_what_to_do() {
         "a: { endpoints",
         "a: { health_check: { type: https }, endpoints",
         &[
-            "TLS and HTTP/2 do not work in this version yet",
+            "HTTP/2 and TLS to cells do not work in this version yet",
             "known are `http`, `tcp`",
         ],
     );
@@ -136,12 +136,12 @@ fn mistakes_in_the_proxys_configuration_say_what_to_do() {
     check(
         "\"127.0.0.1:0\" }]",
         "\"127.0.0.1:0\", protocol: https }]",
-        &["TLS and HTTP/2 do not work in this version yet"],
+        &["HTTP/2 and TLS to cells do not work in this version yet"],
     );
     check(
         "\"127.0.0.1:0\" }]",
-        "\"127.0.0.1:0\", tls: { cert: a.pem } }]",
-        &["listeners[0].tls: TLS does not work in this version yet"],
+        "\"127.0.0.1:0\", tls: { directory: a, certs: b } }]",
+        &["listeners[0].tls.certs: is not a known key"],
     );
     check(
         "\"127.0.0.1:0\" }]",

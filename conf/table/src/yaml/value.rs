@@ -283,7 +283,7 @@ fn unknown_key(name: &str, known: &[&str]) -> (String, String) {
             "write the fields out".to_owned(),
         );
     }
-    if let Some(words) = slips::later_key(name) {
+    if let Some(words) = slips::later_key(name, known) {
         return words;
     }
     let meant = nearest(name, known.iter().copied()).or_else(|| slips::longer_key(name, known));

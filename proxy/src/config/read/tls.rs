@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cellgate_table::yaml::{
-    Findings, Value,
+    Findings, Node, Value,
     settings::{self, milliseconds, number},
 };
 
@@ -40,6 +40,10 @@ pub(super) fn read(
         None => Some(None),
     };
     let min_version = match fields.optional("min_version") {
+        Some(value) if matches!(value.node(), Node::Float(_)) => {
+            value.refuse(findings, "is a number, not a text", "put it in quotes");
+            None
+        }
         Some(value) => {
             let choices = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
             value.choice(&choices, findings)
@@ -87,6 +91,7 @@ fn read_certificates(
         value.refuse_key(findings, message, hint);
         return None;
     }
+    let count = items.len();
     let mut certificates = Vec::new();
     for item in items {
         let Some(fields) = item.fields(&["certificate", "key"], findings) else {
@@ -103,7 +108,7 @@ fn read_certificates(
             certificates.push(CertificateFiles { certificate, key });
         }
     }
-    Some(certificates)
+    (certificates.len() == count).then_some(certificates)
 }
 
 fn read_client_auth(
