@@ -112,7 +112,8 @@ async fn pump(
         buffer.reserve(BUFFER_BYTES);
         let count = before_idle(activity, source.read_buf(&mut buffer)).await?;
         if count == 0 {
-            return destination.shutdown().await;
+            // Over TLS the end is bytes, too, and a peer that takes nothing keeps them here.
+            return before_idle(activity, destination.shutdown()).await;
         }
         activity.note();
     }
