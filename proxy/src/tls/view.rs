@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cellgate_table::{Digest, Problems};
+use cellgate_table::Problems;
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
@@ -24,16 +24,13 @@ use super::{
 pub struct View {
     pub config: Arc<ServerConfig>,
     pub certificates: Arc<Certificates>,
-    tickets: Tickets,
+    /// None where clients show certificates: a resumed session would not look at them again, so an expired or revoked one
+    /// would come back without end.
+    tickets: Option<Tickets>,
 }
 
-/// The keys of session tickets, and for which client authentication they are good: whoever was let in by another one must
-/// not come back with a ticket.
-#[derive(Clone, Debug)]
-struct Tickets {
-    client_auth: Option<Digest>,
-    ticketer: Arc<dyn ProducesTickets>,
-}
+/// The keys of session tickets. It takes new keys by itself every six hours, and keeps the ones before for as long.
+type Tickets = Arc<dyn ProducesTickets>;
 
 impl View {
     /// Makes a view of what was read, or says of each file what is wrong with it. `now` is in seconds since 1970; see
@@ -60,7 +57,10 @@ impl View {
                 return Err(problems);
             }
         };
-        let tickets = tickets(material, previous)?;
+        let tickets = match settings.client_auth {
+            None => Some(tickets(previous)?),
+            Some(_) => None,
+        };
         let versions: &[&SupportedProtocolVersion] = match settings.min_version {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
             MinVersion::Tls13 => &[&TLS13],
@@ -71,8 +71,11 @@ impl View {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = Arc::clone(&tickets.ticketer);
-        // Sessions are resumed by tickets, which cost no memory here.
+        match &tickets {
+            Some(tickets) => config.ticketer = Arc::clone(tickets),
+            None => config.send_tls13_tickets = 0,
+        }
+        // Sessions are resumed by tickets, which cost no memory here, or not at all.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // A request that came with a handshake could be sent again by somebody else.
         config.max_early_data_size = 0;
@@ -84,28 +87,17 @@ impl View {
     }
 }
 
-/// Those of `previous` as long as clients are authenticated in the same way.
-fn tickets(material: &Material, previous: Option<&View>) -> Result<Tickets, Vec<Problems>> {
-    let client_auth = material.ca.as_ref().map(|ca| {
-        let crl = material.crl.as_ref().map(|crl| Digest::of(&crl.bytes));
-        Digest::of(format!("{}{crl:?}", Digest::of(&ca.bytes)).as_bytes())
-    });
-    if let Some(previous) = previous
-        && previous.tickets.client_auth == client_auth
-    {
-        return Ok(previous.tickets.clone());
+/// Those of `previous`: new certificates of the server leave sessions as they are.
+fn tickets(previous: Option<&View>) -> Result<Tickets, Vec<Problems>> {
+    if let Some(tickets) = previous.and_then(|previous| previous.tickets.as_ref()) {
+        return Ok(Arc::clone(tickets));
     }
-    // It takes new keys by itself every six hours, and keeps the ones before for as long.
-    let ticketer = ring::Ticketer::new().map_err(|error| {
+    ring::Ticketer::new().map_err(|error| {
         let message = format!("there are no keys for session tickets: {error}");
         vec![Problems::whole_file(
             message,
             "check that the system gives out random numbers",
         )]
-    })?;
-    Ok(Tickets {
-        client_auth,
-        ticketer,
     })
 }
 
