@@ -13,6 +13,13 @@ const HANDSHAKE_RECORD: u8 = 22;
 const RECORD_HEADER_BYTES: usize = 5;
 /// The content of a record that is not enciphered.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// What a hello begins with: a kind, and the length of what follows in three bytes (section 4).
+const CLIENT_HELLO: u8 = 1;
+const HELLO_HEADER_BYTES: usize = 4;
+/// With its header. Real ones have less than 2 KiB.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Of a hello in pieces: a real client has one or two, and every one costs five further bytes.
+const RECORDS_MAX: usize = 32;
 
 /// Why there is no TLS on a connection.
 #[derive(Debug)]
@@ -66,7 +73,7 @@ pub async fn accept(
         if !came.is_empty() {
             received.extend_from_slice(came);
         }
-        let socket = match first_record(&socket, &mut received).await? {
+        let socket = match first_message(&socket, &mut received).await? {
             First::Handshake => socket,
             First::Http => return Err(Refused::PlainHttp(socket)),
             First::Other => return Err(Refused::NotTls),
@@ -98,8 +105,8 @@ enum First {
     Other,
 }
 
-/// Receives a whole record, or as much as says that it is none.
-async fn first_record(socket: &TcpStream, received: &mut Buffer) -> Result<First, Refused> {
+/// Receives a whole hello, or as much as says that it is none.
+async fn first_message(socket: &TcpStream, received: &mut Buffer) -> Result<First, Refused> {
     loop {
         let wanted = match judge(received) {
             Ok(first) => return Ok(first),
@@ -129,19 +136,46 @@ fn judge(bytes: &[u8]) -> Result<First, usize> {
     if first != HANDSHAKE_RECORD {
         return Ok(First::Other);
     }
-    let Some(header) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else {
-        return Err(RECORD_HEADER_BYTES);
-    };
-    let content = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    if content > RECORD_BYTES_MAX {
-        return Ok(First::Other);
+    judge_hello(bytes)
+}
+
+/// The same of bytes that begin with a record of a handshake. A hello may be cut into several records.
+fn judge_hello(bytes: &[u8]) -> Result<First, usize> {
+    let (mut start, mut header, mut content) = (0, Vec::with_capacity(HELLO_HEADER_BYTES), 0);
+    for _ in 0..RECORDS_MAX {
+        let record = &bytes[start..];
+        if record.first().is_some_and(|&kind| kind != HANDSHAKE_RECORD) {
+            return Ok(First::Other);
+        }
+        let Some((record_header, record)) = record.split_first_chunk::<RECORD_HEADER_BYTES>()
+        else {
+            return Err(start + RECORD_HEADER_BYTES);
+        };
+        let length = usize::from(u16::from_be_bytes([record_header[3], record_header[4]]));
+        if length == 0 || length > RECORD_BYTES_MAX {
+            return Ok(First::Other);
+        }
+        let missing = HELLO_HEADER_BYTES - header.len();
+        header.extend(record.iter().take(length.min(missing)));
+        content += length;
+        if header.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
+            return Ok(First::Other);
+        }
+        start += RECORD_HEADER_BYTES + length;
+        if let [_, high, middle, low] = header[..] {
+            let hello = u32::from_be_bytes([0, high, middle, low]) as usize + HELLO_HEADER_BYTES;
+            if hello > HELLO_BYTES_MAX {
+                return Ok(First::Other);
+            }
+            if content >= hello && bytes.len() >= start {
+                return Ok(First::Handshake);
+            }
+        }
+        if bytes.len() < start {
+            return Err(start);
+        }
     }
-    let whole = RECORD_HEADER_BYTES + content;
-    if bytes.len() < whole {
-        Err(whole)
-    } else {
-        Ok(First::Handshake)
-    }
+    Ok(First::Other)
 }
 
 fn established(socket: TlsSocket) -> Established {
@@ -173,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_first_bytes_say_what_a_client_speaks() {
-        let mut hello = vec![22, 3, 1, 2, 0];
+        let mut hello = vec![22, 3, 1, 2, 0, 1, 0, 1, 252];
         hello.resize(5 + 512, 0);
         for length in 0..5 {
             assert_eq!(judge(&hello[..length]), Err(5));
@@ -191,8 +225,35 @@ mod tests {
             // An SSL 2 hello, and a record that is larger than one may be.
             (b"\x80\x2e\x01", First::Other),
             (b"\x16\x03\x01\xff\xff", First::Other),
+            // Another message of a handshake, a hello that is too long, a record of another kind within one, an empty one.
+            (b"\x16\x03\x01\0\x01\x02", First::Other),
+            (b"\x16\x03\x01\0\x05\x01\0\x40\0\0", First::Other),
+            (b"\x16\x03\x01\0\x01\x01\x15", First::Other),
+            (b"\x16\x03\x01\0\0", First::Other),
         ] {
             assert_eq!(judge(bytes), Ok(expected), "{bytes:?}");
         }
+    }
+
+    /// Clients who send the beginning of a hello in records of their own get no place.
+    #[test]
+    fn a_hello_in_several_records_is_waited_for() {
+        let hello = [&[1, 0, 0, 40][..], &[7; 40]].concat();
+        let record = |piece: &[u8]| -> Vec<u8> {
+            let length = u8::try_from(piece.len()).unwrap();
+            [&[22, 3, 1, 0, length][..], piece].concat()
+        };
+        assert_eq!(judge(&record(&hello[..1])), Err(6 + 5));
+        for cut in 1..hello.len() {
+            let (first, second) = hello.split_at(cut);
+            let records = [record(first), record(second)].concat();
+            for length in 0..records.len() {
+                let wanted = judge(&records[..length]).unwrap_err();
+                assert!(wanted > length && wanted <= records.len(), "{cut} {length}");
+            }
+            assert_eq!(judge(&records), Ok(First::Handshake), "{cut}");
+        }
+        let all: Vec<u8> = hello.iter().flat_map(|&byte| record(&[byte])).collect();
+        assert_eq!(judge(&all), Ok(First::Other), "nobody cuts it so small");
     }
 }
