@@ -234,7 +234,7 @@ fn load_pair(pair: &Pair, digest: Digest) -> Result<Loaded, Problems> {
             let hint = "name the key that the certificate was made for; the server's own certificate comes first in its file";
             return refuse(&key.path, message, hint);
         }
-        let hint = "use an RSA key of 2,048 to 8,192 bits, ECDSA P-256 or P-384, or Ed25519";
+        let hint = "use an RSA key of 2,048 to 4,096 bits, ECDSA P-256 or P-384, or Ed25519";
         refuse(&key.path, format!("the key cannot be used: {error}"), hint)
     })?;
     Ok(Loaded {
