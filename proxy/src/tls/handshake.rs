@@ -59,11 +59,12 @@ pub struct Established {
 }
 
 /// Does a handshake. A place is taken only once the client's hello is there, so that clients who send half of one keep
-/// nobody out.
+/// nobody out; only then `config` is asked for, so that one who waits cannot keep what has been replaced meanwhile, such as
+/// a list of revoked certificates.
 pub async fn accept(
     socket: TcpStream,
     came: &[u8],
-    config: &Arc<ServerConfig>,
+    config: impl FnOnce() -> Arc<ServerConfig>,
     places: &Semaphore,
     limit: Duration,
 ) -> Result<Established, Refused> {
@@ -81,7 +82,7 @@ pub async fn accept(
         waits_for_place = true;
         let _place = places.acquire().await.map_err(|_| Refused::Overloaded)?;
         waits_for_place = false;
-        let tls = ServerConnection::new(Arc::clone(config));
+        let tls = ServerConnection::new(config());
         let tls = tls.map_err(|error| Refused::Failed(io::Error::other(error)))?;
         let mut socket = TlsSocket::new(socket, tls, received);
         match poll_fn(|cx| socket.poll_handshake(cx)).await {

@@ -133,11 +133,15 @@ fn list(settings: &TlsSettings) -> Result<Vec<CertificateFiles>, Vec<Problems>> 
 }
 
 /// `NAME.crt` belongs to `NAME.key`; `NAME.pem` has its key inside, or beside it in `NAME.key`. Other files, and those whose
-/// name begins with a dot, are somebody else's.
+/// name begins with a dot, are somebody else's, and so are folders.
 fn list_folder(folder: &Path) -> io::Result<Vec<CertificateFiles>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let certificate = entry?.path();
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
+        let certificate = entry.path();
         let name = certificate.file_name().unwrap_or_default();
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
@@ -165,4 +169,25 @@ fn unreadable(error: &FileError, path: &Path) -> Problems {
         FileError::Torn => "replace the file with a rename instead of writing into it",
     };
     Problems::whole_file(error.to_string(), hint).in_file(path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_pairs_and_what_is_somebody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["b.crt", "b.key", "a.pem", "notes.txt", ".hidden.crt"] {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::create_dir(path("old.crt")).unwrap();
+        let pair = |certificate: &str, key: &str| CertificateFiles {
+            certificate: path(certificate),
+            key: path(key),
+        };
+        let expected = [pair("a.pem", "a.pem"), pair("b.crt", "b.key")];
+        assert_eq!(list_folder(folder.path()).unwrap(), expected);
+    }
 }

@@ -114,9 +114,9 @@ impl Terminator {
 
     /// Does the handshake of a connection, of which `came` was read already.
     pub async fn accept(&self, socket: TcpStream, came: &[u8]) -> Result<Established, Refused> {
-        let config = Arc::clone(&self.view.load().config);
+        let config = || Arc::clone(&self.view.load().config);
         let limit = self.settings.handshake;
-        let outcome = handshake::accept(socket, came, &config, &self.places, limit).await;
+        let outcome = handshake::accept(socket, came, config, &self.places, limit).await;
         match &outcome {
             Ok(established) => self.metrics.established(established.is_resumed),
             Err(refused) => {
@@ -135,10 +135,11 @@ impl Terminator {
         // Stamped before they are read: a change during that makes the next look see others.
         let stamps = Stamps::of(&self.settings);
         let changed = stamps != files.stamps;
-        files.stamps = stamps;
         if files.readings.are_due(changed, Instant::now()) {
             self.read_files(&mut files);
         }
+        // Only now: files on which reading panics are read again.
+        files.stamps = stamps;
         if files.readings.are_settling() {
             RETRY_INTERVAL
         } else {
