@@ -76,7 +76,7 @@ pub struct ProxyProtocol {
     pub required: bool,
 }
 
-/// How the system finds out that a client is gone without a word.
+/// How the system finds out that a client has vanished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Without a byte of the client until it is asked whether it is still there. `None` never asks.

@@ -319,7 +319,7 @@ fn is_alive(running: &Running) -> bool {
     started_at(running.pid).is_some_and(|started| started == running.started)
 }
 
-/// When a process started, in whatever form the system gives it; `None` if there is none of that number.
+/// When a process started, in whatever form the system gives it; `None` if no process has that number.
 fn started_at(pid: i32) -> Option<String> {
     if cfg!(target_os = "linux") {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -353,7 +353,7 @@ slots:
 ";
 
 #[test]
-fn a_table_of_somebody_else_needs_a_word() {
+fn a_foreign_table_needs_permission() {
     let home = Home::new();
     let publisher = home.publisher();
     publisher.publish(&[]);
@@ -388,7 +388,7 @@ fn a_table_of_somebody_else_needs_a_word() {
 }
 
 #[test]
-fn the_word_is_for_the_bytes_that_stood_there() {
+fn the_permission_is_for_the_bytes_that_were_there() {
     let home = Home::new();
     let publisher = home.publisher();
     assert_eq!(publisher.standing(), None);
@@ -503,7 +503,7 @@ fn what_is_no_file_is_left_alone() {
 }
 
 #[test]
-fn too_many_slots_need_a_word() {
+fn too_many_slots_need_permission() {
     let home = Home::new();
     let publisher = home.publisher();
     publisher.publish(&[]);
@@ -575,7 +575,7 @@ fn other_keys_of_new_tenants_are_no_move() {
 
 /// Each change moves one tenant, and the table would move all of them.
 #[test]
-fn many_moved_tenants_need_a_word() {
+fn many_moved_tenants_need_permission() {
     let home = Home::new();
     let publisher = home.publisher();
     let batch = away(numbered(2 * TENANTS_MAX + 2));

@@ -217,7 +217,7 @@ fn what_stays_idle_is_closed_in_time() {
     }
 }
 
-/// Connections that the kernel has made and the proxy has not yet taken when it is told to end.
+/// Connections that the kernel has made and the proxy has not yet taken when it is asked to end.
 fn whoever_waits_in_the_queue_is_served() {
     const COUNT: usize = 100;
     let fleet = Fleet::start(1);

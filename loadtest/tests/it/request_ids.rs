@@ -36,8 +36,8 @@ fn request(path: &str) -> Request {
     Request::get(path).header(TENANT, "acme")
 }
 
-/// What the cell was told under this name, of its only request.
-fn told(origin: &Origin, name: &str) -> Vec<String> {
+/// What the cell received under this name, with its only request.
+fn received(origin: &Origin, name: &str) -> Vec<String> {
     let received = origin.received().concat();
     let mut values = Vec::new();
     for line in received.split("\\r\\n") {
@@ -92,7 +92,7 @@ fn cell_client_and_log_call_a_request_the_same() {
         names.push(name_in(&answer));
         assert_made(&names[number]);
     }
-    assert_eq!(told(&origin, ID), names);
+    assert_eq!(received(&origin, ID), names);
     let lines = logged(&proxy, 3);
     let in_log: Vec<&str> = lines
         .iter()
@@ -132,8 +132,8 @@ fn only_a_trusted_proxy_names_requests() {
             } else {
                 assert_made(&name);
             }
-            assert_eq!(told(&origin, ID), [name], "{fields:?}");
-            assert!(told(&origin, "x_request_id").is_empty());
+            assert_eq!(received(&origin, ID), [name], "{fields:?}");
+            assert!(received(&origin, "x_request_id").is_empty());
         }
     }
 }
@@ -154,7 +154,7 @@ fn the_name_replaces_that_of_the_cell() {
         let proxy = plan(&origin).start();
         let answer = request("/").send(proxy.address());
         assert_eq!(answer.text(), "ok");
-        assert_eq!(told(&origin, ID), [name_in(&answer)], "{fields}");
+        assert_eq!(received(&origin, ID), [name_in(&answer)], "{fields}");
     }
 }
 
@@ -211,7 +211,7 @@ fn switched_off_it_is_a_header_like_any_other() {
     let proxy = plan(&origin).set("request_id", "off").start();
     let answer = request("/").header(ID, "a b").send(proxy.address());
     assert_eq!(name_in(&answer), "theirs");
-    assert_eq!(told(&origin, ID), ["a b"]);
+    assert_eq!(received(&origin, ID), ["a b"]);
     assert_eq!(logged(&proxy, 1)[0]["request_id"], Value::Null);
     let refused = Request::get("/").send(proxy.address());
     assert_eq!((refused.status, refused.header(ID)), (400, None));
@@ -231,7 +231,7 @@ fn a_trace_is_logged() {
     assert_eq!(twice.send(proxy.address()).status, 200);
     // It goes on as it came, whatever it is.
     assert_eq!(
-        told(&origin, "traceparent"),
+        received(&origin, "traceparent"),
         [TRACEPARENT, "00-1-2-3", TRACEPARENT, TRACEPARENT]
     );
     let mut lines = logged(&proxy, 3);

@@ -1,7 +1,7 @@
 //! How an idle connection learns that the process wants to end, and how long it may stay.
 //!
 //! It is not closed immediately: its client may be sending the next request just now, and could not tell whether that was
-//! acted on. So it may ask once more, and is told by the answer to come back on another connection.
+//! acted on. So it may ask once more, and the answer says to come back on another connection.
 
 use std::{
     pin::Pin,

@@ -68,7 +68,7 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
     })
 }
 
-/// Has the system look after clients that are gone without a word.
+/// Has the system find out which clients have vanished.
 fn set_limits(socket: &Socket, tcp: Tcp) -> io::Result<()> {
     if let Some(idle) = tcp.keepalive {
         // In whole seconds, and not sooner than asked for.

@@ -49,7 +49,7 @@ pub struct Certificates {
 impl Certificates {
     /// Reads all pairs, or says of each file what is wrong with it. What is in `previous` unchanged is taken from there. A
     /// certificate that is not valid at `now` (seconds since 1970) is a problem only where it would replace `previous`
-    /// ones: without any it is better than none, and [`untimely`](Self::untimely) tells.
+    /// ones: it is better than having none, and [`untimely`](Self::untimely) lists it.
     pub fn load(
         pairs: &[Pair],
         default: Option<&str>,

@@ -106,7 +106,7 @@ enum First {
     Other,
 }
 
-/// Receives a whole hello, or as much as says that it is none.
+/// Receives a whole hello, or enough to see that it is not one.
 async fn first_message(socket: &TcpStream, received: &mut Buffer) -> Result<First, Refused> {
     loop {
         let wanted = match judge(received) {

@@ -1,4 +1,4 @@
-//! Reads the files of a listener's `tls`, and tells when they may have changed. It understands nothing of what is in them.
+//! Reads the files of a listener's `tls`, and detects when they may have changed. It understands nothing of what is in them.
 
 use std::{
     ffi::OsStr,

@@ -29,7 +29,7 @@ pub struct TlsSocket {
     received: Buffer,
     /// The last read filled all the room that it had.
     reads_much: bool,
-    /// So many of the next bytes to send were taken already: they are enciphered, and their sender is told once all of that
+    /// So many of the next bytes to send were taken already: they are encrypted, and their sender learns of it once all of that
     /// is with the system. So a client that takes nothing is as slow here as without TLS, and nobody needs to see to what is
     /// left here.
     taken: usize,
@@ -242,7 +242,7 @@ impl TlsSocket {
         let Err(error) = self.tls.process_new_packets() else {
             return Ok(());
         };
-        // The peer is told why, if that can be sent without waiting.
+        // The peer gets to know why, if that can be sent without waiting.
         let _ = self.tls.write_tls(&mut Ciphertext(&self.socket));
         Err(io::Error::new(io::ErrorKind::InvalidData, error))
     }
