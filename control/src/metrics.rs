@@ -1,9 +1,11 @@
 //! Every metric's name, in one place. Labels are `cell`, `proxy`, `state` and `task`, never a tenant: their number is bounded.
 
-use cellgate_process::{figures, log::LogCounts};
+use cellgate_process::{
+    figures::{self, register_new as register},
+    log::LogCounts,
+};
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
 };
 
 /// What every name begins with, but for the figures that all processes have.
@@ -144,17 +146,6 @@ pub fn as_gauge(number: u64) -> i64 {
 
 fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(NAMESPACE)
-}
-
-fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: prometheus::Result<C>,
-) -> C {
-    let collector = collector.expect("metric names and labels are constants of this file");
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("each metric is registered once");
-    collector
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {

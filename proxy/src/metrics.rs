@@ -4,7 +4,10 @@
 mod families;
 mod tls;
 
-use cellgate_process::{figures, log::LogCounts};
+use cellgate_process::{
+    figures::{self, register_new as register},
+    log::LogCounts,
+};
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Registry, TextEncoder,
@@ -12,7 +15,7 @@ use prometheus::{
 
 use crate::{answer::Reason, gate::Refusal, listen::CloseReason};
 
-use families::{counter, counters, gauge, gauges, register};
+use families::{counter, counters, gauge, gauges};
 
 pub use families::NAMESPACE;
 pub use tls::TlsMetrics;

@@ -1,6 +1,6 @@
 //! Figures of the process for Prometheus, under the names that every exporter gives them.
 
-use prometheus::{IntGauge, Opts, Registry, process_collector::ProcessCollector};
+use prometheus::{IntGauge, Opts, Registry, core::Collector, process_collector::ProcessCollector};
 
 /// Adds `process_open_fds`, `process_max_fds` and the other figures of the process, and `{namespace}_build_info`.
 ///
@@ -18,4 +18,19 @@ pub fn register(registry: &Registry, namespace: &str, version: &str) {
     registry
         .register(Box::new(ProcessCollector::for_self()))
         .expect("it is registered once");
+}
+
+/// Registers a new metric.
+///
+/// # Panics
+/// When its name or a label is not a valid one, or another metric has the name: all of them are constants of the program.
+pub fn register_new<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("metric names and labels are constants that are valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each metric is registered once");
+    collector
 }

@@ -1,25 +1,13 @@
 //! New metrics, registered as they are made.
 
-use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
-};
+use cellgate_process::figures::register_new as register;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// What every name begins with, but for the figures that all processes have.
 pub const NAMESPACE: &str = "cellgate_proxy";
 
 pub(super) fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(NAMESPACE)
-}
-
-pub(super) fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: prometheus::Result<C>,
-) -> C {
-    let collector = collector.expect("metric names and labels are constants of this file");
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("each metric is registered once");
-    collector
 }
 
 pub(super) fn counters(
