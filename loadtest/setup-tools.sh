@@ -181,6 +181,7 @@ missing_for_compare() {
 missing_for_all_figures() {
   have_server haproxy || echo haproxy
   have valgrind || echo valgrind
+  [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
 }
 
 # What is not in Debian. The versions are fixed, so that two runs compare the same.

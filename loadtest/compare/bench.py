@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import check, origin, peers
+from . import check, origin, peers, tls
 from .failure import Failure
 from .process import Process, free_port, raise_descriptor_limit
 
@@ -57,7 +57,8 @@ class Bench:
                     folder,
                     self.cells,
                     self.descriptors,
-                    access_log=workload.access_log,
+                    workload=workload,
+                    certificate=self.folder / tls.CERTIFICATE,
                     **options,
                 )
                 started.append(peer)
@@ -78,6 +79,7 @@ def make_bench(programs, rounds, seconds):
         descriptors = min(raise_descriptor_limit(), DESCRIPTORS_MAX)
         cells, status = [free_port() for _ in range(CELLS)], free_port()
         origin.write_files(folder)
+        tls.write_certificate(folder)
         (folder / "origin.conf").write_text(origin.render(folder, cells, status, descriptors))
         nginx = peers.KINDS["nginx"].program(programs)
         command = ["taskset", "-c", ORIGIN_CORE, nginx, "-p", name, "-c", str(folder / "origin.conf")]

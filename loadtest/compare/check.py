@@ -3,9 +3,11 @@
 import http.client
 import re
 import socket
+import ssl
 
 from .failure import Failure
 from .origin import PAGE_FIELDS, file_body
+from .tls import SERVER_NAME
 from .workloads import SMALL_BODY, TENANT_MARK, head
 
 TENANTS_MAX = 200
@@ -47,7 +49,11 @@ def walk(peer, workload):
 
 
 def connect(peer):
-    return socket.create_connection(("127.0.0.1", peer.port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", peer.port), timeout=10)
+    if peer.site.protocol != "https":
+        return connection
+    context = ssl.create_default_context(cafile=peer.site.certificate)
+    return context.wrap_socket(connection, server_hostname=SERVER_NAME)
 
 
 def ask(connection, request, tenant, body_bytes=0):

@@ -10,6 +10,7 @@ default.
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import tcp_configs
 from .origin import temp_paths
 
 
@@ -23,6 +24,9 @@ class Site:
     cells: tuple[int, ...]
     access_log: bool
     descriptors: int
+    protocol: str = "http"
+    # For `https`; its key is in the same file.
+    certificate: Path = Path()
     single_process: bool = False  # for valgrind, which follows one process best
 
 
@@ -35,7 +39,7 @@ http {{ access_log {access_log}; keepalive_requests 1000000000; keepalive_timeou
   client_max_body_size 4m; proxy_max_temp_file_size 0; proxy_request_buffering off;
 {buffers}  {temp}
   split_clients $http_x_tenant_id $cell {{ 25% c1; 25% c2; 25% c3; * c4; }}
-{upstreams}  server {{ listen 127.0.0.1:{port} backlog=4096;
+{upstreams}  server {{ listen 127.0.0.1:{port}{ssl} backlog=4096;{tls}
     location / {{ proxy_pass http://$cell; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
 """
 
@@ -46,7 +50,14 @@ NGINX_BUFFERS = """  proxy_buffers 8 64k; proxy_busy_buffers_size 128k; client_b
 """
 
 
+# Sessions are resumed by tickets alone, as the others have it by default.
+NGINX_TLS = " ssl_certificate {certificate}; ssl_certificate_key {certificate}; ssl_protocols TLSv1.3;"
+
+
 def nginx(site, buffers=NGINX_BUFFERS):
+    if site.protocol == "tcp":
+        return tcp_configs.nginx(site)
+    is_tls = site.protocol == "https"
     upstreams = "".join(
         f"  upstream c{n} {{ server 127.0.0.1:{cell}; keepalive 256;"
         " keepalive_requests 1000000000; keepalive_timeout 3600s; }\n"
@@ -55,6 +66,8 @@ def nginx(site, buffers=NGINX_BUFFERS):
     text = NGINX.format(
         folder=site.folder,
         port=site.port,
+        ssl=" ssl" if is_tls else "",
+        tls=NGINX_TLS.format(certificate=site.certificate) if is_tls else "",
         descriptors=site.descriptors,
         master="master_process off; " if site.single_process else "",
         access_log=f"{site.folder}/nginx.access combined buffer=64k flush=1s" if site.access_log else "off",
@@ -86,15 +99,21 @@ HAPROXY = """global
   http-reuse always
   backlog 4096
 frontend edge
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{ssl}
   use_backend c%[req.hdr(x-tenant-id),xxh32,mod(4),add(1)]
 {backends}"""
 
 
+HAPROXY_TLS = " ssl crt {certificate} ssl-min-ver TLSv1.3"
+
+
 def haproxy(site):
+    if site.protocol == "tcp":
+        return tcp_configs.haproxy(site)
     backends = "".join(f"backend c{n}\n  server s 127.0.0.1:{cell}\n" for n, cell in enumerate(site.cells, 1))
     text = HAPROXY.format(
         port=site.port,
+        ssl=HAPROXY_TLS.format(certificate=site.certificate) if site.protocol == "https" else "",
         backends=backends,
         log="  log stdout format raw local0 info\n" if site.access_log else "",
         httplog="  log global\n  option httplog\n" if site.access_log else "",
@@ -197,8 +216,8 @@ def caddy(site):
 
 # The defaults, but for one thread and the timeouts. It also does what it always does: checks what could be read in two
 # ways, limits, health, metrics, forwarding headers.
-CELLGATE = """listeners: [{{ name: edge, address: "127.0.0.1:{port}" }}]
-tenant_key: [{{ header: x-tenant-id }}]
+CELLGATE = """listeners: [{{ name: edge, address: "127.0.0.1:{port}"{options} }}]
+tenant_key: [{{ {key} }}]
 table: {{ path: table.yaml }}
 state_dir: state
 threads: 1
@@ -206,13 +225,25 @@ admin: {{ address: "127.0.0.1:{admin_port}" }}
 timeouts: {{ head_ms: 3600000, keepalive_ms: 3600000 }}
 {more}"""
 
+CELLGATE_OPTIONS = {
+    "http": "",
+    "https": ', tls: {{ certificates: [{{ certificate: "{certificate}" }}], min_version: "1.3" }}',
+    "tcp": ", protocol: tcp",
+}
+
 SLOTS = 65536
 
 
 def cellgate(site, more=""):
     if site.access_log:
         more += f'access_log: {{ path: "{site.folder}/cellgate.access" }}\n'
-    text = CELLGATE.format(port=site.port, admin_port=site.admin_port, more=more)
+    text = CELLGATE.format(
+        port=site.port,
+        admin_port=site.admin_port,
+        options=CELLGATE_OPTIONS[site.protocol].format(certificate=site.certificate),
+        key="source_ip: true" if site.protocol == "tcp" else "header: x-tenant-id",
+        more=more,
+    )
     return {"proxy.yaml": text, "table.yaml": table(site.cells)}
 
 

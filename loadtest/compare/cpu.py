@@ -43,7 +43,10 @@ def measure(bench, workload, names):
 def measure_slice(bench, workload, peer, request_file):
     counts, opened, busy = bench.counts(), connections_opened(), core_busy_seconds()
     before, began = peer.process.cpu_ns(), time.monotonic()
-    seen = load.wrk(workload, peer.port, bench.seconds, request_file)
+    if workload.handshakes_only:
+        seen = load.handshakes(peer.port, bench.seconds)
+    else:
+        seen = load.wrk(workload, peer.port, bench.seconds, request_file)
     spent, took = peer.process.cpu_ns() - before, time.monotonic() - began
     opened, busy = connections_opened() - opened, core_busy_seconds() - busy
     counts = bench.counts().since(counts)
@@ -61,12 +64,17 @@ def measure_slice(bench, workload, peer, request_file):
 
 
 def check_connections(bench, workload, peer, seen, new):
-    """Every answer is a cell's, connections to cells are kept, and those of clients are new where they have to be."""
+    """Every answer is a cell's, connections to cells are kept where it is up to the proxy, and those of clients are new
+    where they have to be."""
     opened, counts = new
+    if workload.handshakes_only:
+        if opened < seen.requests:
+            raise Failure(f"{peer.name}: only {opened} connections for {seen.requests} handshakes")
+        return
     if counts.requests < seen.requests:
         raise Failure(f"{peer.name}: the cells saw {counts.requests} of {seen.requests} requests")
     allowed = 4 * workload.connections + seen.requests * RECONNECTS_PERCENT_MAX // 100
-    if counts.connections > allowed:
+    if counts.connections > allowed and workload.protocol != "tcp":
         bench.note(
             f"{workload.name}: {peer.kind.title} opened {counts.connections} connections to cells"
             f" for {seen.requests} requests"

@@ -1,4 +1,4 @@
-"""The load generators: wrk as fast as it can, and oha at a fixed rate."""
+"""The load generators: wrk and openssl as fast as they can, and oha at a fixed rate."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class Load:
 def wrk(workload, port, seconds, request_file):
     """Closed loop: each connection asks again as soon as it has its answer."""
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--timeout=10s"]
-    command += ["-s", str(SCRIPT), f"http://127.0.0.1:{port}/"]
+    command += ["-s", str(SCRIPT), f"{scheme(workload)}://127.0.0.1:{port}/"]
     environment = {
         **os.environ,
         "REQUEST": str(request_file),
@@ -34,6 +34,11 @@ def wrk(workload, port, seconds, request_file):
         "TENANTS": str(workload.tenants),
     }
     return parse_wrk(run(command, environment))
+
+
+def scheme(workload):
+    """Behind a proxy for TCP there is an HTTP server, too."""
+    return "https" if workload.protocol == "https" else "http"
 
 
 def parse_wrk(output):
@@ -45,6 +50,19 @@ def parse_wrk(output):
     if failed or requests == 0:
         raise Failure(f"{failed} of {requests} requests failed:\n{output}")
     return Load(requests, duration_us / 1e6, p50_us / 1e3, p99_us / 1e3)
+
+
+def handshakes(port, seconds):
+    """One connection after the other, each with a session of its own."""
+    command = ["taskset", "-c", LOAD_CORE, "openssl", "s_time", "-new", "-tls1_3", "-time", str(seconds)]
+    return parse_handshakes(run([*command, "-connect", f"127.0.0.1:{port}"], os.environ), seconds)
+
+
+def parse_handshakes(output, seconds):
+    found = re.search(r"^(\d+) connections in \d+ real seconds", output, re.M)
+    if not found or int(found.group(1)) == 0:
+        raise Failure(f"openssl says nothing of its connections:\n{output}")
+    return Load(int(found.group(1)), seconds, 0, 0)
 
 
 def oha(program, workload, port, seconds, rate):

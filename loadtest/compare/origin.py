@@ -19,8 +19,8 @@ PAGE_FIELDS = (
 # the whole body first; then the static file refuses a POST with 405, which becomes the answer.
 CONFIG = """worker_processes 1; daemon off; pid {folder}/origin.pid; error_log {folder}/origin.err warn;
 worker_rlimit_nofile {descriptors};
-events {{ worker_connections 8192; }}
-http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; tcp_nopush on; sendfile on;
+events {{ worker_connections 16384; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; client_header_timeout 3600s; tcp_nopush on; sendfile on;
   client_max_body_size 4m; client_body_buffer_size 2m; open_file_cache max=16;
   {temp}
 {servers}  server {{ listen 127.0.0.1:{status}; location / {{ stub_status; }} }}

@@ -178,15 +178,17 @@ class Peer:
         return self.site.folder / self.kind.access_log
 
 
-def start(kind, programs, folder, cells, descriptors, *, access_log=False, wrapper=()):
+def start(kind, programs, folder, cells, descriptors, *, workload, certificate, wrapper=()):
     """Starts a proxy on its core, in a folder of its own. `wrapper` is a program that runs it, such as valgrind."""
     site = configs.Site(
         folder=folder / kind.name,
         port=free_port(),
         admin_port=free_port(),
         cells=tuple(cells),
-        access_log=access_log,
+        access_log=workload.access_log,
         descriptors=descriptors,
+        protocol=workload.protocol,
+        certificate=certificate,
         single_process=bool(wrapper),
     )
     site.folder.mkdir(parents=True)

@@ -37,6 +37,10 @@ class Workload:
     tenants: int = 1000
     access_log: bool = False
     connection_per_request: bool = False
+    # What the proxy takes: `http`, `https`, or `tcp`, where it passes bytes on to one cell and knows nothing of requests.
+    protocol: str = "http"
+    # Nothing is asked: connections end after their TLS handshake, and each counts as a request.
+    handshakes_only: bool = False
 
 
 def head(method, path, *fields):
@@ -80,8 +84,60 @@ WORKLOADS = (
         "upload-1m", "upload of 1 MiB", upload(MIB), 100, LARGE, request_body_bytes=MIB, connections=8, tenants=32
     ),
     Workload("connect", "a new connection per request", CLOSING, 100, CORE, connection_per_request=True),
+    Workload("tls", "small GET over TLS 1.3", SMALL, 100, CORE, protocol="https"),
+    Workload("tls-1m", "1 MiB answer over TLS 1.3", head("GET", "/files/1m"), MIB, CORE, connections=8, protocol="https"),
+    Workload(
+        "tls-connect",
+        "a resumed TLS 1.3 session and a small GET",
+        CLOSING,
+        100,
+        CORE,
+        connection_per_request=True,
+        protocol="https",
+    ),
+    Workload(
+        "tls-handshake", "a full TLS 1.3 handshake, ECDSA P-256", SMALL, 100, CORE, protocol="https", handshakes_only=True
+    ),
+    Workload("tcp", "TCP: small GET over kept connections", SMALL, 100, CORE, tenants=1, protocol="tcp"),
+    Workload(
+        "tcp-1m", "TCP: 1 MiB from the cell", head("GET", "/files/1m"), MIB, CORE, connections=8, tenants=1, protocol="tcp"
+    ),
+    Workload(
+        "tcp-upload-1m",
+        "TCP: 1 MiB to the cell",
+        upload(MIB),
+        100,
+        CORE,
+        request_body_bytes=MIB,
+        connections=8,
+        tenants=1,
+        protocol="tcp",
+    ),
+    Workload(
+        "tcp-connect",
+        "TCP: a new connection per request",
+        CLOSING,
+        100,
+        CORE,
+        connection_per_request=True,
+        tenants=1,
+        protocol="tcp",
+    ),
     Workload("p99", "p99 at half of nginx's saturation, ms", SMALL, 100, CORE, kind="latency", tenants=1),
     Workload("memory", "bytes per idle connection, after a request", SMALL, 100, EVERYONE, kind="memory"),
+    Workload(
+        "tls-memory", "bytes per idle TLS connection, after a request", SMALL, 100, CORE, kind="memory", protocol="https"
+    ),
+    Workload(
+        "tcp-memory",
+        "bytes per idle TCP connection, after a request",
+        SMALL,
+        100,
+        CORE,
+        kind="memory",
+        tenants=1,
+        protocol="tcp",
+    ),
     Workload(
         "instructions",
         "user instructions per small GET",

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from compare import configs, origin, workloads
+from compare import configs, origin, tcp_configs, tls, workloads
 from compare.peers import KINDS
 from compare.process import free_port
 
@@ -20,6 +20,10 @@ def site(folder="/somewhere", **changes):
         "descriptors": 4096,
     }
     return configs.Site(**{**values, **changes})
+
+
+def has_stream_module():
+    return any(Path(path).exists() for path in tcp_configs.NGINX_MODULES)
 
 
 class Configs(unittest.TestCase):
@@ -51,10 +55,13 @@ class Configs(unittest.TestCase):
     def test_servers_accept_their_configuration(self):
         with tempfile.TemporaryDirectory() as folder:
             port, status = free_port(), free_port()
-            for log in (False, True):
-                here = site(folder, port=port, access_log=log)
+            tls.write_certificate(Path(folder))
+            certificate = Path(folder, tls.CERTIFICATE)
+            for log, protocol in ((False, "http"), (True, "http"), (False, "https"), (False, "tcp")):
+                here = site(folder, port=port, access_log=log, protocol=protocol, certificate=certificate)
                 for kind in (KINDS["nginx"], KINDS["nginx-default-buffers"], KINDS["haproxy"]):
-                    self.accepted(kind, here)
+                    if protocol != "tcp" or kind.name == "haproxy" or has_stream_module():
+                        self.accepted(kind, here)
             cells = [free_port() for _ in range(4)]
             text = origin.render(folder, cells, status, 4096)
             Path(folder, "nginx.conf").write_text(text)

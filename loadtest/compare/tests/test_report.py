@@ -70,6 +70,14 @@ class OutputOfTools(unittest.TestCase):
             with self.assertRaises(Failure):
                 load.parse_wrk(output)
 
+    def test_openssl(self):
+        output = "Collecting connection statistics for 1 seconds\n***\n\n412 connections in 0.55s; 749 connections/user sec\n"
+        found = load.parse_handshakes(output + "412 connections in 2 real seconds, 0 bytes read per connection\n", 1)
+        self.assertEqual(found, load.Load(412, 1, 0, 0))
+        for output in ("", "0 connections in 2 real seconds, 0 bytes read per connection\n"):
+            with self.assertRaises(Failure):
+                load.parse_handshakes(output, 1)
+
     def test_oha(self):
         report = {
             "summary": {"total": 1.01},
