@@ -3,6 +3,7 @@
 
 mod certificates;
 mod clients;
+mod crowd;
 mod requests;
 
 use std::{net::SocketAddr, sync::Arc};
