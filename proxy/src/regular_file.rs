@@ -54,12 +54,37 @@ pub enum FileError {
         bytes_max: u64,
     },
     Read(io::Error),
+    /// Others could have read it, or written to it.
+    Exposed {
+        mode: u32,
+    },
     /// It changed while it was read; the next poll will see it whole.
     Torn,
 }
 
 /// Reads a file of at most so many bytes.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    read_if(path, bytes_max, |_| Ok(()))
+}
+
+/// The same of one that holds secrets: it is refused if its mode lets others than its owner and group read it, or others
+/// than its owner write to it.
+pub fn read_secret(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    read_if(path, bytes_max, |meta| {
+        let mode = meta.mode() & 0o777;
+        if mode & 0o026 == 0 {
+            Ok(())
+        } else {
+            Err(FileError::Exposed { mode })
+        }
+    })
+}
+
+fn read_if(
+    path: &Path,
+    bytes_max: u64,
+    judge: impl FnOnce(&Metadata) -> Result<(), FileError>,
+) -> Result<Vec<u8>, FileError> {
     // Without O_NONBLOCK the opening of a FIFO would wait for somebody to write to it.
     let mut file = OpenOptions::new()
         .read(true)
@@ -77,6 +102,7 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
     if !before.is_file() {
         return Err(FileError::NotAFile(kind_of(&before)));
     }
+    judge(&before)?;
     if before.len() > bytes_max {
         return Err(FileError::TooLarge {
             bytes: before.len(),
@@ -119,6 +145,7 @@ impl fmt::Display for FileError {
                 write!(f, "the file has {bytes} bytes, more than {bytes_max}")
             }
             Self::Read(error) => write!(f, "the file cannot be read: {error}"),
+            Self::Exposed { mode } => write!(f, "the file has mode {mode:03o}, and is secret"),
             Self::Torn => f.write_str("the file changed while it was read"),
         }
     }

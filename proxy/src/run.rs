@@ -217,7 +217,7 @@ fn start_tls(
     settings: &TlsSettings,
     metrics: &Metrics,
 ) -> Result<Arc<Terminator>, String> {
-    let started = Terminator::start(listener, settings.clone(), metrics);
+    let started = Terminator::start(listener, settings.clone(), metrics, None);
     started.map(Arc::new).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         format!(

@@ -13,6 +13,7 @@ pub mod socket;
 pub mod terminator;
 #[cfg(test)]
 mod testing;
+pub mod tickets;
 pub mod view;
 pub mod watch;
 

@@ -114,6 +114,9 @@ struct TlsSection {
     /// The oldest version of TLS. Default `1.2`.
     min_version: Option<MinVersionFile>,
     client_auth: Option<ClientAuthSection>,
+    /// A file with keys of session tickets that several proxies share, each on a line in 64 hexadecimal digits. Default: the
+    /// listener has its own.
+    ticket_keys: Option<String>,
     /// For a whole handshake. Default 10,000.
     #[schemars(range(min = 10, max = 86_400_000))]
     handshake_ms: Option<u32>,

@@ -13,6 +13,8 @@ use crate::regular_file::{self, FileError, Stamp};
 
 /// Size of one file. Some chains have many certificates, and a list of revoked ones grows.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Size of the file of ticket keys. A key has one line.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Certificates of one listener.
 pub const CERTIFICATES_MAX: usize = 20_000;
 
@@ -22,6 +24,7 @@ pub struct Material {
     pub pairs: Vec<Pair>,
     pub ca: Option<FileBytes>,
     pub crl: Option<FileBytes>,
+    pub ticket_keys: Option<FileBytes>,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,7 @@ impl Stamps {
         let auth = auth.flat_map(|auth| [Some(auth.ca.clone()), auth.crl.clone()]);
         let mut paths: Vec<PathBuf> = pairs
             .chain(auth.flatten())
+            .chain(settings.ticket_keys.clone())
             .chain(settings.directory.clone())
             .collect();
         paths.sort_unstable();
@@ -66,7 +70,7 @@ impl Stamps {
 /// Reads all of it, or says of each file why it cannot be read.
 pub fn read(settings: &TlsSettings) -> Result<Material, Vec<Problems>> {
     let mut problems = Vec::new();
-    let mut read = |path: &Path| match regular_file::read(path, FILE_BYTES_MAX) {
+    let mut judge = |path: &Path, read: Result<Vec<u8>, FileError>| match read {
         Ok(bytes) => Some(FileBytes {
             path: path.to_owned(),
             bytes,
@@ -76,6 +80,10 @@ pub fn read(settings: &TlsSettings) -> Result<Material, Vec<Problems>> {
             None
         }
     };
+    let secret = settings.ticket_keys.as_deref();
+    let ticket_keys =
+        secret.and_then(|path| judge(path, regular_file::read_secret(path, SECRET_BYTES_MAX)));
+    let mut read = |path: &Path| judge(path, regular_file::read(path, FILE_BYTES_MAX));
     let listed = list(settings)?;
     let pairs: Vec<_> = listed
         .iter()
@@ -102,6 +110,7 @@ pub fn read(settings: &TlsSettings) -> Result<Material, Vec<Problems>> {
         pairs: pairs.into_iter().flatten().collect(),
         ca: ca.flatten(),
         crl: crl.flatten(),
+        ticket_keys,
     })
 }
 
@@ -166,6 +175,9 @@ fn unreadable(error: &FileError, path: &Path) -> Problems {
         FileError::NotAFile(_) => "put a regular file there",
         FileError::TooLarge { .. } => "check that the right file is named",
         FileError::Read(_) => "check the disk",
+        FileError::Exposed { .. } => {
+            "let nobody but its owner and group read it, and only its owner write it: chmod 640"
+        }
         FileError::Torn => "replace the file with a rename instead of writing into it",
     };
     Problems::whole_file(error.to_string(), hint).in_file(path.display())

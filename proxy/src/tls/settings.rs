@@ -12,6 +12,8 @@ pub struct TlsSettings {
     pub default: Option<String>,
     pub min_version: MinVersion,
     pub client_auth: Option<ClientAuth>,
+    /// The keys of session tickets that a fleet shares. Without it the listener has its own.
+    pub ticket_keys: Option<PathBuf>,
     /// For a whole handshake, from the accept.
     pub handshake: Duration,
     pub handshakes_at_once_max: usize,

@@ -17,6 +17,7 @@ use super::{
     material::{self, Stamps},
     reload::{Failed, RETRY_INTERVAL, Readings},
     settings::TlsSettings,
+    tickets::Tickets,
     view::View,
 };
 use crate::{
@@ -33,6 +34,8 @@ pub struct Terminator {
     listener: Arc<str>,
     settings: TlsSettings,
     view: ArcSwap<View>,
+    /// For a listener without keys of a fleet. They outlive the view: new certificates leave sessions as they are.
+    own_tickets: Arc<Tickets>,
     places: Semaphore,
     metrics: TlsMetrics,
     files: Mutex<Files>,
@@ -74,21 +77,34 @@ pub struct NextExpiry {
 /// Reads the files and makes a view of them, as at the start: for `check`, too. What works and should not stay so comes
 /// beside it.
 pub fn load(settings: &TlsSettings, now: i64) -> Result<(View, Vec<Problems>), Vec<Problems>> {
+    load_with(settings, now, &Arc::new(Tickets::own("", None, now)))
+}
+
+fn load_with(
+    settings: &TlsSettings,
+    now: i64,
+    own_tickets: &Arc<Tickets>,
+) -> Result<(View, Vec<Problems>), Vec<Problems>> {
     let material = material::read(settings)?;
-    let view = View::build(&material, settings, now, None)?;
+    let view = View::build(&material, settings, now, None, own_tickets)?;
     let untimely = view.certificates.untimely(now);
     Ok((view, untimely))
 }
 
 impl Terminator {
     /// Everything has to be good at the start but for dates: an expired certificate is better than no proxy.
+    /// `ticket_keys` are what [`ticket_keys`](Self::ticket_keys) of the process before gave for the listener of this name,
+    /// if there was one. A listener that has its tickets' keys from a file, or has no tickets, leaves them.
     pub fn start(
         listener: &str,
         settings: TlsSettings,
         metrics: &Metrics,
+        ticket_keys: Option<&[u8]>,
     ) -> Result<Self, Vec<Problems>> {
+        let now = clock::unix_now();
+        let own_tickets = Arc::new(Tickets::own(listener, ticket_keys, now));
         let stamps = Stamps::of(&settings);
-        let (view, untimely) = load(&settings, clock::unix_now())?;
+        let (view, untimely) = load_with(&settings, now, &own_tickets)?;
         for problems in &untimely {
             warn!(listener, "{problems}");
         }
@@ -100,6 +116,7 @@ impl Terminator {
             places: Semaphore::new(settings.handshakes_at_once_max.min(Semaphore::MAX_PERMITS)),
             settings,
             view: ArcSwap::from_pointee(view),
+            own_tickets,
             metrics,
             files: Mutex::new(Files {
                 stamps,
@@ -131,6 +148,7 @@ impl Terminator {
 
     /// Looks at the files, and puts in force what changed. The answer is when to look again. It waits for the disk.
     pub fn poll_files(&self) -> Duration {
+        self.own_tickets.rotate(clock::unix_now());
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         // Stamped before they are read: a change during that makes the next look see others.
         let stamps = Stamps::of(&self.settings);
@@ -151,7 +169,14 @@ impl Terminator {
         let listener = &*self.listener;
         let current = self.view.load_full();
         let view = material::read(&self.settings).and_then(|material| {
-            View::build(&material, &self.settings, clock::unix_now(), Some(&current))
+            let now = clock::unix_now();
+            View::build(
+                &material,
+                &self.settings,
+                now,
+                Some(&current),
+                &self.own_tickets,
+            )
         });
         match view {
             Ok(view) => {
@@ -181,6 +206,12 @@ impl Terminator {
                 }
             }
         }
+    }
+
+    /// The keys of its session tickets, for the process that takes the listener over; give them to [`start`](Self::start)
+    /// there. They are secret. `None` if it has none of its own: they are a fleet's, or clients show certificates.
+    pub fn ticket_keys(&self) -> Option<Vec<u8>> {
+        self.view.load().tickets.as_ref()?.export()
     }
 
     pub fn listener(&self) -> &str {

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use cellgate_table::Problems;
+use cellgate_table::{Problem, Problems};
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
-    server::{
-        NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier,
-    },
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 
@@ -17,6 +15,7 @@ use super::{
     certificates::Certificates,
     material::{FileBytes, Material},
     settings::{ClientAuthMode, MinVersion, TlsSettings},
+    tickets::{Tickets, file},
 };
 
 /// What is in force on a listener. Replaced as a whole.
@@ -26,20 +25,18 @@ pub struct View {
     pub certificates: Arc<Certificates>,
     /// None where clients show certificates: a resumed session would not look at them again, so an expired or revoked one
     /// would come back without end.
-    tickets: Option<Tickets>,
+    pub tickets: Option<Arc<Tickets>>,
 }
-
-/// The keys of session tickets. It takes new keys by itself every six hours, and keeps the ones before for as long.
-type Tickets = Arc<dyn ProducesTickets>;
 
 impl View {
     /// Makes a view of what was read, or says of each file what is wrong with it. `now` is in seconds since 1970; see
-    /// [`Certificates::load`] for the part of `previous`.
+    /// [`Certificates::load`] for the part of `previous`. `own_tickets` are for a listener without keys of a fleet.
     pub fn build(
         material: &Material,
         settings: &TlsSettings,
         now: i64,
         previous: Option<&Self>,
+        own_tickets: &Arc<Tickets>,
     ) -> Result<Self, Vec<Problems>> {
         let provider = Arc::new(ring::default_provider());
         let certificates = Certificates::load(
@@ -49,17 +46,17 @@ impl View {
             previous.map(|previous| &*previous.certificates),
         );
         let verifier = client_verifier(material, settings, &provider);
-        let (certificates, verifier) = match (certificates, verifier) {
-            (Ok(certificates), Ok(verifier)) => (Arc::new(certificates), verifier),
-            (certificates, verifier) => {
+        let tickets = tickets(material, settings, own_tickets);
+        let (certificates, verifier, tickets) = match (certificates, verifier, tickets) {
+            (Ok(certificates), Ok(verifier), Ok(tickets)) => {
+                (Arc::new(certificates), verifier, tickets)
+            }
+            (certificates, verifier, tickets) => {
                 let mut problems = certificates.err().unwrap_or_default();
                 problems.extend(verifier.err());
+                problems.extend(tickets.err());
                 return Err(problems);
             }
-        };
-        let tickets = match settings.client_auth {
-            None => Some(tickets(previous)?),
-            Some(_) => None,
         };
         let versions: &[&SupportedProtocolVersion] = match settings.min_version {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
@@ -72,7 +69,7 @@ impl View {
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         match &tickets {
-            Some(tickets) => config.ticketer = Arc::clone(tickets),
+            Some(tickets) => config.ticketer = Arc::clone(tickets) as _,
             None => config.send_tls13_tickets = 0,
         }
         // Sessions are resumed by tickets, which cost no memory here, or not at all.
@@ -87,18 +84,29 @@ impl View {
     }
 }
 
-/// Those of `previous`: new certificates of the server leave sessions as they are.
-fn tickets(previous: Option<&View>) -> Result<Tickets, Vec<Problems>> {
-    if let Some(tickets) = previous.and_then(|previous| previous.tickets.as_ref()) {
-        return Ok(Arc::clone(tickets));
+fn tickets(
+    material: &Material,
+    settings: &TlsSettings,
+    own: &Arc<Tickets>,
+) -> Result<Option<Arc<Tickets>>, Problems> {
+    if settings.client_auth.is_some() {
+        return Ok(None);
     }
-    ring::Ticketer::new().map_err(|error| {
-        let message = format!("there are no keys for session tickets: {error}");
-        vec![Problems::whole_file(
-            message,
-            "check that the system gives out random numbers",
-        )]
-    })
+    let Some(keys) = &material.ticket_keys else {
+        return Ok(Some(Arc::clone(own)));
+    };
+    let secrets = file::parse(&keys.bytes).map_err(|mistake| {
+        let hint = "put one key on each line, as `openssl rand -hex 32` makes them";
+        let problem = Problem {
+            line: mistake.line,
+            column: None,
+            path: String::new(),
+            message: mistake.message,
+            hint: hint.to_owned(),
+        };
+        Problems::one(problem).in_file(keys.path.display())
+    })?;
+    Ok(Some(Arc::new(Tickets::of_fleet(own.listener(), secrets))))
 }
 
 fn client_verifier(

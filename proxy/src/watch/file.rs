@@ -22,6 +22,7 @@ impl FileError {
             Self::NotAFile(_) => "put a regular file there",
             Self::TooLarge { .. } => "a table this large is not one; check what wrote it",
             Self::Read(_) => "check the disk",
+            Self::Exposed { .. } => "change its mode",
             Self::Torn => "replace the file with a rename instead of writing into it",
         };
         Problems::whole_file(self.to_string(), hint).in_file(path.display())

@@ -149,6 +149,19 @@ impl Plan {
         (status, process.output())
     }
 
+    /// Whether `check` finds nothing wrong, and what it says.
+    #[track_caller]
+    pub(crate) fn check(&self) -> (bool, String) {
+        self.write_config();
+        let output = command()
+            .args(["check", "--config"])
+            .arg(self.directory().join("proxy.yaml"))
+            .output()
+            .expect("the program is there");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    }
+
     fn write_config(&self) {
         let mut text = String::new();
         for (key, value) in &self.config {

@@ -16,7 +16,7 @@ use super::{NAME, World, listener};
 use crate::support::{
     PATIENCE,
     origin::Origin,
-    proxy::{Proxy, TENANT, command},
+    proxy::{Proxy, TENANT},
     tls::client,
     wait_until,
     wire::{Connection, Request},
@@ -246,17 +246,8 @@ fn check_finds_what_is_wrong_with_certificates() {
     let world = World::new();
     let cell = Origin::well_behaved();
     let check = |expected: &[&str]| {
-        let plan = world.plan(cell.address(), "");
-        let directory = plan.directory().to_owned();
-        let proxy = plan.start();
-        let output = command()
-            .args(["check", "--config"])
-            .arg(directory.join("proxy.yaml"))
-            .output()
-            .unwrap();
-        drop(proxy);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.success(), expected.is_empty(), "{said}");
+        let (is_good, said) = world.plan(cell.address(), "").check();
+        assert_eq!(is_good, expected.is_empty(), "{said}");
         for expected in expected {
             assert!(said.contains(expected), "{said}");
         }

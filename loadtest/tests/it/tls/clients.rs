@@ -1,8 +1,11 @@
 //! Which clients are let in: versions, certificates, tickets.
 
 use std::{
+    fs,
     io::Write as _,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -16,7 +19,7 @@ use super::{NAME, World};
 use crate::support::{
     PATIENCE,
     origin::Origin,
-    proxy::{Proxy, TENANT},
+    proxy::{Proxy, TENANT, rename_over},
     tls::{Authority, Pem, client},
     wait_until,
     wire::{Connection, Request},
@@ -208,6 +211,104 @@ fn who_shows_a_certificate_shows_it_on_every_connection() {
         }
         let resumed = [("listener", "edge"), ("kind", "resumed")];
         assert_eq!(proxy.metric("tls_handshakes_total", &resumed), Some(0.0));
+    }
+}
+
+fn write_ticket_keys(world: &World, keys: &[&str], mode: u32) -> PathBuf {
+    let path = world.certificates.path("tickets.txt");
+    let new = world.certificates.path(".tickets.new");
+    fs::write(&new, keys.concat()).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+    rename_over(&new, &path);
+    path
+}
+
+/// A key as the documentation says how to make one.
+fn ticket_key() -> String {
+    let output = Command::new("openssl")
+        .args(["rand", "-hex", "32"])
+        .output()
+        .expect("openssl is installed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Which proxy of a fleet a client comes to makes no difference to its session, and keys are replaced while it goes on.
+#[test]
+fn proxies_that_share_ticket_keys_resume_each_others_sessions() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let (old, new) = (ticket_key(), ticket_key());
+    let file = write_ticket_keys(&world, &[&old], 0o640);
+    let keys = format!("ticket_keys: {}", file.display());
+    let first = world.plan(cell.address(), &keys).start();
+    let second = world.plan(cell.address(), &keys).start();
+    let stranger = world.plan(cell.address(), "").start();
+    let resumed = (200, HandshakeKind::Resumed);
+    for version in [&TLS12, &TLS13] {
+        let config = world.authority.client_config(&[version], None);
+        assert_eq!(visit(&first, &config).unwrap().1, HandshakeKind::Full);
+        assert_eq!(visit(&second, &config).unwrap(), resumed);
+        assert_eq!(visit(&first, &config).unwrap(), resumed);
+        assert_eq!(visit(&stranger, &config).unwrap().1, HandshakeKind::Full);
+    }
+    let old_only = world.client();
+    visit(&first, &old_only).unwrap();
+    let reload = |keys: &[&str]| {
+        let before =
+            [&first, &second].map(|proxy| proxy.status()["tls"]["edge"]["loaded_at"].clone());
+        write_ticket_keys(&world, keys, 0o600);
+        wait_until("the new keys are in force", PATIENCE, || {
+            let now =
+                [&first, &second].map(|proxy| proxy.status()["tls"]["edge"]["loaded_at"].clone());
+            now[0] != before[0] && now[1] != before[1]
+        });
+    };
+    reload(&[&new, &old]);
+    let both = world.client();
+    visit(&first, &both).unwrap();
+    reload(&[&new]);
+    assert_eq!(visit(&second, &both).unwrap(), resumed);
+    assert_eq!(
+        visit(&second, &old_only).unwrap(),
+        (200, HandshakeKind::Full)
+    );
+    // A bad file leaves the keys as they are.
+    write_ticket_keys(&world, &[&new, &new], 0o600);
+    let expected = "line 2: is a key that stands further up";
+    wait_until(expected, PATIENCE, || {
+        let error = &second.status()["tls"]["edge"]["error"];
+        error
+            .as_str()
+            .is_some_and(|error| error.contains("further up"))
+    });
+    assert_eq!(visit(&second, &both).unwrap(), resumed);
+}
+
+#[test]
+fn check_refuses_ticket_keys_that_are_open_to_others_or_no_keys() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let key = ticket_key();
+    for (keys, mode, expected) in [
+        (&[&*key][..], 0o640, None),
+        (&[&key], 0o644, Some("the file has mode 644, and is secret")),
+        (&[&key], 0o660, Some("chmod 640")),
+        (
+            &["secret\n"],
+            0o600,
+            Some("is not a key of 64 hexadecimal digits"),
+        ),
+        (&[], 0o600, Some("holds no key")),
+    ] {
+        let file = write_ticket_keys(&world, keys, mode);
+        let keys = format!("ticket_keys: {}", file.display());
+        let (is_good, said) = world.plan(cell.address(), &keys).check();
+        assert_eq!(is_good, expected.is_none(), "{said}");
+        assert!(said.contains(expected.unwrap_or_default()), "{said}");
+        assert!(
+            !said.contains("secret\n") && !said.contains(key.trim()),
+            "{said}"
+        );
     }
 }
 

@@ -1,9 +1,9 @@
 //! The part of `proxy.yaml` that says how a listener speaks TLS.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cellgate_table::yaml::{
-    Findings, Node, Value,
+    Fields, Findings, Node, Value,
     settings::{self, milliseconds, number},
 };
 
@@ -23,6 +23,7 @@ pub(super) fn read(
         "default",
         "min_version",
         "client_auth",
+        "ticket_keys",
         "handshake_ms",
         "handshakes_at_once_max",
     ];
@@ -31,10 +32,7 @@ pub(super) fn read(
         Some(value) => read_certificates(&value, folder, findings),
         None => Some(Vec::new()),
     };
-    let directory = match fields.optional("directory") {
-        Some(value) => settings::path(&value, folder, findings).map(Some),
-        None => Some(None),
-    };
+    let directory = optional_path(&fields, "directory", folder, findings);
     let default = match fields.optional("default") {
         Some(value) => value.text(findings).map(|name| Some(name.to_owned())),
         None => Some(None),
@@ -54,6 +52,7 @@ pub(super) fn read(
         Some(value) => read_client_auth(&value, folder, findings).map(Some),
         None => Some(None),
     };
+    let ticket_keys = read_ticket_keys(&fields, folder, findings);
     let handshake = milliseconds(Some(&fields), "handshake_ms", 10, 10_000, findings);
     let at_once = number(
         Some(&fields),
@@ -74,9 +73,44 @@ pub(super) fn read(
         default: default?,
         min_version: min_version?,
         client_auth: client_auth?,
+        ticket_keys: ticket_keys?,
         handshake: handshake?,
         handshakes_at_once_max: at_once? as usize,
     })
+}
+
+/// `None` for one that is wrong.
+#[expect(
+    clippy::option_option,
+    reason = "as all readers here: the outer one is whether it is right"
+)]
+fn optional_path(
+    fields: &Fields<'_>,
+    key: &str,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Option<PathBuf>> {
+    match fields.optional(key) {
+        Some(value) => settings::path(&value, folder, findings).map(Some),
+        None => Some(None),
+    }
+}
+
+#[expect(clippy::option_option, reason = "see `optional_path`")]
+fn read_ticket_keys(
+    fields: &Fields<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Option<PathBuf>> {
+    if let Some(value) = fields.optional("ticket_keys")
+        && fields.optional("client_auth").is_some()
+    {
+        let hint = "leave it out: with `client_auth` there are no session tickets, for a resumed session would not \
+                    look at the client's certificate again";
+        value.refuse_key(findings, "would not be used", hint);
+        return None;
+    }
+    optional_path(fields, "ticket_keys", folder, findings)
 }
 
 fn read_certificates(
@@ -127,10 +161,7 @@ fn read_client_auth(
     let ca = fields
         .required("ca", findings)
         .and_then(|value| settings::path(&value, folder, findings));
-    let crl = match fields.optional("crl") {
-        Some(value) => settings::path(&value, folder, findings).map(Some),
-        None => Some(None),
-    };
+    let crl = optional_path(&fields, "crl", folder, findings);
     Some(ClientAuth {
         mode: mode?,
         ca: ca?,

@@ -15,6 +15,7 @@ fn settings(folder: &Path) -> TlsSettings {
         default: None,
         min_version: MinVersion::Tls12,
         client_auth: None,
+        ticket_keys: None,
         handshake: Duration::from_secs(1),
         handshakes_at_once_max: 1,
     }
@@ -84,7 +85,7 @@ fn files_behind_a_link_that_is_replaced_are_read_anew() {
         directory: None,
         ..settings(folder.path())
     };
-    let terminator = Terminator::start("edge", settings, &Metrics::new()).unwrap();
+    let terminator = Terminator::start("edge", settings, &Metrics::new(), None).unwrap();
     let expiry = || terminator.status().next_expiry.unwrap().at;
     assert_eq!(expiry(), "2040-01-01T00:00:00Z");
     assert_eq!(terminator.poll_files(), POLL_INTERVAL);

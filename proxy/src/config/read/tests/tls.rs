@@ -21,6 +21,7 @@ fn tls_of_a_listener() {
         default: None,
         min_version: MinVersion::Tls12,
         client_auth: None,
+        ticket_keys: None,
         handshake: Duration::from_secs(10),
         handshakes_at_once_max: 1_024,
     };
@@ -37,6 +38,8 @@ fn tls_of_a_listener() {
         crl: Some(at("crl.pem")),
     };
     assert_eq!(all.client_auth, Some(auth));
+    let fleet = of("{ directory: x, ticket_keys: tickets.key }");
+    assert_eq!(fleet.ticket_keys, Some(at("tickets.key")));
     for (tls, expected) in [
         ("{ }", "names no certificate"),
         ("{ certificates: [] }", "names no certificate"),
@@ -51,6 +54,10 @@ fn tls_of_a_listener() {
         ),
         ("{ directory: x, client_auth: { mode: optional } }", "ca"),
         ("{ certificates: [{ key: x }] }", "certificate"),
+        (
+            "{ directory: x, ticket_keys: x, client_auth: { mode: optional, ca: x } }",
+            "would not be used",
+        ),
     ] {
         let problem = problem(&with(tls));
         assert!(problem.contains(expected), "{tls}: {problem}");
