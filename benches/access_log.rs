@@ -6,7 +6,10 @@ use std::{hint::black_box, net::IpAddr, time::Duration};
 use cellgate_benches::{connection, usual_entry};
 use cellgate_process::lines::Sink;
 use cellgate_proxy::{
-    access_log::AccessLog, clock::DateWriter, config::AccessLogConfig, metrics::Metrics,
+    access_log::AccessLog,
+    clock::DateWriter,
+    config::{AccessLogConfig, AccessLogFormat},
+    metrics::Metrics,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -18,7 +21,7 @@ fn access_log(criterion: &mut Criterion) {
     group.bench_function("render", |bencher| {
         bencher.iter(|| {
             line.clear();
-            black_box(&entry).render(&mut dates, &mut line);
+            black_box(&entry).render_json(&mut dates, &mut line);
             black_box(line.len())
         });
     });
@@ -28,6 +31,7 @@ fn access_log(criterion: &mut Criterion) {
 
     let config = AccessLogConfig {
         sink: Sink::File("/dev/null".into()),
+        format: AccessLogFormat::Json,
         queue_lines_max: 65_536,
     };
     let metrics = Metrics::new();

@@ -232,7 +232,7 @@ fn log_line() -> Case {
     entry.time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_772_366_400_123);
     case("access log line", move || {
         line.clear();
-        black_box(&entry).render(&mut dates, &mut line);
+        black_box(&entry).render_json(&mut dates, &mut line);
         black_box(&line);
     })
 }

@@ -1,18 +1,23 @@
-//! One JSON line per request, written by a thread of its own.
+//! One line per request, written by a thread of its own.
 //!
 //! A request renders its line and hands it over without waiting for a disk. What does not fit into the queue is dropped
 //! and counted, so a slow disk costs log lines, never latency.
 
+mod combined;
 mod entry;
 mod json;
 
 use std::{cell::RefCell, time::Duration};
 
-use cellgate_process::lines::{self, Lines, LinesWriter};
+use cellgate_process::lines::{self, Lines, LinesWriter, Shard};
 
 pub use entry::{Entry, HeadParts, Served};
 
-use crate::{clock::DateWriter, config::AccessLogConfig, metrics::Metrics};
+use crate::{
+    clock::DateWriter,
+    config::{AccessLogConfig, AccessLogFormat},
+    metrics::Metrics,
+};
 
 /// A thread keeps the memory of a line up to this size for the next one.
 const KEPT_LINE_BYTES: usize = 4 * 1024;
@@ -30,10 +35,21 @@ struct Scratch {
     dates: DateWriter,
 }
 
+/// What a line is written of.
+pub trait Line {
+    /// Lines of one shard stay in order.
+    fn shard(&self) -> Shard;
+
+    /// Appends the line to `out`, with the line feed at its end. No other line feed may be in it, whatever bytes a client
+    /// sent.
+    fn render(&self, format: AccessLogFormat, dates: &mut DateWriter, out: &mut Vec<u8>);
+}
+
 /// Where entries are handed in. Without a configured log it does nothing and costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog {
     lines: Option<Lines>,
+    format: AccessLogFormat,
 }
 
 impl AccessLog {
@@ -51,18 +67,27 @@ impl AccessLog {
             dropped: metrics.access_log_dropped.clone(),
         };
         let (lines, writer) = lines::start("access-log", config.sink.clone(), settings, None);
-        (Self { lines: Some(lines) }, Some(writer))
+        let log = Self {
+            lines: Some(lines),
+            format: config.format,
+        };
+        (log, Some(writer))
+    }
+
+    /// Whether there is a log. What only an entry needs is not worth finding out otherwise.
+    pub fn is_on(&self) -> bool {
+        self.lines.is_some()
     }
 
     /// Hands an entry in. `entry` is made only if there is a log with a place for its line.
-    pub fn write<'a>(&self, entry: impl FnOnce() -> Entry<'a>) {
+    pub fn write<L: Line>(&self, entry: impl FnOnce() -> L) {
         let Some(lines) = &self.lines else { return };
         let Some(place) = lines.place() else { return };
         let entry = entry();
         SCRATCH.with_borrow_mut(|Scratch { line, dates }| {
             line.clear();
-            entry.render(dates, line);
-            lines.fill(place, entry.shard, line);
+            entry.render(self.format, dates, line);
+            lines.fill(place, entry.shard(), line);
             line.shrink_to(KEPT_LINE_BYTES);
         });
     }

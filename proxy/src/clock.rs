@@ -45,29 +45,60 @@ pub fn rfc3339(moment: SystemTime) -> String {
     date.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Writes many dates one after the other, the same as [`rfc3339`] does. Most of them are of the same second, and only
-/// its first date is worked out.
+/// A date such as `01/Mar/2026:12:00:00 +0000`, as the Common Log Format has it.
+fn common(moment: SystemTime) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let date = OffsetDateTime::from(moment);
+    format!(
+        "{:02}/{}/{:04}:{:02}:{:02}:{:02} +0000",
+        date.day(),
+        MONTHS[usize::from(u8::from(date.month())) - 1],
+        date.year(),
+        date.hour(),
+        date.minute(),
+        date.second()
+    )
+}
+
+/// Writes many dates one after the other. Most of them are of the same second, and only its first date is worked out.
 #[derive(Debug, Default)]
 pub struct DateWriter {
     /// Since 1970.
     second: Option<u64>,
-    /// That second's date, without a fraction and the `Z` at the end.
+    /// That second's date in the format that is asked for; in that of RFC 3339 without a fraction and the `Z` at the end.
     text: String,
+    is_common: bool,
 }
 
 impl DateWriter {
+    /// The same as [`rfc3339`].
     pub fn write(&mut self, moment: SystemTime, out: &mut Vec<u8>) {
         let Ok(since) = moment.duration_since(UNIX_EPOCH) else {
             return out.extend_from_slice(rfc3339(moment).as_bytes());
         };
-        if self.second != Some(since.as_secs()) {
+        if self.is_common || self.second != Some(since.as_secs()) {
             self.text = rfc3339(UNIX_EPOCH + Duration::from_secs(since.as_secs()));
             self.text.pop();
             self.second = Some(since.as_secs());
+            self.is_common = false;
         }
         out.extend_from_slice(self.text.as_bytes());
         write_fraction(since.subsec_millis(), out);
         out.push(b'Z');
+    }
+
+    /// A date such as `01/Mar/2026:12:00:00 +0000`, as the Common Log Format has it, in UTC.
+    pub fn write_common(&mut self, moment: SystemTime, out: &mut Vec<u8>) {
+        let second = moment.duration_since(UNIX_EPOCH).ok();
+        let second = second.map(|since| since.as_secs());
+        if !self.is_common || second.is_none() || self.second != second {
+            self.text = common(moment);
+            self.second = second;
+            self.is_common = true;
+        }
+        out.extend_from_slice(self.text.as_bytes());
     }
 }
 
@@ -103,5 +134,30 @@ mod tests {
         check(UNIX_EPOCH);
         check(UNIX_EPOCH + Duration::from_millis(253_402_300_799_999));
         check(UNIX_EPOCH - Duration::from_millis(1));
+    }
+
+    #[test]
+    fn dates_of_the_common_log_format() {
+        let mut dates = DateWriter::default();
+        let mut written = |common, moment: SystemTime| {
+            let mut text = Vec::new();
+            if common {
+                dates.write_common(moment, &mut text);
+            } else {
+                dates.write(moment, &mut text);
+            }
+            String::from_utf8(text).unwrap()
+        };
+        let noon = UNIX_EPOCH + Duration::from_millis(1_772_366_400_120);
+        for _ in 0..2 {
+            assert_eq!(written(true, noon), "01/Mar/2026:12:00:00 +0000");
+            assert_eq!(written(false, noon), "2026-03-01T12:00:00.12Z");
+        }
+        let later = noon + Duration::from_secs(86_399 + 305 * 86_400);
+        assert_eq!(written(true, later), "01/Jan/2027:11:59:59 +0000");
+        assert_eq!(
+            written(true, UNIX_EPOCH - Duration::from_millis(1)),
+            "31/Dec/1969:23:59:59 +0000"
+        );
     }
 }

@@ -201,9 +201,19 @@ pub struct Ejection {
     pub percent_max: u32,
 }
 
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    #[default]
+    Json,
+    /// That of NCSA's and Apache's servers.
+    Combined,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLogConfig {
     pub sink: Sink,
+    pub format: AccessLogFormat,
     /// Lines that may wait to be written; more are dropped and counted.
     pub queue_lines_max: usize,
 }

@@ -47,6 +47,8 @@ pub struct Exchange {
     refusal: Option<Refusal>,
     /// What the request is called, unless requests are not named.
     request_id: Option<RequestId>,
+    /// When the cell's answer began in the latest attempt, if anybody asks for that.
+    first_byte: Option<Instant>,
 }
 
 impl Exchange {
@@ -62,6 +64,7 @@ impl Exchange {
             answer_refusal: None,
             refusal: None,
             request_id: None,
+            first_byte: None,
         }
     }
 
@@ -73,6 +76,21 @@ impl Exchange {
 
     pub fn request_id(&self) -> Option<&RequestId> {
         self.request_id.as_ref()
+    }
+
+    /// The first byte of an answer came from the cell, be it of an interim one.
+    pub fn answer_began(&mut self, at: Instant) {
+        self.first_byte.get_or_insert(at);
+    }
+
+    /// Whether nobody has said so of the latest attempt.
+    pub fn awaits_answer(&self) -> bool {
+        self.first_byte.is_none()
+    }
+
+    /// From the request's arrival to the first byte of the cell's answer, in the latest attempt.
+    pub fn first_byte_after(&self) -> Option<Duration> {
+        Some(self.first_byte?.saturating_duration_since(self.started))
     }
 
     pub fn client(&self) -> IpAddr {
@@ -108,6 +126,7 @@ impl Exchange {
     /// Chooses the endpoint for the next attempt. `None` when the cell has none that may be chosen, or the request was
     /// not admitted. `random` are two independent random numbers.
     pub fn next_endpoint(&mut self, now_ms: u64, random: [u32; 2]) -> Option<&EndpointRuntime> {
+        self.first_byte = None;
         let destination = self.destination.as_mut()?;
         let found = destination.choose_endpoint(now_ms, random);
         if found.is_none() {

@@ -3,15 +3,20 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
+use rustls::version::TLS13;
 use serde_json::{Value, json};
 
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
+    origin::Origin,
     process::Signal,
     proxy::{Plan, Proxy, TENANT, rename_over},
+    tls::{Authority, Certificates, client},
     wait_for, wait_until,
     ways::both_ways,
     wire::{Connection, Request},
@@ -23,6 +28,9 @@ both_ways!(
     odd_bytes_stay_inside_their_field,
     what_is_queued_is_written_before_the_end,
     a_full_disk_costs_lines_and_nothing_else,
+    who_asked_and_how_long_the_cell_took_is_logged,
+    over_tls_the_log_says_what_was_agreed_on,
+    the_combined_format_is_what_other_programs_read,
 );
 
 fn logging_plan() -> Plan {
@@ -89,7 +97,12 @@ fn a_request_is_logged_with_its_way() {
 
     let line = wait_for_lines(&log_path(&proxy), 1).remove(0);
     let expected = json!({
+        "listener": "edge",
         "client": "127.0.0.1",
+        "protocol": "HTTP/1.1",
+        "tls_version": null,
+        "sni": null,
+        "user_agent": null,
         "method": "POST",
         "host": "localhost",
         "target": "/echo/a?b=c",
@@ -284,4 +297,141 @@ fn it_can_go_to_standard_output() {
     proxy.signal(Signal::USR1);
     proxy.stop();
     assert!(!proxy.directory().join("stdout").exists());
+}
+
+/// Milliseconds that the line says.
+fn ms(line: &Value, field: &str) -> f64 {
+    line[field].as_f64().unwrap_or_else(|| panic!("{line}"))
+}
+
+fn who_asked_and_how_long_the_cell_took_is_logged() {
+    const UNTIL_FIRST_BYTE: Duration = Duration::from_millis(60);
+    const UNTIL_END: Duration = Duration::from_millis(80);
+    let cell = Origin::start(|visit| {
+        while let Some(head) = visit.request() {
+            if head.id() == "never" {
+                return;
+            }
+            thread::sleep(UNTIL_FIRST_BYTE);
+            visit.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n");
+            if head.method() == "HEAD" {
+                continue;
+            }
+            visit.send("12345");
+            thread::sleep(UNTIL_END);
+            visit.send("67890");
+        }
+    });
+    let proxy = Proxy::in_front_of(cell.address())
+        .set("access_log", "{ path: access.log }")
+        .start();
+    let long = "x".repeat(1_000);
+    // Lines of one connection are in order.
+    let mut connection = Connection::open(proxy.address());
+    let mut asked = |method: &str, path: &str| {
+        let request = Request::new(method, path).header(TENANT, "a");
+        let request = request
+            .header("user-agent", format!("a\"b {long}"))
+            .header("user-agent", "second");
+        connection.exchange(&request).status
+    };
+    assert_eq!(asked("GET", "/"), 200);
+    assert_eq!(asked("HEAD", "/"), 200);
+    assert_eq!(asked("GET", "/never"), 502);
+    let lines = wait_for_lines(&log_path(&proxy), 3);
+    for (line, bytes) in lines[..2].iter().zip([10, 0]) {
+        let expected = json!({
+            "protocol": "HTTP/1.1",
+            "user_agent": format!("a\"b {}", &long[..252]),
+            "request_body_bytes": 0,
+            "response_body_bytes": bytes,
+        });
+        assert_says(line, &expected);
+        let first_byte = ms(line, "upstream_first_byte_ms");
+        assert!(first_byte >= 60.0, "{line}");
+        assert!(first_byte <= ms(line, "duration_ms"), "{line}");
+    }
+    let rest = ms(&lines[0], "duration_ms") - ms(&lines[0], "upstream_first_byte_ms");
+    assert!(rest >= 80.0, "{}", lines[0]);
+    assert_says(
+        &lines[2],
+        &json!({ "status": 502, "upstream_first_byte_ms": null }),
+    );
+
+    let mut old = Connection::open(proxy.address());
+    old.send("GET / HTTP/1.0\r\nhost: test\r\nx-tenant-id: a\r\n\r\n")
+        .unwrap();
+    old.rest().unwrap();
+    let line = wait_for_lines(&log_path(&proxy), 4).remove(3);
+    assert_says(&line, &json!({ "protocol": "HTTP/1.0", "status": 200 }));
+}
+
+fn over_tls_the_log_says_what_was_agreed_on() {
+    const NAME: &str = "one.example.com";
+    let authority = Authority::new();
+    let certificates = Certificates::new();
+    certificates.write_pair("one", &authority.server(&[NAME]));
+    let folder = certificates.folder().display();
+    let listener =
+        format!(r#"[{{ name: edge, address: "127.0.0.1:0", tls: {{ directory: {folder} }} }}]"#);
+    let cell = Origin::well_behaved();
+    let proxy = Proxy::in_front_of(cell.address())
+        .set("listeners", &listener)
+        .set("access_log", "{ path: access.log }")
+        .start();
+    let config = authority.client_config(&[&TLS13], None);
+    let mut connection =
+        Connection::try_open_tls(proxy.address(), client(&config, NAME)).expect("it may come in");
+    let suite = connection
+        .tls()
+        .negotiated_cipher_suite()
+        .expect("the handshake is done");
+    let suite = format!("{:?}", suite.suite());
+    let answer = connection.exchange(&Request::get("/ok/1").header(TENANT, "a"));
+    assert_eq!(answer.status, 200);
+    // Also where the request could not be read.
+    connection.send("GET / HTTP/1.1\r\n\r\n").unwrap();
+    for line in &wait_for_lines(&log_path(&proxy), 2) {
+        let expected = json!({ "tls_version": "1.3", "tls_cipher": suite, "sni": NAME });
+        assert_says(line, &expected);
+    }
+}
+
+fn the_combined_format_is_what_other_programs_read() {
+    let cell = Origin::well_behaved();
+    let proxy = Proxy::in_front_of(cell.address())
+        .set("access_log", "{ path: access.log, format: combined }")
+        .start();
+    // Lines of one connection are in order.
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get("/ok/12?a=b").header(TENANT, "a");
+    let request = request
+        .header("referer", "http://example.com/")
+        .header("user-agent", "curl/7.88.1");
+    assert_eq!(connection.exchange(&request).status, 200);
+    // What would be lines of its own.
+    let forged = b"\" 200 0 \"-\" \"-\" \\ \xe9\t127.0.0.1 - - [";
+    let request = Request::get("/ok/1").header(TENANT, "a");
+    let request = request.header("user-agent", forged);
+    assert_eq!(connection.exchange(&request).status, 200);
+    connection.send("GET / HTTP/1.1\r\n\r\n").unwrap();
+    connection.rest().unwrap();
+
+    let text = wait_for("three lines", PATIENCE, || {
+        let text = fs::read_to_string(log_path(&proxy)).ok()?;
+        (text.lines().count() >= 3 && text.ends_with('\n')).then_some(text)
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    let expected = [
+        r#""GET /ok/12?a=b HTTP/1.1" 200 6 "http://example.com/" "curl/7.88.1""#,
+        r#""GET /ok/1 HTTP/1.1" 200 1 "-" "\x22 200 0 \x22-\x22 \x22-\x22 \x5C \xE9\x09127.0.0.1 - - [""#,
+        r#""-" 400 0 "-" "-""#,
+    ];
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(expected) {
+        let (start, rest) = line.split_once("] ").expect(line);
+        assert!(start.starts_with("127.0.0.1 - - ["), "{line}");
+        assert!(start.ends_with(" +0000"), "{line}");
+        assert_eq!(rest, expected);
+    }
 }

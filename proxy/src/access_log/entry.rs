@@ -8,16 +8,25 @@ use std::{
 
 use cellgate_process::lines::Shard;
 
-use super::json::{push_endpoint, push_ip, push_ms, push_number, push_text};
+use super::{
+    Line, combined,
+    json::{push_endpoint, push_ip, push_ms, push_number, push_text},
+};
 use crate::{
     answer::Reason,
     clock::DateWriter,
-    exchange::{Connection, Destination, Exchange},
+    config::AccessLogFormat,
+    exchange::{Connection, Destination, Exchange, TlsFacts},
     field_lines::is_name,
     gate::Refusal,
     request_id::{RequestId, trace_id},
     upstream::AnswerRefusal,
 };
+
+/// Longest part of a user agent that is logged, in bytes.
+const USER_AGENT_BYTES_MAX: usize = 256;
+/// Longest part of a referrer that is logged, in bytes.
+const REFERER_BYTES_MAX: usize = 1_024;
 
 /// One request and its answer. Fields that are not known are left out of the line.
 #[derive(Clone, Debug)]
@@ -29,9 +38,17 @@ pub struct Entry<'a> {
     /// The listener that took the connection.
     pub listener: Cow<'a, str>,
     pub client: IpAddr,
+    /// Of the connection, if its client speaks TLS.
+    pub tls: Option<Cow<'a, TlsFacts>>,
+    /// `HTTP/1.1` or `HTTP/1.0`.
+    pub protocol: Option<&'static str>,
     pub method: Option<Cow<'a, [u8]>>,
     pub host: Option<Cow<'a, [u8]>>,
     pub target: Option<Cow<'a, [u8]>>,
+    /// Its first 256 bytes.
+    pub user_agent: Option<Cow<'a, [u8]>>,
+    /// Its first 1,024 bytes; only the combined format has it.
+    pub referer: Option<Cow<'a, [u8]>>,
     /// The request's id, unless requests are not named.
     pub request_id: Option<Cow<'a, str>>,
     /// Of `traceparent`, where that has the form that it should have.
@@ -45,6 +62,8 @@ pub struct Entry<'a> {
     /// What the gate found wrong with the request's bytes.
     pub refusal: Option<Refusal>,
     pub took: Duration,
+    /// From the request's arrival to the first byte of the cell's answer.
+    pub first_byte: Option<Duration>,
     pub request_body_bytes: u64,
     pub response_body_bytes: u64,
     pub tenant: Option<Cow<'a, [u8]>>,
@@ -60,8 +79,14 @@ pub struct Entry<'a> {
 pub struct HeadParts<'a> {
     pub method: &'a [u8],
     pub target: &'a [u8],
+    /// `HTTP/1.1` or `HTTP/1.0`.
+    pub protocol: &'static str,
     /// The value of Host, without the blanks around it.
     pub host: Option<&'a [u8]>,
+    /// The first `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
+    /// The first `Referer`.
+    pub referer: Option<&'a [u8]>,
     /// The value of `traceparent`, if there is exactly one.
     pub traceparent: Option<&'a [u8]>,
 }
@@ -70,6 +95,8 @@ pub struct HeadParts<'a> {
 #[derive(Debug, Default)]
 struct Found<'a> {
     host: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
     has_more_traceparents: bool,
 }
@@ -83,6 +110,10 @@ impl<'a> Found<'a> {
         };
         match line.first() {
             Some(b'h' | b'H') if self.host.is_none() => self.host = value_of("host"),
+            Some(b'u' | b'U') if self.user_agent.is_none() => {
+                self.user_agent = value_of("user-agent");
+            }
+            Some(b'r' | b'R') if self.referer.is_none() => self.referer = value_of("referer"),
             Some(b't' | b'T') => {
                 if let Some(value) = value_of("traceparent") {
                     self.has_more_traceparents |= self.traceparent.is_some();
@@ -106,16 +137,35 @@ impl<'a> HeadParts<'a> {
         Self {
             method: request_line.next().unwrap_or_default(),
             target: request_line.next().unwrap_or_default(),
+            protocol: match request_line.next() {
+                Some(b"HTTP/1.0") => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
             host: found.host,
+            user_agent: found.user_agent,
+            referer: found.referer,
             traceparent: found.traceparent.filter(|_| !found.has_more_traceparents),
         }
     }
 }
 
 impl<'a> HeadParts<'a> {
+    fn user_agent(&self) -> Option<Cow<'a, [u8]>> {
+        self.user_agent
+            .map(|it| beginning(it, USER_AGENT_BYTES_MAX))
+    }
+
+    fn referer(&self) -> Option<Cow<'a, [u8]>> {
+        self.referer.map(|it| beginning(it, REFERER_BYTES_MAX))
+    }
+
     fn trace_id(&self) -> Option<Cow<'a, [u8]>> {
         trace_id(self.traceparent?).map(Cow::Borrowed)
     }
+}
+
+fn beginning(value: &[u8], bytes_max: usize) -> Cow<'_, [u8]> {
+    Cow::Borrowed(&value[..value.len().min(bytes_max)])
 }
 
 /// What only the adapter knows of a request that was answered, or whose client left: the bytes it moved.
@@ -138,9 +188,13 @@ impl<'a> Entry<'a> {
             time: SystemTime::now(),
             listener: Cow::Borrowed(&connection.listener.name),
             client: exchange.client(),
+            tls: connection.tls.as_ref().map(Cow::Borrowed),
+            protocol: Some(served.head.protocol),
             method: Some(Cow::Borrowed(served.head.method)),
             host: served.head.host.map(Cow::Borrowed),
             target: Some(Cow::Borrowed(served.head.target)),
+            user_agent: served.head.user_agent(),
+            referer: served.head.referer(),
             request_id: exchange.request_id().map(|id| Cow::Borrowed(id.as_str())),
             trace_id: served.head.trace_id(),
             status: served.status.unwrap_or(0),
@@ -148,6 +202,7 @@ impl<'a> Entry<'a> {
             answer_refusal: exchange.answer_refusal(),
             refusal: exchange.refusal(),
             took: served.took,
+            first_byte: exchange.first_byte_after(),
             request_body_bytes: served.request_body_bytes,
             response_body_bytes: served.response_body_bytes,
             tenant: exchange.tenant().map(Cow::Borrowed),
@@ -169,9 +224,13 @@ impl<'a> Entry<'a> {
             time: SystemTime::now(),
             listener: Cow::Borrowed(&connection.listener.name),
             client: connection.peer,
+            tls: connection.tls.as_ref().map(Cow::Borrowed),
+            protocol: None,
             method: None,
             host: None,
             target: None,
+            user_agent: None,
+            referer: None,
             request_id: None,
             trace_id: None,
             status: reason.status(),
@@ -179,6 +238,7 @@ impl<'a> Entry<'a> {
             answer_refusal: None,
             refusal,
             took: Duration::ZERO,
+            first_byte: None,
             request_body_bytes: 0,
             response_body_bytes: 0,
             tenant: None,
@@ -204,6 +264,9 @@ impl<'a> Entry<'a> {
             ..
         } = parts;
         Self {
+            protocol: Some(parts.protocol),
+            user_agent: parts.user_agent(),
+            referer: parts.referer(),
             method: Some(Cow::Borrowed(method)),
             target: Some(Cow::Borrowed(target)),
             host: host.map(Cow::Borrowed),
@@ -229,9 +292,13 @@ impl<'a> Entry<'a> {
             time: self.time,
             listener: Cow::Owned(self.listener.into_owned()),
             client: self.client,
+            tls: self.tls.map(|tls| Cow::Owned(tls.into_owned())),
+            protocol: self.protocol,
             method: owned(self.method),
             host: owned(self.host),
             target: owned(self.target),
+            user_agent: owned(self.user_agent),
+            referer: owned(self.referer),
             request_id: self.request_id.map(|id| Cow::Owned(id.into_owned())),
             trace_id: owned(self.trace_id),
             status: self.status,
@@ -239,6 +306,7 @@ impl<'a> Entry<'a> {
             answer_refusal: self.answer_refusal,
             refusal: self.refusal,
             took: self.took,
+            first_byte: self.first_byte,
             request_body_bytes: self.request_body_bytes,
             response_body_bytes: self.response_body_bytes,
             tenant: owned(self.tenant),
@@ -249,21 +317,28 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Appends the line to `out`: one JSON object and a line feed. No other line feed is in it, whatever bytes a client
+    /// Appends the line in JSON to `out`: one object and a line feed. No other line feed is in it, whatever bytes a client
     /// sent.
-    pub fn render(&self, dates: &mut DateWriter, out: &mut Vec<u8>) {
+    pub fn render_json(&self, dates: &mut DateWriter, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"time":""#);
         dates.write(self.time, out);
         out.extend_from_slice(br#"","listener":"#);
         push_text(out, self.listener.as_bytes());
         out.extend_from_slice(br#","client":"#);
         push_ip(out, self.client);
+        if let Some(tls) = &self.tls {
+            push_tls(out, tls);
+        }
         self.render_request(out);
         out.extend_from_slice(br#","status":"#);
         push_number(out, self.status.into());
         self.render_refusals(out);
         out.extend_from_slice(br#","duration_ms":"#);
         push_ms(out, self.took);
+        if let Some(first_byte) = self.first_byte {
+            out.extend_from_slice(br#","upstream_first_byte_ms":"#);
+            push_ms(out, first_byte);
+        }
         out.extend_from_slice(br#","request_body_bytes":"#);
         push_number(out, self.request_body_bytes);
         out.extend_from_slice(br#","response_body_bytes":"#);
@@ -273,6 +348,10 @@ impl<'a> Entry<'a> {
     }
 
     fn render_request(&self, out: &mut Vec<u8>) {
+        if let Some(protocol) = self.protocol {
+            out.extend_from_slice(br#","protocol":"#);
+            push_text(out, protocol.as_bytes());
+        }
         if let Some(method) = &self.method {
             out.extend_from_slice(br#","method":"#);
             push_text(out, method);
@@ -284,6 +363,10 @@ impl<'a> Entry<'a> {
         if let Some(target) = &self.target {
             out.extend_from_slice(br#","target":"#);
             push_text(out, target);
+        }
+        if let Some(user_agent) = &self.user_agent {
+            out.extend_from_slice(br#","user_agent":"#);
+            push_text(out, user_agent);
         }
         if let Some(id) = &self.request_id {
             out.extend_from_slice(br#","request_id":"#);
@@ -331,6 +414,31 @@ impl<'a> Entry<'a> {
             out.extend_from_slice(br#","attempts":"#);
             push_number(out, attempts as u64);
         }
+    }
+}
+
+impl Line for Entry<'_> {
+    fn shard(&self) -> Shard {
+        self.shard
+    }
+
+    fn render(&self, format: AccessLogFormat, dates: &mut DateWriter, out: &mut Vec<u8>) {
+        match format {
+            AccessLogFormat::Json => self.render_json(dates, out),
+            AccessLogFormat::Combined => combined::render(self, dates, out),
+        }
+    }
+}
+
+/// What a connection's TLS agreed on, as further fields of a line.
+pub(super) fn push_tls(out: &mut Vec<u8>, facts: &TlsFacts) {
+    out.extend_from_slice(br#","tls_version":"#);
+    push_text(out, facts.version.as_bytes());
+    out.extend_from_slice(br#","tls_cipher":"#);
+    push_text(out, facts.cipher.as_bytes());
+    if let Some(name) = &facts.server_name {
+        out.extend_from_slice(br#","sni":"#);
+        push_text(out, name.as_bytes());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The values of a line, as JSON. Everything is appended to bytes that are used again for the next line.
 //!
-//! What `serde_json` would write, without asking it: a line has eighteen names that never change, and most of its texts
+//! What `serde_json` would write, without asking it: a line has some twenty names that never change, and most of its texts
 //! are plain.
 
 use std::{
@@ -101,7 +101,7 @@ pub(super) fn push_endpoint(out: &mut Vec<u8>, address: SocketAddr) {
     out.push(b'"');
 }
 
-fn push_bare_ip(out: &mut Vec<u8>, address: IpAddr) {
+pub(super) fn push_bare_ip(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             let [first, rest @ ..] = address.octets();

@@ -30,6 +30,7 @@ impl Scene {
     fn new(path: &Path, queue_lines_max: usize) -> Self {
         let config = AccessLogConfig {
             sink: Sink::File(path.to_owned()),
+            format: AccessLogFormat::Json,
             queue_lines_max,
         };
         let metrics = Metrics::new();
@@ -84,7 +85,7 @@ fn a_line_is_json() {
 
 fn read(entry: &Entry<'_>) -> serde_json::Value {
     let mut line = Vec::new();
-    entry.render(&mut DateWriter::default(), &mut line);
+    entry.render_json(&mut DateWriter::default(), &mut line);
     serde_json::from_slice(&line).unwrap()
 }
 
@@ -104,7 +105,8 @@ fn a_refusal_of_the_gate_is_named() {
 fn without_a_log_no_entry_is_made() {
     let (log, writer) = AccessLog::start(None, &Metrics::new());
     assert!(writer.is_none());
-    log.write(|| panic!("nobody wants this entry"));
+    assert!(!log.is_on());
+    log.write(|| -> Entry<'_> { panic!("nobody wants this entry") });
     log.reopen();
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct ProxyFile {
     limits: Option<LimitsSection>,
     timeouts: Option<TimeoutsSection>,
     upstream: Option<UpstreamSection>,
-    /// One JSON line per request. Default: no access log.
+    /// One line per request. Default: no access log.
     access_log: Option<AccessLogSection>,
     log: Option<LogSection>,
 }
@@ -378,9 +378,19 @@ struct EjectionSection {
 struct AccessLogSection {
     /// The file that lines are added to, and that SIGUSR1 opens anew; or `stdout`, or `stderr`.
     path: String,
+    /// `json` says most; `combined` is the format of NCSA's and Apache's servers. Default `json`.
+    format: Option<AccessLogFormatChoice>,
     /// Lines that may wait to be written; more are dropped and counted. Default 65,536.
     #[schemars(range(min = 1, max = 10_000_000))]
     queue_lines_max: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum AccessLogFormatChoice {
+    Json,
+    Combined,
 }
 
 /// The JSON schema of `proxy.yaml`.

@@ -26,7 +26,9 @@ use cellgate_table::{
     },
 };
 
-use super::{AccessLogConfig, Config, Ejection, InterimAnswers, TableConfig, Upstream};
+use super::{
+    AccessLogConfig, AccessLogFormat, Config, Ejection, InterimAnswers, TableConfig, Upstream,
+};
 use crate::{
     forwarding::{NameError, Trust, TrustedHeaders},
     net::Networks,
@@ -363,11 +365,21 @@ fn read_access_log(
     folder: &Path,
     findings: &mut Findings,
 ) -> Option<AccessLogConfig> {
-    let fields = value.fields(&["path", "queue_lines_max"], findings)?;
+    let fields = value.fields(&["path", "format", "queue_lines_max"], findings)?;
     let sink = fields
         .required("path", findings)
         .and_then(|value| settings::path(&value, Path::new(""), findings))
         .map(|path| Sink::of(&path, folder));
+    let format = match fields.optional("format") {
+        Some(value) => value.choice(
+            &[
+                ("json", AccessLogFormat::Json),
+                ("combined", AccessLogFormat::Combined),
+            ],
+            findings,
+        ),
+        None => Some(AccessLogFormat::default()),
+    };
     let queue = number(
         Some(&fields),
         "queue_lines_max",
@@ -377,6 +389,7 @@ fn read_access_log(
     );
     Some(AccessLogConfig {
         sink: sink?,
+        format: format?,
         queue_lines_max: queue? as usize,
     })
 }

@@ -93,6 +93,8 @@ struct Trip<'t> {
     status: Option<u16>,
     /// Bytes of content that the client was given.
     content: u64,
+    /// The same of what is about to be sent.
+    unsent_content: u64,
     /// The client was given an interim answer that it did not ask for.
     had_interim: bool,
     /// It may have taken that for the final one, and has asked again.
@@ -121,6 +123,7 @@ pub(super) async fn carry(
         met_cell: false,
         status: None,
         content: 0,
+        unsent_content: 0,
         had_interim: false,
         is_out_of_step: false,
         writing: None,
@@ -252,6 +255,7 @@ impl Trip<'_> {
                 second: &cell.piece()[..taken.unwrap_or_default()],
             };
             self.send(pieces).await?;
+            self.content += std::mem::take(&mut self.unsent_content);
             out.clear();
             taken.map_err(refused)?;
             if let Some(failure) = broke {
@@ -376,7 +380,7 @@ impl Trip<'_> {
             content,
             lent,
         } = coding.encode(body, piece, out)?;
-        self.content += content as u64;
+        self.unsent_content += content as u64;
         cell.has_surplus |= consumed < piece.len();
         Ok(lent)
     }
@@ -392,7 +396,7 @@ impl Trip<'_> {
         } = self;
         let held = whole.head_bytes + whole.body_bytes;
         cell.begin_wait(&services.timeouts);
-        poll_fn(|cx| {
+        let outcome = poll_fn(|cx| {
             let request = Pieces {
                 first: &whole.plan.head,
                 second: &client.ahead[whole.head_bytes..held],
@@ -410,8 +414,12 @@ impl Trip<'_> {
             timer
                 .poll_until(cx, cell.until)
                 .map(|()| Err(Failure::Upstream(UpstreamFault::TimedOut)))
-        })
-        .await
+        });
+        let outcome = outcome.await;
+        if self.services.access_log.is_on() && self.exchange.awaits_answer() && cell.has_begun {
+            self.exchange.answer_began(Instant::now());
+        }
+        outcome
     }
 
     /// Sends to the client. It is gone if it takes nothing for too long, or too little.

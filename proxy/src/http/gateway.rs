@@ -203,7 +203,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, session: &mut Session, flow: &mut Flow) -> Result<Box<HttpPeer>> {
         let random = [fastrand::u32(..), fastrand::u32(..)];
         flow.exchange.next_endpoint(clock::now_ms(), random);
-        let report = Arc::default();
+        let report = Arc::new(self.services.report());
         let peer = self.services.peer(
             &flow.exchange,
             &flow.arrived.arrival,
@@ -381,6 +381,10 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, flow: &mut Flow) {
         let status = respond::status(session);
+        let report = flow.report.as_ref();
+        if let Some(at) = report.and_then(|report| report.answer_begun_at()) {
+            flow.exchange.answer_began(at);
+        }
         let took = flow.exchange.finish(status, Instant::now());
         let entry = || {
             ledger::entry(

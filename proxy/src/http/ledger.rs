@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::proxy::Session;
 
 use crate::{
@@ -20,11 +20,18 @@ pub(super) fn entry<'a>(
 ) -> Entry<'a> {
     let head = session.req_header();
     let downstream = session.as_downstream();
+    let first = |name: HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
     let served = Served {
         head: HeadParts {
             method: head.method.as_str().as_bytes(),
             target: head.raw_path(),
-            host: head.headers.get(header::HOST).map(HeaderValue::as_bytes),
+            protocol: match head.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
+            host: first(header::HOST),
+            user_agent: first(header::USER_AGENT),
+            referer: first(header::REFERER),
             traceparent: only(head.headers.get_all("traceparent").iter()),
         },
         status,

@@ -12,7 +12,7 @@ use crate::{
     exchange::{Exchange, Failure, Judgement, Policy, Verdict},
     lifecycle::Lifecycle,
     snapshot::Current,
-    upstream::Pool,
+    upstream::{Pool, Report},
 };
 
 /// See the module's documentation.
@@ -30,6 +30,15 @@ pub struct Services {
 }
 
 impl Services {
+    /// For an attempt. The access log says when its answer began.
+    pub(super) fn report(&self) -> Report {
+        if self.access_log.is_on() {
+            Report::timed()
+        } else {
+            Report::default()
+        }
+    }
+
     /// The pace at which a client has to take its answer.
     pub(super) fn writing_pace(&self) -> Pace {
         Pace::new(self.body_bytes_per_second_min, self.timeouts.client_idle)

@@ -1,9 +1,12 @@
 //! What is known of an exchange while it is under way and after it: written by its stream, read by whoever answers for
 //! the request.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use bytes::BytesMut;
@@ -14,7 +17,10 @@ use tokio::net::TcpStream;
 pub struct Report {
     pub(super) was_kept: Flag,
     pub(super) request_sent: Flag,
-    pub(super) answer_begun: Flag,
+    answer_begun: Flag,
+    /// The clock is read when the answer begins.
+    is_timed: bool,
+    answer_begun_at: OnceLock<Instant>,
     pub(super) answer_over: Flag,
     pub(super) spoiled: Flag,
     pub(super) switched: Flag,
@@ -45,6 +51,26 @@ impl Flag {
 }
 
 impl Report {
+    /// One that says when the answer began.
+    pub fn timed() -> Self {
+        Self {
+            is_timed: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn begin_answer(&self) {
+        if self.is_timed {
+            self.answer_begun_at.get_or_init(Instant::now);
+        }
+        self.answer_begun.raise();
+    }
+
+    /// When the answer's first byte came, if it did and somebody asked for that.
+    pub fn answer_begun_at(&self) -> Option<Instant> {
+        self.answer_begun_at.get().copied()
+    }
+
     /// The connection had carried other requests before: the cell may have closed it just as the request was sent.
     pub fn was_kept(&self) -> bool {
         self.was_kept.is_raised()

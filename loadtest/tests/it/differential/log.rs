@@ -61,6 +61,10 @@ fn read(line: &str) -> (String, Line) {
     for volatile in ["time", "duration_ms"] {
         line.remove(volatile);
     }
+    if let Some(first_byte) = line.get_mut("upstream_first_byte_ms") {
+        // Whether there was one counts, and not when.
+        *first_byte = true.into();
+    }
     if let Some(id) = line.get_mut("request_id")
         && is_made_name(id.as_str().unwrap_or_default().as_bytes())
     {

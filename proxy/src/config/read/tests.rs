@@ -129,7 +129,7 @@ fn every_key() {
          upstream: { retries: 0, idle_connections_max: 2, idle_ms: 3, idle_per_cell_max: 9,\n\
          \x20 requests_per_connection_max: 10, share: tenant, interim_answers: forwarded,\n\
          \x20 ejection: { after_failures: 4, base_ms: 5, max_ms: 6, percent_max: 7 } }\n\
-         access_log: { path: a.log, queue_lines_max: 8 }\nlog: { format: json }\n",
+         access_log: { path: a.log, format: combined, queue_lines_max: 8 }\nlog: { format: json }\n",
     );
     let ms = Duration::from_millis;
     assert_eq!(config.listeners.len(), 3);
@@ -184,6 +184,7 @@ fn every_key() {
     );
     assert_eq!(numbers, (4, ms(5), ms(6), 7));
     let access_log = AccessLogConfig {
+        format: AccessLogFormat::Combined,
         sink: Sink::File("/etc/cellgate/a.log".into()),
         queue_lines_max: 8,
     };

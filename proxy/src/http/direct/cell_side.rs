@@ -43,7 +43,7 @@ pub(super) struct CellSide {
     scan: AnswerScan,
     /// The task is woken when the answer begins.
     was_awaited: bool,
-    has_begun: bool,
+    pub(super) has_begun: bool,
     pub(super) has_ended: bool,
     /// Bytes of no answer came behind the answer.
     pub(super) has_surplus: bool,

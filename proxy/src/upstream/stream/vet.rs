@@ -17,7 +17,7 @@ impl CellStream {
             if unvetted.is_empty() {
                 return;
             }
-            self.terms.report.answer_begun.raise();
+            self.terms.report.begin_answer();
             let outcome = match &mut self.answer {
                 Answer::Head(scan) => match scan.scan(unvetted) {
                     Ok(None) => return,
