@@ -22,6 +22,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase},
     listen::{Accepted, ServeConnection},
     metrics::Metrics,
+    readiness::Readiness,
     snapshot::{CellRuntime, Current, Snapshot, Source},
     tenant_key::RequestKey,
     tls::{Terminator, TlsStatus},
@@ -38,6 +39,7 @@ pub struct Admin {
     pub hosts: Hosts,
     pub current: Arc<Current>,
     pub loader: Arc<Loader>,
+    pub readiness: Arc<Readiness>,
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
     pub budget: Budget,
@@ -155,33 +157,6 @@ impl Admin {
         self.hosts.check(headers, target)
     }
 
-    fn not_ready_because(&self) -> Option<String> {
-        if self.lifecycle.has_reached(Phase::Leaving) {
-            return Some("shutting down".to_owned());
-        }
-        if self.current.load().is_some() {
-            let behind = self.loader.behind().filter(|behind| behind.is_unready)?;
-            let others = if behind.others_moved_on {
-                "others have moved on to a table that is refused here"
-            } else {
-                "the table file is refused"
-            };
-            return Some(format!(
-                "{others}, and generation {} is served: {}",
-                behind.generation, behind.why
-            ));
-        }
-        let refused = self
-            .loader
-            .status()
-            .last_reload
-            .and_then(|reload| reload.error);
-        Some(match refused {
-            Some(why) => format!("no table: {}: {why}", self.loader.table_path().display()),
-            None => "no table yet".to_owned(),
-        })
-    }
-
     /// What is wrong, though requests are served: nothing that another proxy would do better.
     fn degraded(&self) -> Vec<String> {
         let behind = self.loader.behind().map(|behind| {
@@ -209,7 +184,7 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Vec<u8>> {
-        let (status, mut lines) = match self.not_ready_because() {
+        let (status, mut lines) = match self.readiness.not_ready_because() {
             None => (200, "ok\n".to_owned()),
             Some(why) => (503, format!("not ready: {why}\n")),
         };
@@ -221,9 +196,10 @@ impl Admin {
 
     /// For whoever calls the proxy by a name that is not its own: a web page must not read paths and generations.
     fn ready_without_reason(&self) -> Response<Vec<u8>> {
-        match self.not_ready_because() {
-            None => text(200, "ok\n"),
-            Some(_) => text(503, "not ready\n"),
+        if self.readiness.is_ready() {
+            text(200, "ok\n")
+        } else {
+            text(503, "not ready\n")
         }
     }
 
@@ -238,7 +214,7 @@ impl Admin {
     fn status(&self) -> Status {
         let snapshot = self.current.load();
         let table = self.loader.status();
-        let not_ready_because = self.not_ready_because();
+        let not_ready_because = self.readiness.not_ready_because();
         let snapshot = snapshot.as_deref();
         let now = clock::now_ms();
         Status {

@@ -29,6 +29,7 @@ pub mod listen;
 pub mod metrics;
 pub mod net;
 pub mod outgoing;
+pub mod readiness;
 pub mod regular_file;
 pub mod request_id;
 pub mod route;

@@ -32,6 +32,7 @@ use crate::{
     lifecycle::{Lifecycle, Shutdown},
     listen::{BoundListener, ListenService, Opener, bind},
     metrics::Metrics,
+    readiness::Readiness,
     signals::{HousekeepingSignals, Signals},
     snapshot::Current,
     state_dir::StateDir,
@@ -54,6 +55,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     lifecycle: Arc<Lifecycle>,
     loader: Arc<Loader>,
+    readiness: Arc<Readiness>,
     access_log: AccessLog,
     budget: Budget,
 }
@@ -251,9 +253,19 @@ fn assemble(
         Arc::clone(&current),
         Arc::clone(&metrics),
     );
+    let (loader, lifecycle) = (
+        Arc::new(loader),
+        Arc::new(Lifecycle::new(Arc::clone(&metrics))),
+    );
+    let readiness = Readiness::new(
+        Arc::clone(&current),
+        Arc::clone(&loader),
+        Arc::clone(&lifecycle),
+    );
     Parts {
-        lifecycle: Arc::new(Lifecycle::new(Arc::clone(&metrics))),
-        loader: Arc::new(loader),
+        lifecycle,
+        loader,
+        readiness: Arc::new(readiness),
         current,
         metrics,
         access_log,
@@ -369,6 +381,7 @@ fn admin_app(parts: Parts, hosts: Hosts, terminators: Arc<[Arc<Terminator>]>) ->
         hosts,
         current: parts.current,
         loader: parts.loader,
+        readiness: parts.readiness,
         lifecycle: parts.lifecycle,
         metrics: parts.metrics,
         budget: parts.budget,
