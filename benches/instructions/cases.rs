@@ -74,6 +74,7 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
     proxies.add("10.0.0.0/8").expect("a network");
     let rules = PlanRules {
         key_rules: KeyRules::new(vec![rule(header())]),
+        preflights: None,
         trust: Trust {
             proxies,
             headers: TrustedHeaders::default(),
@@ -111,6 +112,7 @@ fn ending(id: &RequestId) -> Ending<'_> {
     Ending {
         closes: false,
         request_id: Some(id),
+        hsts: None,
     }
 }
 

@@ -33,11 +33,12 @@ pub enum Reason {
     UpstreamError,
     UpstreamHeadTooLarge,
     UpstreamTimeout,
+    AcmeFailed,
     InternalError,
 }
 
 impl Reason {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoTenantKey,
         Self::BadTenantKey,
         Self::BadRequest,
@@ -59,6 +60,7 @@ impl Reason {
         Self::UpstreamError,
         Self::UpstreamHeadTooLarge,
         Self::UpstreamTimeout,
+        Self::AcmeFailed,
         Self::InternalError,
     ];
 
@@ -86,6 +88,7 @@ impl Reason {
             Self::UpstreamError => "upstream_error",
             Self::UpstreamHeadTooLarge => "upstream_head_too_large",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::AcmeFailed => "acme_failed",
             Self::InternalError => "internal_error",
         }
     }
@@ -103,7 +106,10 @@ impl Reason {
             Self::HeadTooLarge => 431,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
-            Self::ConnectFailed | Self::UpstreamError | Self::UpstreamHeadTooLarge => 502,
+            Self::ConnectFailed
+            | Self::UpstreamError
+            | Self::UpstreamHeadTooLarge
+            | Self::AcmeFailed => 502,
             Self::CellOverloaded | Self::NoHealthyEndpoint | Self::NoTable | Self::Overloaded => {
                 503
             }
@@ -142,6 +148,7 @@ impl Reason {
                 "the head of the cell's answer is larger than this proxy accepts"
             }
             Self::UpstreamTimeout => "the tenant's cell did not answer in time",
+            Self::AcmeFailed => "nobody answered the challenge of ACME",
             Self::InternalError => "the proxy failed",
         }
     }
@@ -227,13 +234,32 @@ pub fn problem_body(
     problem.to_string().into_bytes()
 }
 
+/// What an answer says besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'e> {
+    /// The request's name, in the place of whatever else anybody calls it.
+    pub request_id: Option<&'e RequestId>,
+    /// For `strict-transport-security`, where nobody else has sent one.
+    pub hsts: Option<&'e str>,
+}
+
+impl Extras<'_> {
+    /// The line for HSTS, if there is any.
+    pub fn write_hsts(self, out: &mut Vec<u8>) {
+        if let Some(value) = self.hsts {
+            for piece in [HSTS, ": ", value, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+        }
+    }
+}
+
+/// The field that keeps browsers on HTTPS (RFC 6797).
+pub const HSTS: &str = "strict-transport-security";
+
 /// A whole answer as bytes, for a connection that has no HTTP session to answer through. It always closes.
-pub fn closing_response(
-    reason: Reason,
-    detail: Option<&str>,
-    request_id: Option<&RequestId>,
-) -> Vec<u8> {
-    let body = problem_body(reason, detail, request_id);
+pub fn closing_response(reason: Reason, detail: Option<&str>, extras: Extras<'_>) -> Vec<u8> {
+    let body = problem_body(reason, detail, extras.request_id);
     let status =
         http::StatusCode::from_u16(reason.status()).expect("every reason has a real status");
     let phrase = status.canonical_reason().unwrap_or("Refused");
@@ -241,7 +267,7 @@ pub fn closing_response(
         Some(seconds) => format!("retry-after: {seconds}\r\n"),
         None => String::new(),
     };
-    let id = match request_id {
+    let id = match extras.request_id {
         Some(id) => format!("{REQUEST_ID}: {}\r\n", id.as_str()),
         None => String::new(),
     };
@@ -252,12 +278,14 @@ pub fn closing_response(
     };
     let head = format!(
         "HTTP/1.1 {} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         x-cellgate-reason: {}\r\n{id}{retry}{allow}connection: close\r\n\r\n",
+         x-cellgate-reason: {}\r\n{id}{retry}{allow}",
         status.as_u16(),
         body.len(),
         reason.code(),
     );
     let mut response = head.into_bytes();
+    extras.write_hsts(&mut response);
+    response.extend_from_slice(b"connection: close\r\n\r\n");
     response.extend_from_slice(&body);
     response
 }
@@ -312,7 +340,11 @@ mod tests {
     #[test]
     fn a_closing_response_is_whole() {
         let id = RequestId::parse(b"id-1");
-        let response = closing_response(Reason::BadRequest, Some("no host"), id.as_ref());
+        let extras = Extras {
+            request_id: id.as_ref(),
+            hsts: Some("max-age=1"),
+        };
+        let response = closing_response(Reason::BadRequest, Some("no host"), extras);
         let response = String::from_utf8(response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
@@ -325,5 +357,7 @@ mod tests {
         assert_eq!(problem["detail"], "no host");
         assert_eq!(problem["request_id"], "id-1");
         assert!(head.contains("x-request-id: id-1\r\n"), "{head}");
+        let hsts = "\r\nstrict-transport-security: max-age=1\r\n";
+        assert!(head.contains(hsts), "{head}");
     }
 }

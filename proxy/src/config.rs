@@ -20,7 +20,7 @@ use crate::{
     forwarding::Trust,
     gate::Protocol,
     net::Networks,
-    tenant_key::{KeyRules, UnknownTenants},
+    tenant_key::{KeyRules, Preflights, UnknownTenants},
     tls::TlsSettings,
 };
 
@@ -39,6 +39,8 @@ pub struct Config {
     /// The names that the admin address answers to, besides IP addresses and `localhost`.
     pub admin_hosts: Hosts,
     pub threads: NonZeroUsize,
+    /// Whose preflights of CORS go where; `None` treats them like any other request.
+    pub preflights: Option<Preflights>,
     /// Requests that are whole in hand go to their cell without Pingora.
     pub direct: bool,
     /// Each request has an id, which its cell, its client and the access log get.
@@ -65,6 +67,51 @@ pub struct Listener {
     pub tcp: Tcp,
     /// Its clients speak TLS.
     pub tls: Option<TlsSettings>,
+    pub http: HttpOptions,
+}
+
+/// What a listener answers by itself, and what it adds to answers. Nothing, unless it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// GET and HEAD of this path say whether the proxy is ready.
+    pub health_path: Option<Box<str>>,
+    /// All requests are sent to HTTPS; only without TLS.
+    pub redirect_https: Option<RedirectHttps>,
+    /// Only with TLS.
+    pub hsts: Option<Hsts>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectHttps {
+    pub port: u16,
+    /// Who waits for challenges of ACME.
+    pub acme: Option<SocketAddr>,
+}
+
+/// That browsers are to use HTTPS only (RFC 6797).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    value: Box<str>,
+}
+
+impl Hsts {
+    pub fn new(max_age_s: u32, include_subdomains: bool, preload: bool) -> Self {
+        let mut value = format!("max-age={max_age_s}");
+        if include_subdomains {
+            value.push_str("; includeSubDomains");
+        }
+        if preload {
+            value.push_str("; preload");
+        }
+        Self {
+            value: value.into(),
+        }
+    }
+
+    /// The value of `Strict-Transport-Security`.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
 }
 
 /// Whose connections begin with a header of the PROXY protocol.
@@ -105,6 +152,7 @@ impl Listener {
             allow: None,
             tcp: Tcp::default(),
             tls: None,
+            http: HttpOptions::default(),
         }
     }
 }

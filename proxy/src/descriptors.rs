@@ -9,6 +9,8 @@ pub const REFUSED_CLIENTS_MAX: usize = 64;
 const CHECKS_MIN: usize = 16;
 const CHECKS_MAX: usize = 1_024;
 const CHECKS_SHARE: usize = 16;
+/// Connections to ACME clients at the same time; they are among [`FILES`].
+pub const ACME_CONNECTIONS_MAX: usize = 8;
 /// Standard streams, logs, the table and its folder, the state directory, signals, metrics.
 const FILES: usize = 64;
 /// Each runtime of a service has an event loop, and each of its threads may hold a few more.

@@ -36,6 +36,12 @@ pub use refusal::Refusal;
 pub use scan::{HeadScan, HeadScanner};
 pub use upgrade::{Protocol, ProtocolError, Upgrade, allowed, was_offered};
 
+/// Whether these are characters that RFC 3986 has in a path.
+pub fn is_plain_path(path: &[u8]) -> bool {
+    let is_plain = |byte: &u8| bytes::is(*byte, bytes::PLAIN_IN_TARGET) && *byte != b'?';
+    path.iter().all(is_plain)
+}
+
 /// What a head may weigh and ask for. The defaults are well above what browsers and API clients send and below what Pingora takes
 /// (1 MiB, 256 fields and 65,534 bytes of target, fixed): a limit set above Pingora's moves its refusals there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

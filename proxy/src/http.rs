@@ -4,6 +4,7 @@
 //! connection to Pingora for this one request. [`Gateway`] answers Pingora's hooks by what [`exchange`](crate::exchange)
 //! says.
 
+mod acme;
 mod attempt;
 mod body_buffers;
 mod client;
@@ -13,8 +14,10 @@ mod failures;
 mod gateway;
 mod head;
 mod headers;
+mod inspected;
 mod ledger;
 mod lent;
+mod local;
 mod pace;
 mod respond;
 mod returned;

@@ -18,14 +18,16 @@ use pingora::{
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::background::{BackgroundService, background_service},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::{error, info, warn};
 
 use crate::{
     access_log::AccessLog,
     admin::Admin,
     config::{Config, Listener, Upstream},
-    descriptors::{ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX, Wanted},
+    descriptors::{
+        ACME_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX, Wanted,
+    },
     exchange::Policy,
     health::HealthChecks,
     http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
@@ -334,7 +336,9 @@ fn services(config: &Config, parts: &Parts) -> Services {
         upstream: config.upstream,
         body_bytes_per_second_min: config.limits.body_bytes_per_second_min,
         lifecycle: Arc::clone(&parts.lifecycle),
+        readiness: Arc::clone(&parts.readiness),
         access_log: parts.access_log.clone(),
+        acme_places: Semaphore::new(ACME_CONNECTIONS_MAX),
     }
 }
 
@@ -353,6 +357,7 @@ fn edge_app(
     );
     let rules = Arc::new(PlanRules {
         key_rules: config.key_rules,
+        preflights: config.preflights,
         trust: config.trust,
         names_requests: config.names_requests,
         goes_direct: config.direct,

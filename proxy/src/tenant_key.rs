@@ -15,6 +15,7 @@ mod error;
 mod escapes;
 mod key;
 mod pattern;
+mod preflight;
 mod producible;
 mod values;
 
@@ -25,6 +26,7 @@ use http::HeaderName;
 pub use error::KeyError;
 pub use key::RequestKey;
 pub use pattern::{PathPattern, Pattern};
+pub use preflight::Preflights;
 
 use crate::field_lines::FieldLines;
 use escapes::{Plus, has_dot_segments};
@@ -91,6 +93,12 @@ impl KeyRules {
     /// Without a rule no request names a tenant; the configuration does not let that through.
     pub fn new(rules: Vec<KeyRule>) -> Self {
         Self { rules }
+    }
+
+    /// Every request names a tenant.
+    pub fn always_match(&self) -> bool {
+        let matches = |rule: &KeyRule| rule.source == Source::SourceIp;
+        self.rules.iter().any(matches)
     }
 
     /// The key of the first rule that matches.

@@ -38,6 +38,7 @@ mod kept_connections;
 mod last_good;
 mod listen;
 mod load;
+mod local_answers;
 mod memory;
 mod messages;
 mod proxy_protocol;

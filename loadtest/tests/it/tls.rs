@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod crowd;
+mod hsts;
 mod requests;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -166,7 +166,7 @@ fn check_table(
         }
     };
     let warnings = config.map_or_else(Problems::default, |config| {
-        unspeakable_keys(&bytes, table, &config.key_rules).in_file(path.display())
+        unspeakable_keys(&bytes, table, config).in_file(path.display())
     });
     let mut summary = String::new();
     describe(&mut summary, path, table);
@@ -276,13 +276,18 @@ fn describe_change(text: &mut String, accepted: &Accepted, base: Option<&Base>) 
 }
 
 /// Keys that no request can name under these rules, with their places. The tenant of an alias is reached by the alias.
-fn unspeakable_keys(bytes: &[u8], table: &Table, rules: &KeyRules) -> Problems {
+fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
+    let rules = &config.key_rules;
+    let preflights = config.preflights.as_ref();
+    let has_preflights = |key: &str| preflights.is_some_and(|to| to.tenant() == key.as_bytes());
     let by_alias: HashSet<&str> = table
         .aliases()
         .iter()
         .map(|(_, tenant)| tenant.as_str())
         .collect();
-    let is_unspeakable = |key: &str| !by_alias.contains(key) && !rules.can_produce(key.as_bytes());
+    let is_unspeakable = |key: &str| {
+        !by_alias.contains(key) && !has_preflights(key) && !rules.can_produce(key.as_bytes())
+    };
     let mut findings = Findings::default();
     let (Ok(tree), Ok(text)) = (parse_tree(bytes), std::str::from_utf8(bytes)) else {
         return Problems::default();

@@ -16,6 +16,7 @@ pub(crate) struct ProxyFile {
     tenant_key: Vec<KeyRuleFile>,
     /// `hash`: every key has a slot, so every key has a cell. `refuse`: only tenants with an override or alias do.
     unknown_tenants: Option<UnknownTenantsFile>,
+    cors: Option<CorsSection>,
     table: TableSection,
     /// Where the last good tables are kept. Default `/var/lib/cellgate`.
     state_dir: Option<String>,
@@ -63,6 +64,44 @@ struct ListenerFile {
     tcp: Option<TcpSection>,
     /// Its clients speak TLS. Default: they do not.
     tls: Option<TlsSection>,
+    /// GET and HEAD of exactly this path are answered 200 or 503, as `/readyz` is. Default: none.
+    health_path: Option<String>,
+    redirect_https: Option<RedirectHttpsSection>,
+    acme: Option<AcmeSection>,
+    hsts: Option<HstsSection>,
+}
+
+/// Requests are answered 308, to the same host, path and query on HTTPS. Only without `tls`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct RedirectHttpsSection {
+    /// The port that clients use for HTTPS. Default 443.
+    #[schemars(range(min = 1, max = 65_535))]
+    port: Option<u16>,
+}
+
+/// Challenges of ACME (`http-01`) are passed on. Only with `redirect_https`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct AcmeSection {
+    /// Where the ACME client waits for them, such as `127.0.0.1:8402`.
+    address: String,
+}
+
+/// Answers get `strict-transport-security`, unless the cell has sent one. Only with `tls`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct HstsSection {
+    /// How long browsers are to use HTTPS only, in seconds.
+    #[schemars(range(min = 0, max = 315_360_000))]
+    max_age_s: u32,
+    /// For all names below the host's, too. Default false.
+    include_subdomains: Option<bool>,
+    /// The name may be on the lists that browsers come with. Needs `include_subdomains` and a year. Default false.
+    preload: Option<bool>,
 }
 
 /// Load balancers in front that begin each connection with a PROXY header, version 1 or 2.
@@ -172,6 +211,15 @@ enum ClientAuthModeFile {
 enum SwitchChoice {
     On,
     Off,
+}
+
+/// CORS preflights in which no rule finds a tenant.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct CorsSection {
+    /// The tenant whose cell answers them.
+    preflight_tenant: String,
 }
 
 /// One place to look for the tenant key.

@@ -1,5 +1,7 @@
 //! From `proxy.yaml` to a [`Config`]: all problems of the file together.
 
+mod cors;
+mod http_options;
 mod key_rules;
 mod limits;
 mod listeners;
@@ -39,10 +41,11 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const TRUSTED_HEADERS_MAX: usize = 32;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "listeners",
     "tenant_key",
     "unknown_tenants",
+    "cors",
     "table",
     "state_dir",
     "admin",
@@ -98,6 +101,10 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         .required("tenant_key", findings)
         .and_then(|v| key_rules::read(&v, findings));
     let unknown_tenants = read_unknown_tenants(&fields, findings);
+    let preflights = match fields.optional("cors") {
+        Some(value) => cors::read(&value, key_rules.as_ref(), findings).map(Some),
+        None => Some(None),
+    };
     let table = fields
         .required("table", findings)
         .and_then(|v| read_table(&v, folder, findings));
@@ -135,6 +142,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         listeners: listeners?,
         key_rules: key_rules?,
         unknown_tenants: unknown_tenants?,
+        preflights: preflights?,
         table: table?,
         state_dir: state_dir?,
         admin,

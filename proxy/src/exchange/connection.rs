@@ -7,6 +7,7 @@ use crate::{
     field_lines::FieldLines,
     forwarding::{self, Hop, Trust},
     request_id::RequestId,
+    tenant_key::host_name,
 };
 
 /// Made once when a client's connection is accepted, and shared by all of its requests.
@@ -62,6 +63,20 @@ impl Connection {
         }
     }
 
+    /// What keeps the browsers of this host on HTTPS, if the listener says so. An IP address has no such thing (RFC 6797,
+    /// section 8.1.1).
+    pub fn hsts(&self, host: Option<&[u8]>) -> Option<&str> {
+        let hsts = self.listener.http.hsts.as_ref()?;
+        let is_name = host.is_some_and(|host| !is_address(host_name(host)));
+        (self.tls.is_some() && is_name).then(|| hsts.value())
+    }
+
+    /// The same where the request could not be read: only the handshake says what its host is called.
+    pub fn hsts_unread(&self) -> Option<&str> {
+        let name = self.tls.as_ref()?.server_name.as_deref()?;
+        self.hsts(Some(name.as_bytes()))
+    }
+
     /// Whom a request with these fields comes from.
     pub fn client(&self, trust: &Trust, lines: FieldLines<'_>) -> IpAddr {
         if self.may_vouch {
@@ -91,6 +106,14 @@ impl Connection {
     }
 }
 
+/// Whether a host is an IP address in any form in which browsers read one: in brackets, or with a number at its end (URL
+/// standard, section 3.5).
+fn is_address(host: &[u8]) -> bool {
+    let last = host.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let is_hex = matches!(last, [b'0', b'x' | b'X', digits @ ..] if digits.iter().all(u8::is_ascii_hexdigit));
+    host.starts_with(b"[") || is_hex || (!last.is_empty() && last.iter().all(u8::is_ascii_digit))
+}
+
 /// What a client's URL begins with, as far as the listener knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -104,5 +127,54 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Hsts;
+
+    #[test]
+    fn only_names_over_tls_are_kept_on_https() {
+        let mut listener = Listener::new("edge", ([127, 0, 0, 1], 8443).into());
+        let plain = Connection::new(
+            IpAddr::from([192, 0, 2, 1]),
+            Arc::new(listener.clone()),
+            Scheme::Http,
+        );
+        listener.http.hsts = Some(Hsts::new(7, true, false));
+        let mut connection = Connection::new(plain.peer, listener.into(), Scheme::Http);
+        assert_eq!(connection.hsts(Some(b"a.example")), None, "no TLS");
+        connection = connection.with_tls(TlsFacts {
+            version: "1.3",
+            cipher: "x",
+            server_name: Some("a.example".into()),
+        });
+        let value = Some("max-age=7; includeSubDomains");
+        for host in [
+            "a.example",
+            "a.example:8443",
+            "localhost",
+            "a.0xg",
+            "1.example.",
+        ] {
+            assert_eq!(connection.hsts(Some(host.as_bytes())), value, "{host}");
+        }
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8443",
+            "[::1]",
+            "[::1]:443",
+            "127.1",
+            "0x7f000001",
+            "1.0X7f",
+            "10",
+        ] {
+            assert_eq!(connection.hsts(Some(host.as_bytes())), None, "{host}");
+        }
+        assert_eq!(connection.hsts(None), None);
+        assert_eq!(connection.hsts_unread(), value);
+        assert_eq!(plain.hsts(Some(b"a.example")), None, "not configured");
     }
 }

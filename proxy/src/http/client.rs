@@ -164,7 +164,7 @@ impl ClientStream {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.outgoing.push(bytes);
         poll_fn(|cx| self.poll_flush(cx)).await
     }

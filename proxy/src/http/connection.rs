@@ -10,14 +10,17 @@ use pingora::{
     apps::HttpServerApp as _, protocols::http::ServerSession, proxy::HttpProxy,
     server::ShutdownWatch,
 };
+use tokio::time::timeout;
 
 use super::{
     body_buffers::{BodyBuffers, Reserved},
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
-    direct::{self, HandedOver, Outcome, Plan, PlanRules, Seen, Whole, inspect_and_plan},
+    direct::{self, HandedOver, Outcome, PlanRules, Seen, inspect_and_plan},
     gateway::Gateway,
     head::with_host,
+    inspected::{Inspected, named},
     lent::{LentStream, LentTerms},
+    local::Local,
     returned::{End, Returned},
     services::Services,
     stop::Stop,
@@ -27,11 +30,12 @@ use super::{
 };
 use crate::{
     access_log::Entry,
-    answer::{Reason, closing_response},
+    answer::{Extras, Reason, closing_response},
     config::{InterimAnswers, Limits},
     descriptors::Budget,
     exchange::Connection,
-    gate::{BodyFraming, BodyTracker, GateLimits, Refusal},
+    field_lines::FieldLines,
+    gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_lines},
     lifecycle::Phase,
     listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection},
     metrics::Metrics,
@@ -77,7 +81,11 @@ impl ServeConnection for Edge {
                 let client = ClientStream::new(ClientSocket::Plain(accepted.socket), &[]);
                 let id = self.new_request_id();
                 client
-                    .cut_with(&closing_response(Reason::Overloaded, None, id.as_ref()))
+                    .cut_with(&closing_response(
+                        Reason::Overloaded,
+                        None,
+                        named(id.as_ref()),
+                    ))
                     .await;
             }
             return;
@@ -125,41 +133,6 @@ impl Edge {
     }
 }
 
-/// A head that the gate let through.
-#[derive(Debug)]
-struct Inspected {
-    head_bytes: usize,
-    arrival: Arrival,
-    body: BodyTracker,
-    /// The Host that Pingora is to see.
-    respelled_host: Option<Box<str>>,
-    /// `None` also once the direct way has taken it.
-    request_id: Option<RequestId>,
-    plan: Option<Plan>,
-}
-
-impl Inspected {
-    /// The request for the direct way, if it is one and all of it is there.
-    fn take_whole<'c>(&mut self, connection: &'c Connection) -> Option<Whole<'c>> {
-        let body_bytes = match self.arrival.body {
-            BodyFraming::Length(length @ 1..) if self.arrival.is_body_in_hand => {
-                usize::try_from(length).ok()?
-            }
-            BodyFraming::None | BodyFraming::Length(0) => 0,
-            BodyFraming::Length(_) | BodyFraming::Chunked => return None,
-        };
-        let plan = self.plan.take()?;
-        Some(Whole {
-            request_id: self.request_id.take(),
-            plan,
-            at: self.arrival.at,
-            head_bytes: self.head_bytes,
-            body_bytes,
-            connection,
-        })
-    }
-}
-
 /// How a request leaves its connection.
 enum After {
     /// The next one may come.
@@ -202,6 +175,15 @@ impl Edge {
                     return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
                 }
             };
+            if let Some(local) = request.local.take() {
+                let answering = self.answer_locally(client, &connection, &request, local);
+                match Box::pin(answering).await {
+                    After::Next(next) => client = next,
+                    After::Closed => return,
+                }
+                wait = self.next_wait(Instant::now());
+                continue;
+            }
             // Held until the request is over.
             let mut memory = None;
             let reading = self.read_small_body(&mut client, &mut request, &mut memory);
@@ -283,6 +265,7 @@ impl Edge {
             body,
             respelled_host,
             request_id,
+            sends_hsts,
             ..
         } = request;
         let head = &client.ahead[..head_bytes];
@@ -301,6 +284,7 @@ impl Edge {
             arrival,
             turn: Arc::clone(&turn),
             handed_over,
+            sends_hsts,
             request_id,
         };
         let processing = self.proxy.process_new_http(session, shutdown);
@@ -324,6 +308,50 @@ impl Edge {
         After::Closed
     }
 
+    /// Answers a request that no cell is asked about.
+    async fn answer_locally(
+        &self,
+        mut client: ClientStream,
+        connection: &Connection,
+        request: &Inspected,
+        mut local: Box<Local>,
+    ) -> After {
+        let services = &self.services;
+        // Its client is to come back on another connection, to another process.
+        local.closes |= services.lifecycle.has_reached(Phase::Draining);
+        let answer = local.answer(services, request.extras(connection)).await;
+        if let Some(reason) = answer.reason {
+            self.metrics.rejected_without_cell(reason);
+        }
+        if local.is_logged() {
+            let took = request.arrival.at.elapsed();
+            let head = &client.ahead[..request.head_bytes];
+            services.access_log.write(|| {
+                let mut entry = Entry::body_unread(connection, head, answer.reason, took);
+                let mut lines = Vec::new();
+                // It has passed the gate.
+                let _ = inspect_lines(head, &self.gate_limits(), |line, _| lines.push(line));
+                entry.client = connection.client(&self.rules.trust, FieldLines(&lines));
+                entry.status = answer.status;
+                entry.response_body_bytes = answer.content;
+                entry.called(request.request_id.as_ref())
+            });
+        }
+        if answer.closes {
+            client.close_with(&answer.bytes).await;
+            return After::Closed;
+        }
+        client.ahead.advance(request.head_bytes);
+        let sending = timeout(
+            services.timeouts.client_idle,
+            client.send_all(&answer.bytes),
+        );
+        match sending.await {
+            Ok(Ok(())) => After::Next(client),
+            Ok(Err(_)) | Err(_) => After::Closed,
+        }
+    }
+
     /// Ends a request whose body did not come: the cell never heard of it.
     async fn end_unread(
         &self,
@@ -342,7 +370,10 @@ impl Edge {
         match reason {
             Some(reason) => {
                 self.metrics.rejected_without_cell(reason);
-                client.close_with(&closing_response(reason, None, id)).await;
+                let extras = request.extras(connection);
+                client
+                    .close_with(&closing_response(reason, None, extras))
+                    .await;
             }
             None => self.metrics.client_aborts.inc(),
         }
@@ -388,7 +419,7 @@ impl Edge {
         let detail = "this port speaks TLS: the URL has to begin with https://";
         let id = self.new_request_id();
         ClientStream::new(ClientSocket::Plain(socket), &[])
-            .close_with(&closing_response(reason, Some(detail), id.as_ref()))
+            .close_with(&closing_response(reason, Some(detail), named(id.as_ref())))
             .await;
     }
 
@@ -407,7 +438,8 @@ impl Edge {
             request_id,
             plan,
         } = inspect_and_plan(head, limits, &self.rules, connection, random)?;
-        if seen.host.is_none() {
+        let local = Local::of(&connection.listener.http, &seen, head).map(Box::new);
+        if seen.host.is_none() && local.is_none() {
             // HTTP/1.0 may do without Host, but cells are asked in HTTP/1.1, which may not.
             return Err(Refusal::MissingHost);
         }
@@ -421,6 +453,8 @@ impl Edge {
             arrival,
             respelled_host: seen.respelled_host.map(Into::into),
             request_id,
+            sends_hsts: connection.hsts(seen.host).is_some(),
+            local,
             plan,
         })
     }
@@ -476,8 +510,12 @@ impl Edge {
             .access_log
             .write(|| Entry::refused_unread(connection, reason, refusal).called(id));
         let detail = refusal.map(|refusal| refusal.to_string());
+        let extras = Extras {
+            request_id: id,
+            hsts: connection.hsts_unread(),
+        };
         client
-            .close_with(&closing_response(reason, detail.as_deref(), id))
+            .close_with(&closing_response(reason, detail.as_deref(), extras))
             .await;
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Whole<'c> {
     pub(super) head_bytes: usize,
     pub(super) body_bytes: usize,
     pub(super) connection: &'c Connection,
+    /// What keeps the browsers of its host on HTTPS.
+    pub(super) hsts: Option<&'c str>,
     /// Until the request has begun its way.
     pub(super) request_id: Option<RequestId>,
 }
@@ -355,6 +357,7 @@ impl Trip<'_> {
         Ending {
             closes: self.closes,
             request_id: self.exchange.request_id(),
+            hsts: self.whole.hsts,
         }
     }
 

@@ -24,13 +24,14 @@ use super::{
     upgrade,
 };
 use crate::{
-    answer::Reason,
+    answer::{Extras, Reason},
     cell::OpenTunnel,
     clock,
     exchange::{Exchange, Failure, Refused, Verdict},
     field_lines::FieldLines,
     gate::Protocol,
     lifecycle::Phase,
+    tenant_key::RequestKey,
     upstream::Report,
 };
 
@@ -90,7 +91,12 @@ impl Gateway {
         let lines = FieldLines(&lines);
         let client = flow.arrived.connection.client(&self.rules.trust, lines);
         let view = headers::view(request, lines, client);
-        let key = self.rules.key_rules.key_of(&view).map(Box::new);
+        let asked = (
+            request.method.as_str().as_bytes(),
+            flow.arrived.arrival.body.has_body(),
+        );
+        let mut key = Box::<RequestKey>::default();
+        let key = self.rules.read_key(&view, asked, &mut key).map(|()| key);
         let snapshot = current.peek();
         flow.exchange
             .admit(policy, client, key, snapshot.as_deref())
@@ -99,8 +105,7 @@ impl Gateway {
     /// Answers a request that goes to no cell.
     async fn refuse(&self, session: &mut Session, flow: &Flow, refused: &Refused) -> Result<()> {
         self.close_when_draining(session);
-        let request_id = flow.exchange.request_id();
-        respond::refuse(session, &flow.arrived.arrival, refused, request_id)
+        respond::refuse(session, &flow.arrived.arrival, refused, flow.extras())
             .await
             .map_err(Error::into_down)
     }
@@ -118,6 +123,14 @@ impl Gateway {
 }
 
 impl Flow {
+    /// What each answer says besides.
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            request_id: self.exchange.request_id(),
+            hsts: self.arrived.hsts(),
+        }
+    }
+
     /// Ends the attempt with an answer of the proxy's own.
     #[expect(
         clippy::unnecessary_box_returns,
@@ -187,7 +200,7 @@ impl ProxyHttp for Gateway {
         }
         if let Some(refused) = flow.refused.take() {
             if flow.exchange.destination().is_some() {
-                respond::fail(session, &refused, flow.exchange.request_id()).await;
+                respond::fail(session, &refused, flow.extras()).await;
             } else {
                 self.refuse(session, flow, &refused).await?;
             }
@@ -292,7 +305,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         flow: &mut Flow,
     ) -> Result<()> {
-        headers::clean_response(response, flow.exchange.request_id())?;
+        headers::clean_response(response, flow.extras())?;
         self.close_when_draining(session);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Self::begin_tunnel(flow);
@@ -368,9 +381,7 @@ impl ProxyHttp for Gateway {
             self.judge(flow, failure_of(error, None), false);
         }
         let error_code = match flow.verdict.take() {
-            Some(Verdict::Answer(refused)) => {
-                respond::fail(session, &refused, flow.exchange.request_id()).await
-            }
+            Some(Verdict::Answer(refused)) => respond::fail(session, &refused, flow.extras()).await,
             Some(Verdict::LetGo | Verdict::Retry) | None => 0,
         };
         FailToProxy {

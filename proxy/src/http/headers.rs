@@ -12,10 +12,11 @@ use pingora::{
 };
 
 use crate::{
+    answer::{Extras, HSTS},
     exchange::Destination,
     field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_TENANT},
     forwarding::{Hop, Trust},
-    request_id::{REQUEST_ID, RequestId},
+    request_id::REQUEST_ID,
     tenant_key::{RequestView, host_name},
     upstream::answer::Known,
 };
@@ -137,10 +138,8 @@ pub(super) fn identify(
 
 /// A cell cannot speak in the proxy's name, nor of the connection to the client. What it calls the request gives way to
 /// what the request is called here.
-pub(super) fn clean_response(
-    response: &mut ResponseHeader,
-    request_id: Option<&RequestId>,
-) -> Result<()> {
+pub(super) fn clean_response(response: &mut ResponseHeader, extras: Extras<'_>) -> Result<()> {
+    let request_id = extras.request_id;
     let nominated = nominated(response);
     let switches = matches!(response.status.as_u16(), 101 | 426);
     let dropped: Vec<HeaderName> = response
@@ -165,8 +164,14 @@ pub(super) fn clean_response(
         response.set_version(Version::HTTP_11);
     }
     let is_final = !response.status.is_informational() || response.status.as_u16() == 101;
-    match request_id {
-        Some(id) if is_final => response.insert_header(REQUEST_ID, id.as_bytes()),
+    if !is_final {
+        return Ok(());
+    }
+    if let Some(id) = request_id {
+        response.insert_header(REQUEST_ID, id.as_bytes())?;
+    }
+    match extras.hsts {
+        Some(value) if !response.headers.contains_key(HSTS) => response.insert_header(HSTS, value),
         _ => Ok(()),
     }
 }

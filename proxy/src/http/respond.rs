@@ -6,10 +6,10 @@ use pingora::{Result, http::ResponseHeader, proxy::Session};
 
 use super::turn::Arrival;
 use crate::{
-    answer::problem_body,
+    answer::{Extras, HSTS, problem_body},
     exchange::Refused,
     gate::BodyFraming,
-    request_id::{REQUEST_ID, RequestId},
+    request_id::REQUEST_ID,
 };
 
 /// A body up to this size is read to its end, so that its connection can go on; after a larger one it is closed.
@@ -20,7 +20,7 @@ pub(super) async fn refuse(
     session: &mut Session,
     arrival: &Arrival,
     refused: &Refused,
-    request_id: Option<&RequestId>,
+    extras: Extras<'_>,
 ) -> Result<()> {
     let is_cheap = match arrival.body {
         BodyFraming::None => true,
@@ -37,7 +37,7 @@ pub(super) async fn refuse(
     } else {
         session.set_keepalive(None);
     }
-    write(session, refused, request_id).await
+    write(session, refused, extras).await
 }
 
 /// The status that the client was given, if any. An interim answer does not count.
@@ -52,19 +52,18 @@ pub(super) fn has_begun(session: &Session) -> bool {
     status(session).is_some()
 }
 
-async fn write(
-    session: &mut Session,
-    refused: &Refused,
-    request_id: Option<&RequestId>,
-) -> Result<()> {
+async fn write(session: &mut Session, refused: &Refused, extras: Extras<'_>) -> Result<()> {
     let Refused { reason, detail } = refused;
-    let body = Bytes::from(problem_body(*reason, detail.as_deref(), request_id));
+    let body = Bytes::from(problem_body(*reason, detail.as_deref(), extras.request_id));
     let mut response = ResponseHeader::build(reason.status(), Some(7))?;
     response.insert_header(http::header::CONTENT_TYPE, "application/problem+json")?;
     response.insert_header(http::header::CONTENT_LENGTH, body.len())?;
     response.insert_header("x-cellgate-reason", reason.code())?;
-    if let Some(id) = request_id {
+    if let Some(id) = extras.request_id {
         response.insert_header(REQUEST_ID, id.as_bytes())?;
+    }
+    if let Some(value) = extras.hsts {
+        response.insert_header(HSTS, value)?;
     }
     if let Some(seconds) = reason.retry_after() {
         response.insert_header(http::header::RETRY_AFTER, seconds)?;
@@ -81,11 +80,7 @@ async fn write(
 }
 
 /// Answers a failed request if its answer has not begun; the status, or 0 when nobody was answered.
-pub(super) async fn fail(
-    session: &mut Session,
-    refused: &Refused,
-    request_id: Option<&RequestId>,
-) -> u16 {
+pub(super) async fn fail(session: &mut Session, refused: &Refused, extras: Extras<'_>) -> u16 {
     // After this the connection closes: how much of the request was read is not known.
     session.set_keepalive(None);
     if has_begun(session) {
@@ -93,7 +88,7 @@ pub(super) async fn fail(
         session.as_downstream_mut().shutdown().await;
         return 0;
     }
-    match write(session, refused, request_id).await {
+    match write(session, refused, extras).await {
         Ok(()) => refused.reason.status(),
         Err(error) => {
             tracing::debug!(%error, "the client went away before it could be answered");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::pace::Pace;
@@ -11,6 +12,7 @@ use crate::{
     config::{Timeouts, Upstream},
     exchange::{Exchange, Failure, Judgement, Policy, Verdict},
     lifecycle::Lifecycle,
+    readiness::Readiness,
     snapshot::Current,
     upstream::{Pool, Report},
 };
@@ -26,7 +28,10 @@ pub struct Services {
     /// How slowly a client may take an answer; 0 is any pace.
     pub body_bytes_per_second_min: u32,
     pub lifecycle: Arc<Lifecycle>,
+    pub readiness: Arc<Readiness>,
     pub access_log: AccessLog,
+    /// A place for each challenge of ACME that is asked about at the same time.
+    pub acme_places: Semaphore,
 }
 
 impl Services {

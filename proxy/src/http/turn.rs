@@ -36,6 +36,8 @@ pub(super) struct Arrived {
     pub(super) turn: Arc<Turn>,
     /// What came of the request on the direct way, if it went there.
     pub(super) handed_over: Option<Box<HandedOver>>,
+    /// Its host is a name that the listener keeps on HTTPS.
+    pub(super) sends_hsts: bool,
     /// What it is called, unless it was handed over with that.
     pub(super) request_id: Option<RequestId>,
 }
@@ -73,6 +75,12 @@ pub(super) struct Turn {
 }
 
 impl Arrived {
+    /// What keeps the browsers of its host on HTTPS.
+    pub(super) fn hsts(&self) -> Option<&str> {
+        let hsts = self.connection.listener.http.hsts.as_ref()?;
+        self.sends_hsts.then(|| hsts.value())
+    }
+
     /// Runs Pingora on this request, whose hooks find it by [`Arrived::take`].
     pub(super) async fn scope<F: Future>(self, processing: F) -> F::Output {
         ARRIVED.scope(RefCell::new(Some(self)), processing).await

@@ -80,12 +80,16 @@ impl Connection {
 
     /// With TLS; the handshake is done.
     pub(crate) fn try_open_tls(address: SocketAddr, tls: ClientConnection) -> io::Result<Self> {
-        let mut connection = Self::try_open(address)?;
-        let tls = connection.tls.insert(Box::new(tls));
+        Self::try_open(address)?.start_tls(tls)
+    }
+
+    /// Goes on with TLS; the handshake is done.
+    pub(crate) fn start_tls(mut self, tls: ClientConnection) -> io::Result<Self> {
+        let tls = self.tls.insert(Box::new(tls));
         while tls.is_handshaking() {
-            tls.complete_io(&mut connection.stream)?;
+            tls.complete_io(&mut self.stream)?;
         }
-        Ok(connection)
+        Ok(self)
     }
 
     /// What was agreed on in TLS.

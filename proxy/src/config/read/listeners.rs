@@ -11,7 +11,7 @@ use cellgate_table::yaml::{
     settings::{self, MS_MAX, section},
 };
 
-use super::{networks, tls};
+use super::{http_options, networks, tls};
 use crate::config::{Listener, ProxyProtocol, Tcp};
 
 const LISTENERS_MAX: usize = 64;
@@ -58,7 +58,8 @@ pub(super) fn read(
 }
 
 fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Listener> {
-    let fields = item.fields(&KEYS, findings)?;
+    let keys: Vec<&str> = KEYS.into_iter().chain(http_options::KEYS).collect();
+    let fields = item.fields(&keys, findings)?;
     let name = fields
         .required("name", findings)
         .and_then(|v| v.text(findings));
@@ -80,6 +81,7 @@ fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<
         Some(value) => tls::read(&value, folder, findings).map(Some),
         None => Some(None),
     };
+    let http = http_options::read(&fields, findings);
     Some(Listener {
         name: name?.to_owned(),
         address: address?,
@@ -88,6 +90,7 @@ fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<
         allow: allow?,
         tcp: tcp?,
         tls: tls?,
+        http: http?,
     })
 }
 

@@ -513,6 +513,26 @@ fn the_schema_and_the_reader_agree() {
             listeners::with(&format!("proxy_protocol: {{ from: [\"::1\"], {odd} }}")),
         ),
         (
+            Some("RedirectHttpsSection"),
+            listeners::with(&format!("redirect_https: {{ {odd} }}")),
+        ),
+        (
+            Some("AcmeSection"),
+            listeners::with(&format!(
+                "redirect_https: {{}}, acme: {{ address: \"127.0.0.1:1\", {odd} }}"
+            )),
+        ),
+        (
+            Some("HstsSection"),
+            listeners::with(&format!(
+                "tls: {{ directory: x }}, hsts: {{ max_age_s: 1, {odd} }}"
+            )),
+        ),
+        (
+            Some("CorsSection"),
+            format!("{LEAST}cors: {{ preflight_tenant: x, {odd} }}"),
+        ),
+        (
             Some("TcpSection"),
             listeners::with(&format!("tcp: {{ {odd} }}")),
         ),
@@ -583,6 +603,8 @@ fn the_schema_and_the_reader_agree_on_ranges() {
     let sections = [
         ("TableSection", "table"),
         ("TcpSection", "tcp"),
+        ("RedirectHttpsSection", "redirect_https"),
+        ("HstsSection", "hsts"),
         ("LimitsSection", "limits"),
         ("TimeoutsSection", "timeouts"),
         ("UpstreamSection", "upstream"),
@@ -594,6 +616,10 @@ fn the_schema_and_the_reader_agree_on_ranges() {
         let least = LEAST.replace("table: { path: table.yaml }\n", "");
         let text_of = |field: &str| match definition {
             "TableSection" => format!("{least}table: {{ path: x, {field} }}"),
+            "RedirectHttpsSection" => listeners::with(&format!("{key}: {{ {field} }}")),
+            "HstsSection" => {
+                listeners::with(&format!("tls: {{ directory: x }}, {key}: {{ {field} }}"))
+            }
             "TcpSection" => listeners::with(&format!("tcp: {{ {field} }}")),
             "TlsSection" => LEAST.replace(
                 "8080\" }",
@@ -606,4 +632,38 @@ fn the_schema_and_the_reader_agree_on_ranges() {
         check(&schema["$defs"][definition]["properties"], &text_of);
     }
     assert!(compared >= 20, "only {compared} ranges in the schema");
+}
+
+#[test]
+fn preflights_have_a_tenant() {
+    let config = good(&format!("{LEAST}cors: {{ preflight_tenant: web }}"));
+    let preflights = config.preflights.expect("it is set");
+    assert_eq!(preflights.tenant(), b"web");
+    assert!(good(LEAST).preflights.is_none());
+    let long = "x".repeat(257);
+    let by_address = LEAST.replace(
+        "{ header: x-tenant-id }",
+        "{ header: x }, { source_ip: true }",
+    );
+    for (text, expected) in [
+        (
+            format!("{LEAST}cors: {{}}"),
+            "`preflight_tenant` is missing",
+        ),
+        (
+            format!("{LEAST}cors: {{ preflight_tenant: \" a\" }}"),
+            "white space",
+        ),
+        (
+            format!("{LEAST}cors: {{ preflight_tenant: {long} }}"),
+            "cannot be a tenant",
+        ),
+        (
+            format!("{by_address}cors: {{ preflight_tenant: a }}"),
+            "is never used",
+        ),
+    ] {
+        let found = problem(&text);
+        assert!(found.contains(expected), "{text}: {found}");
+    }
 }

@@ -12,6 +12,7 @@ use pingora::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
 use crate::{
+    answer::HSTS,
     buffer::{BUFFER_BYTES, Buffer},
     request_id::{REQUEST_ID, RequestId},
     upstream::{
@@ -49,6 +50,8 @@ pub struct Ending<'e> {
     pub closes: bool,
     /// The request's name, in the place of whatever the cell calls it.
     pub request_id: Option<&'e RequestId>,
+    /// For `strict-transport-security`, where the cell has sent none.
+    pub hsts: Option<&'e str>,
 }
 
 /// What becomes of one line.
@@ -91,7 +94,7 @@ pub fn copy_usual_head(
 ) -> Option<(AnswerHead, usize)> {
     let mut run = 0;
     let (mut first, mut end) = (None, 0);
-    let (mut is_usual, mut has_date, mut has_framing) = (true, false, false);
+    let (mut is_usual, mut has_date, mut has_framing, mut has_hsts) = (true, false, false, false);
     let read = AnswerHead::read_front(bytes, is_head_request, |line| {
         first.get_or_insert(line.place.start);
         end = line.place.end;
@@ -100,6 +103,10 @@ pub fn copy_usual_head(
             Some(Known::Date) => {
                 is_usual &= !line.is_odd;
                 has_date = true;
+            }
+            Some(Known::Hsts) => {
+                is_usual &= !line.is_odd;
+                has_hsts = true;
             }
             Some(Known::ContentLength | Known::TransferEncoding) => {
                 is_usual &= !line.is_odd && !has_framing && !line.value.contains(&b',');
@@ -130,15 +137,28 @@ pub fn copy_usual_head(
         return None;
     }
     out.extend_from_slice(&bytes[run..end]);
-    ending.write(out, has_date);
+    ending.without_hsts_if(has_hsts).write(out, has_date);
     Some((head, head_end))
 }
 
 impl Ending<'_> {
+    /// The cell's own comes first.
+    fn without_hsts_if(mut self, has_hsts: bool) -> Self {
+        if has_hsts {
+            self.hsts = None;
+        }
+        self
+    }
+
     fn write(self, out: &mut Buffer, has_date: bool) {
         if let Some(id) = self.request_id {
             for piece in [REQUEST_ID.as_bytes(), b": ", id.as_bytes(), b"\r\n"] {
                 out.extend_from_slice(piece);
+            }
+        }
+        if let Some(value) = self.hsts {
+            for piece in [HSTS, ": ", value, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
             }
         }
         if !has_date {
@@ -176,7 +196,7 @@ struct Rewriting<'r, 'a> {
 impl Rewriting<'_, '_> {
     fn write_head(&self, out: &mut Buffer) {
         self.write_status_line(out);
-        let has_date = self.write_fields(out);
+        let (has_date, has_hsts) = self.write_fields(out);
         if self.head.is_interim() {
             out.extend_from_slice(b"\r\n");
             return;
@@ -184,7 +204,7 @@ impl Rewriting<'_, '_> {
         if self.head.framing == AnswerFraming::UntilClose {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        self.ending.write(out, has_date);
+        self.ending.without_hsts_if(has_hsts).write(out, has_date);
     }
 
     /// The version is that of the message's sender, which is the proxy (RFC 9110, section 6.2).
@@ -206,16 +226,17 @@ impl Rewriting<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Lines that go on are copied in runs. Whether one of them is a date.
-    fn write_fields(&self, out: &mut Buffer) -> bool {
+    /// Lines that go on are copied in runs. Whether one of them is a date, and whether one keeps browsers on HTTPS.
+    fn write_fields(&self, out: &mut Buffer) -> (bool, bool) {
         let Some(first) = self.lines.all.first() else {
-            return false;
+            return (false, false);
         };
         let mut run = first.place.start;
-        let (mut has_length, mut has_date) = (false, false);
+        let (mut has_length, mut has_date, mut has_hsts) = (false, false, false);
         for line in &self.lines.all {
             let mut fate = self.fate_of(line);
             has_date |= fate == Fate::Kept && line.known == Some(Known::Date);
+            has_hsts |= fate == Fate::Kept && line.known == Some(Known::Hsts);
             if fate == Fate::Kept && line.known == Some(Known::ContentLength) {
                 // Any other answer has one length, however often the cell has said it (RFC 9110, section 8.6).
                 if has_length {
@@ -239,7 +260,7 @@ impl Rewriting<'_, '_> {
         }
         let end = self.lines.all.last().map_or(run, |line| line.place.end);
         out.extend_from_slice(&self.bytes[run..end]);
-        has_date
+        (has_date, has_hsts)
     }
 
     /// A line as it should have been written: RFC 9112, sections 5.1 and 5.2.
@@ -264,7 +285,7 @@ impl Rewriting<'_, '_> {
     fn fate_of(&self, line: &AnswerLine<'_>) -> Fate {
         let switches = matches!(self.head.status, 101 | 426);
         let is_dropped = match line.known {
-            None | Some(Known::Date) => false,
+            None | Some(Known::Date | Known::Hsts) => false,
             Some(Known::RequestId) => self.ending.request_id.is_some(),
             Some(Known::Upgrade) => !switches,
             Some(Known::ContentLength) => !self.may_have_length() || self.lines.is_coded,

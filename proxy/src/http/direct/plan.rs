@@ -19,7 +19,7 @@ use crate::{
     forwarding::{Rewrite, Trust},
     gate::{BodyFraming, GateLimits, Head, Refusal, Upgrade, inspect_lines},
     request_id::RequestId,
-    tenant_key::{KeyRules, RequestKey, RequestView, host_name},
+    tenant_key::{KeyError, KeyRules, Preflights, RequestKey, RequestView, host_name},
 };
 
 /// Fields for which the line needs no memory of its own.
@@ -31,6 +31,8 @@ const ADDED_BYTES: usize = 304;
 #[derive(Clone, Debug)]
 pub struct PlanRules {
     pub key_rules: KeyRules,
+    /// Preflights of CORS that name no tenant go where this says.
+    pub preflights: Option<Preflights>,
     pub trust: Trust,
     /// Each request has a name of its own.
     pub names_requests: bool,
@@ -121,6 +123,28 @@ pub fn inspect_and_plan<'h>(
 }
 
 impl PlanRules {
+    /// Which tenant a request of this method names, with a body or not.
+    ///
+    /// # Errors
+    ///
+    /// Why it names none.
+    pub fn read_key(
+        &self,
+        view: &RequestView<'_>,
+        (method, has_body): (&[u8], bool),
+        key: &mut RequestKey,
+    ) -> Result<(), KeyError> {
+        match (self.key_rules.read_key(view, key), &self.preflights) {
+            // Only where nothing was found: what was found and is refused stays so.
+            (Err(KeyError::Missing), Some(preflights)) => {
+                let tenant = preflights.tenant_of(method, has_body, view.lines);
+                key.clone_from(tenant.ok_or(KeyError::Missing)?);
+                Ok(())
+            }
+            (read, _) => read,
+        }
+    }
+
     /// A name for a request that could not be read.
     pub fn new_request_id(&self, random: u128) -> Option<RequestId> {
         self.names_requests.then(|| RequestId::new(random))
@@ -160,7 +184,13 @@ fn plan(
         client,
     };
     let mut key = Box::<RequestKey>::default();
-    rules.key_rules.read_key(&view, &mut key).ok()?;
+    rules
+        .read_key(
+            &view,
+            (seen.method.as_bytes(), seen.body.has_body()),
+            &mut key,
+        )
+        .ok()?;
     let rewrite = rules
         .trust
         .rewrite(fields, &connection.hop(Some(host), request_id));

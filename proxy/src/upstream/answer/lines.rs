@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::AnswerRefusal;
 use crate::{
+    answer::HSTS,
     field_lines::{OWN_PREFIX, is_name},
     gate::bytes::{CR, LF, find_control, is_space, token, trim},
     request_id::REQUEST_ID,
@@ -18,6 +19,8 @@ pub enum Known {
     KeepAlive,
     ProxyConnection,
     RequestId,
+    /// `strict-transport-security`
+    Hsts,
     Te,
     Trailer,
     TransferEncoding,
@@ -39,6 +42,7 @@ impl Known {
             14 => is("content-length", Self::ContentLength),
             16 => is("proxy-connection", Self::ProxyConnection),
             17 => is("transfer-encoding", Self::TransferEncoding),
+            25 => is(HSTS, Self::Hsts),
             _ => None,
         };
         found.or_else(|| {

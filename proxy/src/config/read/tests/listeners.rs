@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 
 use super::{LEAST, good, problem};
-use crate::config::{Listener, ProxyProtocol, Tcp};
+use crate::config::{HttpOptions, Listener, ProxyProtocol, RedirectHttps, Tcp};
 
 /// A file whose one listener has these options, besides what it has to have.
 pub(super) fn with(options: &str) -> String {
@@ -118,4 +118,83 @@ fn ipv4_connections_go_to_one_listener() {
     good(&two(v4, &format!("{v6}, ipv6_only: true")));
     good(&two("address: \"0.0.0.0:81\"", v6));
     good(&two(v4, "address: \"[::1]:80\""));
+}
+
+#[test]
+fn what_a_listener_answers_by_itself() {
+    assert_eq!(one(LEAST).http, HttpOptions::default());
+    let http = one(&with(
+        "health_path: /healthz, redirect_https: { port: 8443 }, acme: { address: \"127.0.0.1:8402\" }",
+    ))
+    .http;
+    assert_eq!(http.health_path.as_deref(), Some("/healthz"));
+    let redirect = RedirectHttps {
+        port: 8_443,
+        acme: Some(([127, 0, 0, 1], 8_402).into()),
+    };
+    assert_eq!(http.redirect_https, Some(redirect));
+    let http = one(&with("redirect_https: {}")).http;
+    let redirect = RedirectHttps {
+        port: 443,
+        acme: None,
+    };
+    assert_eq!((http.redirect_https, http.hsts), (Some(redirect), None));
+    for (options, value) in [
+        ("max_age_s: 300", "max-age=300"),
+        (
+            "max_age_s: 31536000, include_subdomains: true, preload: true",
+            "max-age=31536000; includeSubDomains; preload",
+        ),
+        (
+            "max_age_s: 0, include_subdomains: true",
+            "max-age=0; includeSubDomains",
+        ),
+    ] {
+        let http = one(&with(&format!(
+            "tls: {{ directory: x }}, hsts: {{ {options} }}"
+        )))
+        .http;
+        assert_eq!(http.hsts.expect("it is set").value(), value);
+    }
+}
+
+#[test]
+fn what_cannot_work_together_is_refused() {
+    for (options, expected) in [
+        ("health_path: healthz", "`healthz` is not a path"),
+        ("health_path: /a?b", "`/a?b` is not a path"),
+        ("health_path: \"/a b\"", "`/a b` is not a path"),
+        ("redirect_https: { port: 0 }", "1 to 65535"),
+        ("redirect_https: true", "mapping"),
+        (
+            "tls: { directory: x }, redirect_https: {}",
+            "at a listener that has `tls`",
+        ),
+        (
+            "acme: { address: \"127.0.0.1:1\" }",
+            "without `redirect_https`",
+        ),
+        ("redirect_https: {}, acme: {}", "`address` is missing"),
+        (
+            "redirect_https: {}, acme: { address: \"127.0.0.1:0\" }",
+            "port 0",
+        ),
+        (
+            "redirect_https: {}, acme: { address: localhost }",
+            "localhost",
+        ),
+        ("hsts: { max_age_s: 1 }", "without `tls`"),
+        ("tls: { directory: x }, hsts: {}", "`max_age_s` is missing"),
+        (
+            "tls: { directory: x }, hsts: { max_age_s: 1, include_subdomains: true, preload: true }",
+            "preload",
+        ),
+        (
+            "tls: { directory: x }, hsts: { max_age_s: 31536000, preload: true }",
+            "preload",
+        ),
+    ] {
+        let found = problem(&with(options));
+        assert!(found.contains(expected), "{options}: {found}");
+    }
 }

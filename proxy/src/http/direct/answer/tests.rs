@@ -9,6 +9,7 @@ fn ending(closes: bool) -> Ending<'static> {
     Ending {
         closes,
         request_id: None,
+        hsts: None,
     }
 }
 
@@ -343,6 +344,7 @@ fn the_request_keeps_its_name() {
         let ending = Ending {
             closes: false,
             request_id: Some(&id),
+            hsts: None,
         };
         let expected = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 0\r\nx-request-id: id-1\r\n\
                         Connection: keep-alive\r\n\r\n";
@@ -357,4 +359,40 @@ fn the_request_keeps_its_name() {
     let head = "HTTP/1.1 200 OK\r\nDate: d\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\n\r\n";
     let out = written(head, false, false);
     assert!(out.contains("X-Request-Id: theirs\r\n"), "{out}");
+}
+
+/// Browsers are kept on HTTPS by the listener, unless the cell says how itself.
+#[test]
+fn hsts_is_added_where_the_cell_sends_none() {
+    const OURS: &str = "strict-transport-security: max-age=7\r\n";
+    let written = |fields: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\nDate: d\r\n{fields}Content-Length: 0\r\n\r\n");
+        let ending = Ending {
+            hsts: Some("max-age=7"),
+            ..ending(false)
+        };
+        let mut out = Buffer::new();
+        rewrite_head(head.as_bytes(), false, ending, &mut out).unwrap();
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        out.clear();
+        if copy_usual_head(head.as_bytes(), false, ending, &mut out).is_some() {
+            assert_eq!(String::from_utf8(out.to_vec()).unwrap(), text);
+        }
+        text
+    };
+    for fields in [
+        "",
+        "X-Strict-Transport: x\r\n",
+        // Dropped, and so it is not there.
+        "Connection: strict-transport-security\r\nStrict-Transport-Security: max-age=0\r\n",
+    ] {
+        assert!(written(fields).contains(OURS), "{fields}");
+    }
+    for theirs in [
+        "Strict-Transport-Security: max-age=0\r\n",
+        "STRICT-TRANSPORT-SECURITY: a\r\n",
+    ] {
+        let text = written(theirs);
+        assert!(text.contains(theirs) && !text.contains(OURS), "{text}");
+    }
 }

@@ -24,6 +24,7 @@ fn read(head: &str, peer: &str, names_requests: bool) -> (Option<RequestId>, Opt
     let mut proxies = Networks::default();
     proxies.add("10.0.0.0/8").unwrap();
     let rules = PlanRules {
+        preflights: None,
         key_rules: KeyRules::new(vec![KeyRule {
             source: Source::Header(HeaderName::from_static("x-tenant-id")),
             pattern: None,
