@@ -45,6 +45,19 @@ pub trait Line {
     fn render(&self, format: AccessLogFormat, dates: &mut DateWriter, out: &mut Vec<u8>);
 }
 
+impl Line for Entry<'_> {
+    fn shard(&self) -> Shard {
+        self.shard
+    }
+
+    fn render(&self, format: AccessLogFormat, dates: &mut DateWriter, out: &mut Vec<u8>) {
+        match format {
+            AccessLogFormat::Json => self.render_json(dates, out),
+            AccessLogFormat::Combined => combined::render(self, dates, out),
+        }
+    }
+}
+
 /// Where entries are handed in. Without a configured log it does nothing and costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog {

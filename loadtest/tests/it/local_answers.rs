@@ -242,10 +242,9 @@ fn a_foreign_host_in_the_target_is_not_followed() {
     }
 }
 
-fn challenges_go_to_whoever_waits_for_them() {
-    const TOKEN: &str = "/.well-known/acme-challenge/aB0_-token";
-    let cell = Origin::well_behaved();
-    let acme = Origin::start(|visit| {
+/// Answers challenges in every shape.
+fn acme_client() -> Origin {
+    Origin::start(|visit| {
         while let Some(head) = visit.request() {
             let answer = match (head.method(), head.id()) {
                 ("HEAD", _) => "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n".into(),
@@ -266,7 +265,13 @@ fn challenges_go_to_whoever_waits_for_them() {
             };
             visit.send(answer);
         }
-    });
+    })
+}
+
+fn challenges_go_to_whoever_waits_for_them() {
+    const TOKEN: &str = "/.well-known/acme-challenge/aB0_-token";
+    let cell = Origin::well_behaved();
+    let acme = acme_client();
     let options = format!(
         "redirect_https: {{}}, acme: {{ address: \"{}\" }}",
         acme.address()

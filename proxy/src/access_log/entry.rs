@@ -8,14 +8,10 @@ use std::{
 
 use cellgate_process::lines::Shard;
 
-use super::{
-    Line, combined,
-    json::{push_endpoint, push_ip, push_ms, push_number, push_text},
-};
+use super::json::{push_endpoint, push_ip, push_ms, push_number, push_text};
 use crate::{
     answer::Reason,
     clock::DateWriter,
-    config::AccessLogFormat,
     exchange::{Connection, Destination, Exchange, TlsFacts},
     field_lines::is_name,
     gate::Refusal,
@@ -413,19 +409,6 @@ impl<'a> Entry<'a> {
         if let Some(attempts) = self.attempts {
             out.extend_from_slice(br#","attempts":"#);
             push_number(out, attempts as u64);
-        }
-    }
-}
-
-impl Line for Entry<'_> {
-    fn shard(&self) -> Shard {
-        self.shard
-    }
-
-    fn render(&self, format: AccessLogFormat, dates: &mut DateWriter, out: &mut Vec<u8>) {
-        match format {
-            AccessLogFormat::Json => self.render_json(dates, out),
-            AccessLogFormat::Combined => combined::render(self, dates, out),
         }
     }
 }

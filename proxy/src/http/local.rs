@@ -19,6 +19,8 @@ use crate::{
 /// Where certificate authorities look for what they have asked for (RFC 8555, section 8.3).
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 const TOKEN_BYTES_MAX: usize = 128;
+/// The fields of an answer about the health.
+const TEXT: &[u8] = b"content-type: text/plain\r\ncache-control: no-store\r\n";
 
 /// A request that is answered here.
 #[derive(Debug)]
@@ -73,7 +75,6 @@ impl Local {
     pub(super) async fn answer(&self, services: &Services, extras: Extras<'_>) -> LocalAnswer {
         let answer =
             |status, fields: &[u8], content: &[u8]| self.render(status, fields, content, extras);
-        const TEXT: &[u8] = b"content-type: text/plain\r\ncache-control: no-store\r\n";
         match &self.what {
             What::Health if services.readiness.is_ready() => answer(200, TEXT, b"ok\n"),
             What::Health => answer(503, TEXT, b"not ready\n"),
