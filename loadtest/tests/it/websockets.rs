@@ -179,6 +179,10 @@ fn tunnels_are_limited_by_cell_apart_from_requests() {
     let (_, answer) = switch(&proxy);
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("x-cellgate-reason").is_some(), "{answer:?}");
+    // A client has its answer a moment before its place in the cell is free.
+    wait_until("no request is in flight", PATIENCE, || {
+        proxy.status()["cells"][ONLY]["in_flight"] == 0
+    });
     let answer = proxy.get("a", &format!("{OK}next"));
     assert_eq!((answer.status, answer.text()), (200, "next"));
 
