@@ -45,7 +45,7 @@ pub struct Rewrite<'r> {
     pub proto: Option<&'static str>,
     pub host: Option<&'r [u8]>,
     pub forwarded: Option<Vec<u8>>,
-    pub request_id: Option<&'r [u8]>,
+    pub request_id: Option<&'r RequestId>,
 }
 
 impl Rewrite<'_> {
@@ -56,7 +56,7 @@ impl Rewrite<'_> {
             out.extend_from_slice(host);
             out.extend_from_slice(b"\r\n");
             if let Some(id) = self.request_id {
-                write_line(out, REQUEST_ID, id);
+                out.extend_from_slice(id.as_line());
             }
             return;
         }
@@ -72,7 +72,7 @@ impl Rewrite<'_> {
             self.proto.map(|proto| (FORWARDED_PROTO, proto.as_bytes())),
             self.host.map(|host| (FORWARDED_HOST, host)),
             self.forwarded.as_deref().map(|chain| (FORWARDED, chain)),
-            self.request_id.map(|id| (REQUEST_ID, id)),
+            self.request_id.map(|id| (REQUEST_ID, id.as_bytes())),
         ]
         .into_iter()
         .flatten()

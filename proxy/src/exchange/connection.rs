@@ -101,7 +101,7 @@ impl Connection {
             lines_before_host: &self.hop_lines,
             proto: self.scheme.as_str(),
             host,
-            request_id: request_id.map(RequestId::as_bytes),
+            request_id,
         }
     }
 }

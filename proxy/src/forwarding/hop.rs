@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::request_id::RequestId;
+
 /// The last part of a request's way: from whoever connected to this proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'r> {
@@ -17,5 +19,5 @@ pub struct Hop<'r> {
     /// What the request is for, as the gate let it through.
     pub host: Option<&'r [u8]>,
     /// What the request is called from here on, unless requests are not named.
-    pub request_id: Option<&'r [u8]>,
+    pub request_id: Option<&'r RequestId>,
 }

@@ -12,7 +12,6 @@ use crate::{
     answer::{Extras, Reason, closing_response},
     config::HttpOptions,
     gate::Head,
-    request_id::REQUEST_ID,
     tenant_key::host_name,
 };
 
@@ -122,9 +121,7 @@ impl Local {
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(fields);
         if let Some(id) = extras.request_id {
-            for piece in [REQUEST_ID.as_bytes(), b": ", id.as_bytes(), b"\r\n"] {
-                bytes.extend_from_slice(piece);
-            }
+            bytes.extend_from_slice(id.as_line());
         }
         extras.write_hsts(&mut bytes);
         bytes.extend_from_slice(if self.closes {

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::{
     answer::HSTS,
     buffer::{BUFFER_BYTES, Buffer},
-    request_id::{REQUEST_ID, RequestId},
+    request_id::RequestId,
     upstream::{
         AnswerRefusal,
         answer::{ANSWER_HEAD_BYTES_MAX, AnswerBody, AnswerFraming, AnswerHead, AnswerLine, Known},
@@ -152,9 +152,7 @@ impl Ending<'_> {
 
     fn write(self, out: &mut Buffer, has_date: bool) {
         if let Some(id) = self.request_id {
-            for piece in [REQUEST_ID.as_bytes(), b": ", id.as_bytes(), b"\r\n"] {
-                out.extend_from_slice(piece);
-            }
+            out.extend_from_slice(id.as_line());
         }
         if let Some(value) = self.hsts {
             for piece in [HSTS, ": ", value, "\r\n"] {
