@@ -236,6 +236,32 @@ fn signals_that_come_too_early_are_heard() {
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
+/// Tables change and logs are rotated while it drains.
+#[test]
+fn signals_are_acted_on_while_it_drains() {
+    let fleet = Fleet::start(2);
+    let plan = Proxy::plan()
+        .set("access_log", "{ path: access.log }")
+        .set("timeouts", "{ shutdown_ms: 20000 }");
+    let mut proxy = plan.table(fleet.table().pin("acme", "cell-1")).start();
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get("/slow/1500").header(TENANT, "acme");
+    connection.send(request.bytes()).unwrap();
+    wait_until("the request is in flight", PATIENCE, || {
+        proxy.status()["requests_in_flight"] == 1
+    });
+    proxy.signal(Signal::TERM);
+    wait_until("it drains", PATIENCE, || {
+        Connection::try_open(proxy.address()).is_err()
+    });
+    proxy.signal(Signal::HUP);
+    proxy.signal(Signal::USR1);
+    proxy.wait_for_log(&["SIGHUP"]);
+    proxy.wait_for_log(&["log opened anew"]);
+    assert_eq!(connection.answer("GET").unwrap().status, 200);
+    assert!(proxy.wait(PATIENCE).success());
+}
+
 #[test]
 fn a_port_that_is_taken_is_a_clear_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
