@@ -159,7 +159,7 @@ struct TlsSection {
     /// For a whole handshake. Default 10,000.
     #[schemars(range(min = 10, max = 86_400_000))]
     handshake_ms: Option<u32>,
-    /// Handshakes that are worked on at once; more wait. Default 1,024.
+    /// Handshakes that are worked on at once, by as many threads; more wait. Default 1,024.
     #[schemars(range(min = 1, max = 1_000_000))]
     handshakes_at_once_max: Option<u32>,
 }

@@ -376,6 +376,9 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         // If an answer goes out now, it is not the cell's.
         flow.arrived.turn.take_dates();
+        if respond::has_begun(session) && !flow.arrived.turn.answer_is_over() {
+            flow.arrived.turn.note_answer_cut();
+        }
         if flow.verdict.is_none() {
             // It failed outside of an attempt.
             self.judge(flow, failure_of(error, None), false);

@@ -310,6 +310,15 @@ impl LentStream {
         Poll::Pending
     }
 
+    /// The end of an answer that is not whole must not look like one that is.
+    fn note_cut(&mut self) {
+        if let Some(client) = &mut self.client
+            && self.turn.answer_is_cut()
+        {
+            client.socket.note_cut();
+        }
+    }
+
     fn end(&self) -> End {
         match &self.request {
             Request::Complete if self.is_out_of_step => End::StillSending,
@@ -324,6 +333,7 @@ impl LentStream {
 impl Drop for LentStream {
     fn drop(&mut self) {
         let end = self.end();
+        self.note_cut();
         if let Some(client) = self.client.take() {
             self.turn.give_back(Returned { client, end });
         }
@@ -392,6 +402,7 @@ impl AsyncWrite for LentStream {
         if matches!(self.request, Request::Switched) {
             return self.poll_flush(cx);
         }
+        self.note_cut();
         self.poll_with_limit(cx, |()| 0, ClientStream::poll_shutdown)
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Arrival {
 pub(super) struct Turn {
     /// Set once nothing more of the answer will come for the client.
     answer_is_over: AtomicBool,
+    /// Set if the client was given a part of the answer, and the rest will not come.
+    answer_is_cut: AtomicBool,
     /// When the cell made its answer, if it says so: Pingora puts the present time there.
     dates: Mutex<Vec<HeaderValue>>,
     /// The client's connection, when Pingora is done with it.
@@ -121,6 +123,14 @@ impl Turn {
 
     pub(super) fn answer_is_over(&self) -> bool {
         self.answer_is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_answer_cut(&self) {
+        self.answer_is_cut.store(true, Ordering::Release);
+    }
+
+    pub(super) fn answer_is_cut(&self) -> bool {
+        self.answer_is_cut.load(Ordering::Acquire)
     }
 
     pub(super) fn keep_dates(&self, dates: Vec<HeaderValue>) {

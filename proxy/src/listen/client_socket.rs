@@ -68,6 +68,13 @@ impl ClientSocket {
         }
     }
 
+    /// What was sent is not all, and never will be: the end that the client sees must not look like one that was meant.
+    pub fn note_cut(&mut self) {
+        if let Self::Tls(socket) = self {
+            socket.note_cut();
+        }
+    }
+
     /// Says that the stream ends here, where what carries it has a way to say so; it waits for nothing. Without that, the
     /// client could not tell the end from a connection that somebody cut.
     pub fn poll_say_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

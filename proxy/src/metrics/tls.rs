@@ -31,7 +31,14 @@ pub struct TlsMetrics {
 }
 
 /// Why a handshake failed; each has a series from the start.
-const FAILURES: [&str; 5] = ["failed", "not_tls", "overloaded", "plain_http", "timeout"];
+const FAILURES: [&str; 6] = [
+    "aborted",
+    "failed",
+    "not_tls",
+    "overloaded",
+    "plain_http",
+    "timeout",
+];
 
 impl Families {
     pub(super) fn new(r: &Registry) -> Self {

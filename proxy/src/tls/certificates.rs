@@ -234,6 +234,11 @@ fn load_pair(pair: &Pair, digest: Digest) -> Result<Loaded, Problems> {
             let hint = "name the key that the certificate was made for; the server's own certificate comes first in its file";
             return refuse(&key.path, message, hint);
         }
+        if let Error::InvalidCertificate(fault) = error {
+            let hint = "the first certificate of the file has to be the server's own";
+            let message = format!("holds a certificate that cannot be used: {fault:?}");
+            return refuse(&certificate.path, message, hint);
+        }
         let hint = "use an RSA key of 2,048 to 4,096 bits, ECDSA P-256 or P-384, or Ed25519";
         refuse(&key.path, format!("the key cannot be used: {error}"), hint)
     })?;

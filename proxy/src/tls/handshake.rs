@@ -2,10 +2,14 @@
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
-use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use rustls::{AlertDescription, ProtocolVersion, ServerConfig, ServerConnection};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
-use super::socket::TlsSocket;
+use super::socket::{Step, TlsSocket};
 use crate::{buffer::Buffer, exchange::TlsFacts, socket::poll_receive};
 
 /// What a record that begins a handshake begins with (RFC 8446, section 5.1).
@@ -21,6 +25,10 @@ const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Of a hello in pieces: a real client has one or two, and every one costs five further bytes.
 const RECORDS_MAX: usize = 32;
 
+/// How long a client has to read why it is refused, and how much it may send meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+
 /// Why there is no TLS on a connection.
 #[derive(Debug)]
 pub enum Refused {
@@ -30,8 +38,10 @@ pub enum Refused {
     TimedOut,
     /// No place was free in time.
     Overloaded,
-    /// The client left.
+    /// The client left without a byte.
     Gone,
+    /// The client left in the middle of it.
+    Aborted,
     /// What rustls or the client found wrong with the handshake.
     Failed(io::Error),
 }
@@ -45,6 +55,7 @@ impl Refused {
             Self::TimedOut => Some("timeout"),
             Self::Overloaded => Some("overloaded"),
             Self::Gone => None,
+            Self::Aborted => Some("aborted"),
             Self::Failed(_) => Some("failed"),
         }
     }
@@ -58,9 +69,9 @@ pub struct Established {
     pub is_resumed: bool,
 }
 
-/// Does a handshake. A place is taken only once the client's hello is there, so that clients who send half of one keep
-/// nobody out; only then `config` is asked for, so that one who waits cannot keep what has been replaced meanwhile, such as
-/// a list of revoked certificates.
+/// Does a handshake. A place is held only while there is work to do on what a client sent, never while it is waited for, so
+/// that slow clients keep nobody out. `config` is asked for with the first place, so that one who waits cannot keep what has
+/// been replaced meanwhile, such as a list of revoked certificates.
 pub async fn accept(
     socket: TcpStream,
     came: &[u8],
@@ -79,22 +90,52 @@ pub async fn accept(
             First::Http => return Err(Refused::PlainHttp(socket)),
             First::Other => return Err(Refused::NotTls),
         };
-        waits_for_place = true;
-        let _place = places.acquire().await.map_err(|_| Refused::Overloaded)?;
-        waits_for_place = false;
+        let mut place = wait_for_place(places, &mut waits_for_place).await?;
         let tls = ServerConnection::new(config());
         let tls = tls.map_err(|error| Refused::Failed(io::Error::other(error)))?;
         let mut socket = TlsSocket::new(socket, tls, received);
-        match poll_fn(|cx| socket.poll_handshake(cx)).await {
-            Ok(()) => Ok(established(socket)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::Failed(error)),
-            Err(_) => Err(Refused::Gone),
+        loop {
+            let worked = socket.work_on_handshake();
+            drop(place);
+            if let Err(error) = worked {
+                return Ok(Err((socket, error)));
+            }
+            let step = poll_fn(|cx| socket.poll_handshake(cx)).await;
+            if step.map_err(|_| Refused::Aborted)? == Step::Done {
+                return Ok(Ok(established(socket)));
+            }
+            place = wait_for_place(places, &mut waits_for_place).await?;
         }
     };
     match timeout(limit, shaking).await {
-        Ok(outcome) => outcome,
+        Ok(Ok(Ok(established))) => Ok(established),
+        Ok(Ok(Err((socket, error)))) => {
+            // Whether or not it can be told.
+            let _ = timeout(LINGER, socket.refuse_handshake(LINGER_BYTES_MAX)).await;
+            Err(judge_failure(error))
+        }
+        Ok(Err(refused)) => Err(refused),
         Err(_) if waits_for_place => Err(Refused::Overloaded),
         Err(_) => Err(Refused::TimedOut),
+    }
+}
+
+async fn wait_for_place<'p>(
+    places: &'p Semaphore,
+    waits: &mut bool,
+) -> Result<SemaphorePermit<'p>, Refused> {
+    *waits = true;
+    let place = places.acquire().await.map_err(|_| Refused::Overloaded)?;
+    *waits = false;
+    Ok(place)
+}
+
+/// A client that says that it breaks off has left, in the most polite way.
+fn judge_failure(error: io::Error) -> Refused {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::AlertReceived(AlertDescription::UserCanceled)) => Refused::Aborted,
+        _ => Refused::Failed(error),
     }
 }
 
@@ -121,7 +162,8 @@ async fn first_message(socket: &TcpStream, received: &mut Buffer) -> Result<Firs
         received.reserve(wanted - received.len());
         match poll_fn(|cx| poll_receive(socket, cx, received)).await {
             Ok(1..) => {}
-            Ok(0) | Err(_) => return Err(Refused::Gone),
+            Ok(0) | Err(_) if received.is_empty() => return Err(Refused::Gone),
+            Ok(0) | Err(_) => return Err(Refused::Aborted),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     io::{self, BufRead as _, IoSlice, Write as _},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -9,7 +10,7 @@ use std::{
 
 use rustls::ServerConnection;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
 };
 
@@ -29,10 +30,22 @@ pub struct TlsSocket {
     received: Buffer,
     /// The last read filled all the room that it had.
     reads_much: bool,
-    /// So many of the next bytes to send were taken already: they are encrypted, and their sender learns of it once all of that
-    /// is with the system. So a client that takes nothing is as slow here as without TLS, and nobody needs to see to what is
-    /// left here.
+    /// So many of the next bytes to send were taken already: they are encrypted, and their sender learns of it as they go to
+    /// the system, and of the last one once all of that is there. So a client that takes nothing is as slow here as without
+    /// TLS, one that takes little is seen to take it, and nobody needs to see to what is left here.
     taken: usize,
+    /// So many encrypted bytes went to the system since the sender learned of any.
+    written: usize,
+    /// The end is not to be said.
+    is_cut: bool,
+}
+
+/// How far a handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There are bytes to work on, by [`TlsSocket::work_on_handshake`].
+    Work,
+    Done,
 }
 
 impl fmt::Debug for TlsSocket {
@@ -69,6 +82,8 @@ impl TlsSocket {
             received,
             reads_much: false,
             taken: 0,
+            written: 0,
+            is_cut: false,
         }
     }
 
@@ -81,17 +96,43 @@ impl TlsSocket {
         &self.tls
     }
 
-    /// Does the handshake.
-    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_flush_ciphertext(cx))?;
-            if !self.tls.is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
-            if ready!(self.poll_ciphertext(cx))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+    /// Sends what the handshake has to send and waits for what the peer answers. Of the work that a handshake is, it does
+    /// none.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        ready!(self.poll_flush_ciphertext(cx))?;
+        if !self.tls.is_handshaking() {
+            return Poll::Ready(Ok(Step::Done));
+        }
+        if self.received.is_empty() && ready!(self.poll_fill(cx))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(Step::Work))
+    }
+
+    /// Works on what came of the handshake. It waits for nothing.
+    pub fn work_on_handshake(&mut self) -> io::Result<()> {
+        self.take_ciphertext().map(drop)
+    }
+
+    /// What was sent is not all, and never will be: the end is not said, so that the peer can tell.
+    pub fn note_cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    /// Says why the handshake is refused, ends the connection, and reads on for a while: were it closed with bytes unread,
+    /// the system could throw away what the peer is to read.
+    pub async fn refuse_handshake(mut self, bytes_max: usize) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush_ciphertext(cx)).await?;
+        self.socket.shutdown().await?;
+        let mut left = bytes_max;
+        let mut scratch = vec![0; BUFFER_BYTES];
+        while left > 0 {
+            match self.socket.read(&mut scratch).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
             }
         }
+        Ok(())
     }
 
     /// Ready when there may be something to receive, without memory for it.
@@ -142,17 +183,28 @@ impl TlsSocket {
             let pieces = [IoSlice::new(first), IoSlice::new(second)];
             // Up to the limit of rustls' own buffer, 64 KiB.
             self.taken = self.tls.writer().write_vectored(&pieces)?;
+            self.written = 0;
         }
-        ready!(self.poll_flush_ciphertext(cx))?;
-        let sent = self.taken.min(wanted);
+        let gone = match self.poll_flush_ciphertext(cx)? {
+            Poll::Ready(()) => self.taken,
+            // Not the last byte before all is with the system. What surrounds the records counts too, which is little.
+            Poll::Pending => self.written.min(self.taken.saturating_sub(1)),
+        };
+        let sent = gone.min(wanted);
+        if sent == 0 && wanted > 0 {
+            return Poll::Pending;
+        }
+        self.written = 0;
         self.taken -= sent;
         Poll::Ready(Ok(sent))
     }
 
     /// Says that nothing more is sent, in TLS and under it.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Further calls do nothing.
-        self.tls.send_close_notify();
+        if !self.is_cut {
+            // Further calls do nothing.
+            self.tls.send_close_notify();
+        }
         ready!(self.poll_flush_ciphertext(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
@@ -200,6 +252,11 @@ impl TlsSocket {
             self.tls.read_tls(&mut io::empty())?;
             return Poll::Ready(self.decipher().map(|()| 0));
         }
+        Poll::Ready(self.take_ciphertext())
+    }
+
+    /// Deciphers what was received. The answer is how many bytes that took.
+    fn take_ciphertext(&mut self) -> io::Result<usize> {
         let mut count = 0;
         // No more than what can be taken from there at once: rustls refuses to hold much.
         while !self.received.is_empty() {
@@ -220,7 +277,7 @@ impl TlsSocket {
         if self.received.is_empty() {
             self.received.release();
         }
-        Poll::Ready(Ok(count))
+        Ok(count)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -251,7 +308,7 @@ impl TlsSocket {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Ciphertext(&self.socket)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.socket.poll_write_ready(cx))?;
                 }

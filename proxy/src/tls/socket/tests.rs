@@ -55,8 +55,13 @@ async fn pair() -> (TlsSocket, Client) {
     let tls = ServerConnection::new(Arc::new(server)).unwrap();
     let socket = TcpStream::from_std(accepted).unwrap();
     let mut socket = TlsSocket::new(socket, tls, Buffer::new());
-    let handshake = timeout(PATIENCE, poll_fn(|cx| socket.poll_handshake(cx)));
-    handshake.await.expect("both are there").unwrap();
+    loop {
+        let step = timeout(PATIENCE, poll_fn(|cx| socket.poll_handshake(cx)));
+        match step.await.expect("both are there").unwrap() {
+            Step::Done => break,
+            Step::Work => socket.work_on_handshake().unwrap(),
+        }
+    }
     (socket, shaking.join().unwrap())
 }
 
@@ -167,5 +172,47 @@ async fn an_end_that_the_peer_did_not_say_is_an_error() {
     client.sock.shutdown(std::net::Shutdown::Write).unwrap();
     let mut buffer = Buffer::new();
     let error = receive(&mut socket, &mut buffer).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// Whoever watches how fast a peer takes what it is sent has to see less than a buffer of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_peer_takes_is_seen_in_small_steps() {
+    let (mut socket, mut client) = pair().await;
+    let piece = vec![7; 64 * 1024];
+    let mut sent = 0;
+    loop {
+        let sending = poll_fn(|cx| Poll::Ready(socket.poll_send(cx, &piece, &[])));
+        let Poll::Ready(count) = sending.await else {
+            break;
+        };
+        sent += count.unwrap();
+    }
+    let reading = std::thread::spawn(move || {
+        let mut came = vec![0; sent];
+        client.read_exact(&mut came).unwrap();
+        (client, came)
+    });
+    let sending = poll_fn(|cx| socket.poll_send(cx, &piece, &[]));
+    let count = timeout(PATIENCE, sending)
+        .await
+        .expect("it is read")
+        .unwrap();
+    assert!(
+        count > 0 && count < piece.len(),
+        "{count} of what was waiting"
+    );
+    let (_, came) = reading.join().unwrap();
+    assert!(came.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_cut_is_not_said() {
+    let (mut socket, mut client) = pair().await;
+    let sending = poll_fn(|cx| socket.poll_send(cx, b"half", b""));
+    assert_eq!(sending.await.unwrap(), 4);
+    socket.note_cut();
+    poll_fn(|cx| socket.poll_end(cx)).await.unwrap();
+    let error = client.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
