@@ -28,6 +28,11 @@ impl Stamp {
         let stamp = fs::metadata(path).map(|meta| FileStamp::of(&meta));
         Self(stamp.map_err(|error| error.kind()))
     }
+
+    /// The path leads nowhere.
+    pub fn is_missing(self) -> bool {
+        self.0 == Err(io::ErrorKind::NotFound)
+    }
 }
 
 impl FileStamp {

@@ -16,11 +16,11 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _, prelude::X509Certificate};
 
-use super::material::Pair;
+use super::material::{Entry, Pair, PairStamps, Reading};
 use crate::clock;
 
 /// One certificate with its chain and its key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     pub file: PathBuf,
     /// DNS names, lower-cased; `*.` begins one that holds for any one label there.
@@ -30,6 +30,8 @@ pub struct Loaded {
     pub not_after: i64,
     /// Of both files' bytes.
     digest: Digest,
+    /// The state of both files when they were read.
+    stamps: PairStamps,
     certified: Arc<CertifiedKey>,
 }
 
@@ -44,47 +46,70 @@ pub struct Certificates {
     wildcard: HashMap<Box<str>, Choices>,
     default: Choices,
     pub loaded: Vec<Arc<Loaded>>,
+    /// Their places in `loaded`, by the certificate's file.
+    by_file: HashMap<PathBuf, usize>,
 }
 
 impl Certificates {
-    /// Reads all pairs, or says of each file what is wrong with it. What is in `previous` unchanged is taken from there. A
-    /// certificate that is not valid at `now` (seconds since 1970) is a problem only where it would replace `previous`
-    /// ones: it is better than having none, and [`untimely`](Self::untimely) lists it.
+    /// Judges each pair by itself. One that is refused comes with what is wrong with it, and the certificate that `previous`
+    /// has of that path stays in its place, if there is one. Fails if none is left, and at the start, without `previous`, for
+    /// a pair that the configuration names.
+    ///
+    /// A certificate that is not valid at `now` (seconds since 1970) is refused only where there are `previous` ones: it is
+    /// better than having none, and [`untimely`](Self::untimely) lists it.
     pub fn load(
-        pairs: &[Pair],
+        entries: Vec<Entry>,
         default: Option<&str>,
         now: i64,
         previous: Option<&Self>,
-    ) -> Result<Self, Vec<Problems>> {
-        let known: HashMap<Digest, &Arc<Loaded>> = previous
-            .iter()
-            .flat_map(|previous| &previous.loaded)
-            .map(|loaded| (loaded.digest, loaded))
-            .collect();
-        let (mut loaded, mut problems) = (Vec::new(), Vec::new());
-        for pair in pairs {
-            let digest = digest_of(pair);
-            if let Some(known) = known.get(&digest)
-                && known.file == pair.certificate.path
-            {
-                loaded.push(Arc::clone(known));
-                continue;
-            }
-            match load_pair(pair, digest) {
-                Ok(new) => {
-                    problems.extend(previous.and_then(|_| new.untimely(now)));
-                    loaded.push(Arc::new(new));
+    ) -> Result<(Self, Vec<Problems>), Vec<Problems>> {
+        let (mut loaded, mut refused) = (Vec::new(), Vec::new());
+        let mut is_fatal = false;
+        for entry in entries {
+            let known = previous.and_then(|previous| previous.of_file(&entry.certificate));
+            let is_named = entry.is_named;
+            match judge(entry, now, previous.is_some(), known) {
+                Ok(certificate) => loaded.push(certificate),
+                Err(problem) => {
+                    refused.push(problem);
+                    is_fatal |= is_named && previous.is_none();
+                    loaded.extend(known.map(Arc::clone));
                 }
-                Err(problem) => problems.push(problem),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
+        if is_fatal || loaded.is_empty() {
+            return Err(refused);
         }
-        Self::by_name(loaded, default)
+        let by_name = Self::by_name(loaded, default, &mut refused)?;
+        Ok((by_name, refused))
     }
 
-    fn by_name(loaded: Vec<Arc<Loaded>>, default: Option<&str>) -> Result<Self, Vec<Problems>> {
+    /// Whether these are the same as others.
+    pub fn are_as(&self, others: &Self) -> bool {
+        let of = |all: &Self| -> Vec<_> {
+            let loaded = all.loaded.iter();
+            loaded
+                .map(|loaded| (loaded.file.clone(), loaded.digest))
+                .collect()
+        };
+        self.loaded.len() == others.loaded.len() && of(self) == of(others)
+    }
+
+    /// In which state the files of a certificate were when it was read.
+    pub fn stamps_of(&self, file: &Path) -> Option<&PairStamps> {
+        self.of_file(file).map(|loaded| &loaded.stamps)
+    }
+
+    fn of_file(&self, file: &Path) -> Option<&Arc<Loaded>> {
+        self.by_file.get(file).map(|index| &self.loaded[*index])
+    }
+
+    /// Where a pair was `refused`, it may be the one that has the name of `default`: then the first one stands in for it.
+    fn by_name(
+        loaded: Vec<Arc<Loaded>>,
+        default: Option<&str>,
+        refused: &mut Vec<Problems>,
+    ) -> Result<Self, Vec<Problems>> {
         let (mut exact, mut wildcard) = (HashMap::<Box<str>, Choices>::new(), HashMap::new());
         for certificate in &loaded {
             for name in &certificate.names {
@@ -101,11 +126,14 @@ impl Certificates {
         }
         let first = loaded
             .first()
-            .expect("whoever reads the settings wants at least one");
+            .expect("without one there is nothing to do by name");
+        let by_file = loaded.iter().enumerate();
+        let by_file = by_file.map(|(index, loaded)| (loaded.file.clone(), index));
         let mut by_name = Self {
             exact,
             wildcard,
             default: vec![Arc::clone(first)],
+            by_file: by_file.collect(),
             loaded,
         };
         let wanted = default.or_else(|| by_name.default[0].names.first().map(|name| &**name));
@@ -117,7 +145,11 @@ impl Certificates {
                     wanted.unwrap_or_default()
                 );
                 let hint = "name one that a certificate has, or leave `default` out";
-                return Err(vec![Problems::whole_file(message, hint)]);
+                let has_refused = !refused.is_empty();
+                refused.push(Problems::whole_file(message, hint));
+                if !has_refused {
+                    return Err(std::mem::take(refused));
+                }
             }
             None => {}
         }
@@ -191,12 +223,38 @@ impl Loaded {
     }
 }
 
+/// The certificate of an entry: that in force if it is `known` and its files have not changed, or else a new one.
+fn judge(
+    entry: Entry,
+    now: i64,
+    is_reload: bool,
+    known: Option<&Arc<Loaded>>,
+) -> Result<Arc<Loaded>, Problems> {
+    let pair = match (entry.read?, known) {
+        (Reading::Read(pair), _) => pair,
+        (Reading::Unchanged, Some(known)) => return Ok(Arc::clone(known)),
+        (Reading::Unchanged, None) => unreachable!("only what is in force is left unread"),
+    };
+    let digest = digest_of(&pair);
+    if let Some(known) = known.filter(|known| known.digest == digest) {
+        return Ok(Arc::new(Loaded {
+            stamps: entry.stamps,
+            ..Loaded::clone(known)
+        }));
+    }
+    let new = load_pair(&pair, digest, entry.stamps)?;
+    match new.untimely(now) {
+        Some(problem) if is_reload => Err(problem),
+        _ => Ok(Arc::new(new)),
+    }
+}
+
 fn digest_of(pair: &Pair) -> Digest {
     let both = [&pair.certificate.bytes[..], b"\0", &pair.key.bytes[..]];
     Digest::of(&both.concat())
 }
 
-fn load_pair(pair: &Pair, digest: Digest) -> Result<Loaded, Problems> {
+fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Result<Loaded, Problems> {
     let (certificate, key) = (&pair.certificate, &pair.key);
     let refuse = |file: &Path, message: String, hint: &str| {
         Problems::whole_file(message, hint).in_file(file.display())
@@ -248,6 +306,7 @@ fn load_pair(pair: &Pair, digest: Digest) -> Result<Loaded, Problems> {
         not_before: facts.not_before,
         not_after: facts.not_after,
         digest,
+        stamps,
         certified: Arc::new(certified),
     })
 }

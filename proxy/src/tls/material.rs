@@ -13,19 +13,41 @@ use crate::regular_file::{self, FileError, Stamp};
 
 /// Size of one file. Some chains have many certificates, and a list of revoked ones grows.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// All that one reading reads of certificates, keys, CAs and revocation lists. What did not change is not read.
+const BYTES_READ_MAX: u64 = 256 * 1024 * 1024;
 /// Size of the file of ticket keys. A key has one line.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Certificates of one listener.
 pub const CERTIFICATES_MAX: usize = 20_000;
 
-/// What was read.
+/// What was read. What is wrong with one file is told apart from the others, which may be good.
 #[derive(Debug)]
 pub struct Material {
-    pub pairs: Vec<Pair>,
-    pub ca: Option<FileBytes>,
-    pub crl: Option<FileBytes>,
-    pub ticket_keys: Option<FileBytes>,
+    pub pairs: Vec<Entry>,
+    pub ca: Option<Result<FileBytes, Problems>>,
+    pub crl: Option<Result<FileBytes, Problems>>,
+    pub ticket_keys: Option<Result<FileBytes, Problems>>,
 }
+
+/// A certificate of the listener.
+#[derive(Debug)]
+pub struct Entry {
+    pub certificate: PathBuf,
+    /// The configuration names it; others are found in the folder.
+    pub is_named: bool,
+    pub stamps: PairStamps,
+    pub read: Result<Reading, Problems>,
+}
+
+#[derive(Debug)]
+pub enum Reading {
+    /// The files are as they were when the certificate in force was read from them.
+    Unchanged,
+    Read(Pair),
+}
+
+/// The states of a certificate's file and of its key's.
+pub type PairStamps = (Stamp, Stamp);
 
 #[derive(Debug)]
 pub struct Pair {
@@ -67,51 +89,95 @@ impl Stamps {
     }
 }
 
-/// Reads all of it, or says of each file why it cannot be read.
-pub fn read(settings: &TlsSettings) -> Result<Material, Vec<Problems>> {
-    let mut problems = Vec::new();
-    let mut judge = |path: &Path, read: Result<Vec<u8>, FileError>| match read {
-        Ok(bytes) => Some(FileBytes {
+/// Reads what has changed. `in_force` says in which state a certificate's files were when that in force was read; what is
+/// still in that state is not read again. Fails only where not even the files are known.
+pub fn read<'s>(
+    settings: &TlsSettings,
+    in_force: impl Fn(&Path) -> Option<&'s PairStamps>,
+) -> Result<Material, Vec<Problems>> {
+    let listed = list(settings)?;
+    let mut budget = Budget(BYTES_READ_MAX);
+    let mut pairs = Vec::new();
+    for (index, files) in listed.into_iter().enumerate() {
+        // Stamped before they are read: a change during that is met by the next look.
+        let stamps = (Stamp::of(&files.certificate), Stamp::of(&files.key));
+        let is_named = index < settings.certificates.len();
+        let before = in_force(&files.certificate);
+        if !is_named && before.is_none() && stamps.1.is_missing() {
+            // Its key is on its way, or it is no certificate of a server.
+            continue;
+        }
+        let read = if before == Some(&stamps) {
+            Ok(Reading::Unchanged)
+        } else {
+            budget.read_pair(&files).map(Reading::Read)
+        };
+        pairs.push(Entry {
+            certificate: files.certificate,
+            is_named,
+            stamps,
+            read,
+        });
+    }
+    if let (true, Some(folder)) = (pairs.is_empty(), &settings.directory) {
+        return Err(vec![no_certificate(folder)]);
+    }
+    let auth = settings.client_auth.as_ref();
+    let ca = auth.map(|auth| budget.read(&auth.ca));
+    let crl = auth.and_then(|auth| auth.crl.as_ref());
+    let crl = crl.map(|crl| budget.read(crl));
+    let ticket_keys = settings.ticket_keys.as_ref().map(|path| {
+        let read = regular_file::read_secret(path, SECRET_BYTES_MAX);
+        file_bytes(path, read)
+    });
+    Ok(Material {
+        pairs,
+        ca,
+        crl,
+        ticket_keys,
+    })
+}
+
+/// How many bytes may still be read.
+struct Budget(u64);
+
+impl Budget {
+    fn read(&mut self, path: &Path) -> Result<FileBytes, Problems> {
+        if self.0 == 0 {
+            let mib = BYTES_READ_MAX / 1024 / 1024;
+            let message = format!("is not read: the files before it have {mib} MiB");
+            let hint = "check that they are certificates, and spread them over several listeners";
+            return Err(Problems::whole_file(message, hint).in_file(path.display()));
+        }
+        let file = file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))?;
+        self.0 = self.0.saturating_sub(file.bytes.len() as u64);
+        Ok(file)
+    }
+
+    fn read_pair(&mut self, files: &CertificateFiles) -> Result<Pair, Problems> {
+        let certificate = self.read(&files.certificate)?;
+        let key = if files.key == files.certificate {
+            certificate.clone()
+        } else {
+            self.read(&files.key)?
+        };
+        Ok(Pair { certificate, key })
+    }
+}
+
+fn file_bytes(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<FileBytes, Problems> {
+    match read {
+        Ok(bytes) => Ok(FileBytes {
             path: path.to_owned(),
             bytes,
         }),
-        Err(error) => {
-            problems.push(unreadable(&error, path));
-            None
-        }
-    };
-    let secret = settings.ticket_keys.as_deref();
-    let ticket_keys =
-        secret.and_then(|path| judge(path, regular_file::read_secret(path, SECRET_BYTES_MAX)));
-    let mut read = |path: &Path| judge(path, regular_file::read(path, FILE_BYTES_MAX));
-    let listed = list(settings)?;
-    let pairs: Vec<_> = listed
-        .iter()
-        .map(|files| {
-            let certificate = read(&files.certificate);
-            let key = if files.key == files.certificate {
-                certificate.clone()
-            } else {
-                read(&files.key)
-            };
-            Some(Pair {
-                certificate: certificate?,
-                key: key?,
-            })
-        })
-        .collect();
-    let auth = settings.client_auth.as_ref();
-    let ca = auth.map(|auth| read(&auth.ca));
-    let crl = auth.and_then(|auth| auth.crl.as_ref()).map(|crl| read(crl));
-    if !problems.is_empty() {
-        return Err(problems);
+        Err(error) => Err(unreadable(&error, path)),
     }
-    Ok(Material {
-        pairs: pairs.into_iter().flatten().collect(),
-        ca: ca.flatten(),
-        crl: crl.flatten(),
-        ticket_keys,
-    })
+}
+
+fn no_certificate(folder: &Path) -> Problems {
+    let hint = "put NAME.crt with NAME.key there, or NAME.pem with both";
+    Problems::whole_file("there is no certificate in it", hint).in_file(folder.display())
 }
 
 /// The files of all certificates: those that are named, in their order, and then those of the folder, by name.
@@ -125,9 +191,7 @@ fn list(settings: &TlsSettings) -> Result<Vec<CertificateFiles>, Vec<Problems>> 
         })?;
         listed.extend(found);
         if listed.is_empty() {
-            let hint = "put NAME.crt with NAME.key there, or NAME.pem with both";
-            let problem = Problems::whole_file("there is no certificate in it", hint);
-            return Err(vec![problem.in_file(folder.display())]);
+            return Err(vec![no_certificate(folder)]);
         }
         if listed.len() > CERTIFICATES_MAX {
             let message = format!(

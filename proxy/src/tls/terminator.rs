@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::{
     handshake::{self, Established, Refused},
     material::{self, Stamps},
-    reload::{Failed, RETRY_INTERVAL, Readings},
+    reload::{RETRY_INTERVAL, Readings, SETTLING},
     settings::TlsSettings,
     tickets::Tickets,
     view::View,
@@ -54,6 +54,7 @@ struct Files {
 struct Shown {
     loaded_at: SystemTime,
     error: Option<String>,
+    is_settling: bool,
 }
 
 /// For `/status`.
@@ -66,6 +67,8 @@ pub struct TlsStatus {
     pub next_expiry: Option<NextExpiry>,
     /// Why the files are not in force.
     pub error: Option<String>,
+    /// Files do not fit together, and have not for as long as a second: they may be in the middle of a change.
+    pub settling: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,27 +77,49 @@ pub struct NextExpiry {
     pub at: String,
 }
 
-/// Reads the files and makes a view of them, as at the start: for `check`, too. What works and should not stay so comes
-/// beside it.
+/// Reads the files and makes a view of them, as at the start: for `check`, too. What is refused, or works and should not
+/// stay so, comes beside it.
 pub fn load(settings: &TlsSettings, now: i64) -> Result<(View, Vec<Problems>), Vec<Problems>> {
-    load_with(settings, now, &Arc::new(Tickets::own("", None, now)))
+    let own_tickets = Arc::new(Tickets::own("", None, now));
+    let (view, mut problems) = load_with(settings, now, None, &own_tickets)?;
+    problems.extend(view.certificates.untimely(now));
+    Ok((view, problems))
 }
 
 fn load_with(
     settings: &TlsSettings,
     now: i64,
+    previous: Option<&View>,
     own_tickets: &Arc<Tickets>,
 ) -> Result<(View, Vec<Problems>), Vec<Problems>> {
-    let material = material::read(settings)?;
-    let view = View::build(&material, settings, now, None, own_tickets)?;
-    let untimely = view.certificates.untimely(now);
-    Ok((view, untimely))
+    let in_force = previous.map(|view| &*view.certificates);
+    let material = material::read(settings, |file| in_force?.stamps_of(file))?;
+    View::build(material, settings, now, previous, own_tickets)
+}
+
+/// The same at the start. Files may just be replaced, one after the other: what is wrong is looked at for a second.
+fn load_settled(
+    settings: &TlsSettings,
+    own_tickets: &Arc<Tickets>,
+) -> Result<(View, Vec<Problems>), Vec<Problems>> {
+    let began = Instant::now();
+    loop {
+        let outcome = load_with(settings, clock::unix_now(), None, own_tickets);
+        let is_good = outcome
+            .as_ref()
+            .is_ok_and(|(_, refused)| refused.is_empty());
+        if is_good || began.elapsed() >= SETTLING {
+            return outcome;
+        }
+        std::thread::sleep(RETRY_INTERVAL);
+    }
 }
 
 impl Terminator {
-    /// Everything has to be good at the start but for dates: an expired certificate is better than no proxy.
-    /// `ticket_keys` are what [`ticket_keys`](Self::ticket_keys) of the process before gave for the listener of this name,
-    /// if there was one. A listener that has its tickets' keys from a file, or has no tickets, leaves them.
+    /// Every certificate that the configuration names has to be good but for its dates: an expired certificate is better
+    /// than no proxy. Of the folder's, those are left out that are not. `ticket_keys` are what
+    /// [`ticket_keys`](Self::ticket_keys) of the process before gave for the listener of this name, if there was one. A
+    /// listener that has its tickets' keys from a file, or has no tickets, leaves them.
     pub fn start(
         listener: &str,
         settings: TlsSettings,
@@ -104,13 +129,22 @@ impl Terminator {
         let now = clock::unix_now();
         let own_tickets = Arc::new(Tickets::own(listener, ticket_keys, now));
         let stamps = Stamps::of(&settings);
-        let (view, untimely) = load_with(&settings, now, &own_tickets)?;
+        let (view, refused) = load_settled(&settings, &own_tickets)?;
+        let untimely = view.certificates.untimely(now);
+        let mut readings = Readings::default();
+        readings.note(texts(&refused), Instant::now());
+        readings.report_all();
         for problems in &untimely {
             warn!(listener, "{problems}");
         }
         let metrics = metrics.of_tls(listener);
-        metrics.succeeded();
         metrics.publish_expiry(expiries(&view));
+        metrics.succeeded();
+        for what in readings.reported() {
+            metrics.failed();
+            warn!(listener, "a certificate is refused, and left out: {what}");
+        }
+        let error = summary(&readings);
         Ok(Self {
             listener: listener.into(),
             places: Semaphore::new(settings.handshakes_at_once_max.min(Semaphore::MAX_PERMITS)),
@@ -118,13 +152,11 @@ impl Terminator {
             view: ArcSwap::from_pointee(view),
             own_tickets,
             metrics,
-            files: Mutex::new(Files {
-                stamps,
-                readings: Readings::default(),
-            }),
+            files: Mutex::new(Files { stamps, readings }),
             shown: Mutex::new(Shown {
                 loaded_at: SystemTime::now(),
-                error: None,
+                error,
+                is_settling: false,
             }),
         })
     }
@@ -168,50 +200,53 @@ impl Terminator {
     fn read_files(&self, files: &mut Files) {
         let listener = &*self.listener;
         let current = self.view.load_full();
-        let view = material::read(&self.settings).and_then(|material| {
-            let now = clock::unix_now();
-            View::build(
-                &material,
-                &self.settings,
-                now,
-                Some(&current),
-                &self.own_tickets,
-            )
-        });
-        match view {
-            Ok(view) => {
-                let certificates = view.certificates.loaded.len();
-                self.metrics.publish_expiry(expiries(&view));
-                self.metrics.succeeded();
-                self.view.store(Arc::new(view));
-                files.readings.succeeded();
-                *self.shown() = Shown {
-                    loaded_at: SystemTime::now(),
-                    error: None,
-                };
-                info!(
-                    listener,
-                    certificates, "the certificates' files are in force as they are now"
-                );
+        let now = clock::unix_now();
+        let read = load_with(&self.settings, now, Some(&current), &self.own_tickets);
+        let refused = match read {
+            Ok((view, refused)) => {
+                self.put_in_force(view, &current);
+                refused
             }
-            Err(problems) => {
-                let what = summary(&problems);
-                if files.readings.failed(&what, Instant::now()) == Failed::Report {
-                    self.metrics.failed();
-                    warn!(
-                        listener,
-                        "the certificates' files are refused, and those before stay in force: {what}"
-                    );
-                    self.shown().error = Some(what);
-                }
-            }
+            Err(refused) => refused,
+        };
+        for what in files.readings.note(texts(&refused), Instant::now()) {
+            self.metrics.failed();
+            warn!(
+                listener,
+                "files of the certificates are refused, and what they had before stays in force: {what}"
+            );
+        }
+        self.shown().is_settling = files.readings.are_settling();
+        if files.readings.are_good() {
+            self.metrics.succeeded();
+            self.shown().error = None;
+        } else if let Some(error) = summary(&files.readings) {
+            self.shown().error = Some(error);
+        }
+    }
+
+    fn put_in_force(&self, view: View, current: &View) {
+        let listener = &*self.listener;
+        let certificates = view.certificates.loaded.len();
+        let is_news = view.differs_from(current);
+        if is_news {
+            self.metrics.publish_expiry(expiries(&view));
+        }
+        // With nothing new in it, it still has the files' state.
+        self.view.store(Arc::new(view));
+        if is_news {
+            self.shown().loaded_at = SystemTime::now();
+            info!(
+                listener,
+                certificates, "the certificates' files are in force as they are now"
+            );
         }
     }
 
     /// The keys of its session tickets, for the process that takes the listener over; give them to [`start`](Self::start)
     /// there. They are secret. `None` if it has none of its own: they are a fleet's, or clients show certificates.
     pub fn ticket_keys(&self) -> Option<Vec<u8>> {
-        self.view.load().tickets.as_ref()?.export()
+        self.view.load().tickets()?.export()
     }
 
     pub fn listener(&self) -> &str {
@@ -230,6 +265,7 @@ impl Terminator {
                 at: clock::rfc3339(clock::of_unix(at)),
             }),
             error: shown.error.clone(),
+            settling: shown.is_settling,
         }
     }
 
@@ -248,16 +284,18 @@ fn expiries(view: &View) -> impl Iterator<Item = (&Path, i64)> {
     loaded.map(|loaded| (&*loaded.file, loaded.not_after))
 }
 
-/// The first problem, and how many others there are.
-fn summary(problems: &[Problems]) -> String {
-    let first = problems
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    match problems.len() {
-        0 | 1 => first,
+fn texts(problems: &[Problems]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// The first problem that was reported, and how many others there are.
+fn summary(readings: &Readings) -> Option<String> {
+    let reported = readings.reported();
+    let first = reported.first()?;
+    Some(match reported.len() {
+        1 => (*first).to_owned(),
         count => format!("{first} (and {} more)", count - 1),
-    }
+    })
 }
 
 #[cfg(test)]

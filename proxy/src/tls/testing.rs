@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
-use super::material::{FileBytes, Pair};
+use super::material::{Entry, FileBytes, Pair, Reading};
+use crate::regular_file::Stamp;
 
 /// A certificate and its key, in PEM.
 pub(super) struct Pem {
@@ -41,5 +42,20 @@ impl Pem {
             certificate: file("crt", &self.certificate),
             key: file("key", &self.key),
         }
+    }
+}
+
+/// As if just found in a folder, in which they do not really stand.
+pub(super) fn found(pair: &Pair) -> Entry {
+    let nowhere = Stamp::of(Path::new("/nonexistent"));
+    let copy = |file: &FileBytes| file.clone();
+    Entry {
+        certificate: pair.certificate.path.clone(),
+        is_named: false,
+        stamps: (nowhere, nowhere),
+        read: Ok(Reading::Read(Pair {
+            certificate: copy(&pair.certificate),
+            key: copy(&pair.key),
+        })),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cellgate_table::{Problem, Problems};
+use cellgate_table::{Digest, Problem, Problems};
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
@@ -23,40 +23,55 @@ use super::{
 pub struct View {
     pub config: Arc<ServerConfig>,
     pub certificates: Arc<Certificates>,
+    verifier: Made<Arc<dyn ClientCertVerifier>>,
     /// None where clients show certificates: a resumed session would not look at them again, so an expired or revoked one
     /// would come back without end.
-    pub tickets: Option<Arc<Tickets>>,
+    tickets: Made<Option<Arc<Tickets>>>,
 }
 
+/// Something made of files, and the digest of them.
+type Made<T> = (Digest, T);
+
 impl View {
-    /// Makes a view of what was read, or says of each file what is wrong with it. `now` is in seconds since 1970; see
-    /// [`Certificates::load`] for the part of `previous`. `own_tickets` are for a listener without keys of a fleet.
+    /// Makes a view of what was read. What is refused of it comes beside it: there `previous` goes on, as
+    /// [`Certificates::load`] says. `now` is in seconds since 1970. `own_tickets` are for a listener without keys of a fleet.
     pub fn build(
-        material: &Material,
+        material: Material,
         settings: &TlsSettings,
         now: i64,
         previous: Option<&Self>,
         own_tickets: &Arc<Tickets>,
-    ) -> Result<Self, Vec<Problems>> {
+    ) -> Result<(Self, Vec<Problems>), Vec<Problems>> {
         let provider = Arc::new(ring::default_provider());
+        let verifier = client_verifier(&material, settings, &provider);
+        let tickets = tickets(&material, settings, own_tickets);
         let certificates = Certificates::load(
-            &material.pairs,
+            material.pairs,
             settings.default.as_deref(),
             now,
             previous.map(|previous| &*previous.certificates),
         );
-        let verifier = client_verifier(material, settings, &provider);
-        let tickets = tickets(material, settings, own_tickets);
-        let (certificates, verifier, tickets) = match (certificates, verifier, tickets) {
-            (Ok(certificates), Ok(verifier), Ok(tickets)) => {
-                (Arc::new(certificates), verifier, tickets)
-            }
-            (certificates, verifier, tickets) => {
-                let mut problems = certificates.err().unwrap_or_default();
-                problems.extend(verifier.err());
-                problems.extend(tickets.err());
-                return Err(problems);
-            }
+        let mut refused = Vec::new();
+        let certificates = certificates.map(|(certificates, problems)| {
+            refused.extend(problems);
+            Arc::new(certificates)
+        });
+        let certificates = or_before(
+            certificates,
+            previous.map(|view| &view.certificates),
+            &mut refused,
+        );
+        let verifier = verifier
+            .map(|verifier| (digest_of([&material.ca, &material.crl]), verifier))
+            .map_err(|problem| vec![problem]);
+        let verifier = or_before(verifier, previous.map(|view| &view.verifier), &mut refused);
+        let tickets = tickets
+            .map(|tickets| (digest_of([&material.ticket_keys, &None]), tickets))
+            .map_err(|problem| vec![problem]);
+        let tickets = or_before(tickets, previous.map(|view| &view.tickets), &mut refused);
+        let (Some(certificates), Some(verifier), Some(tickets)) = (certificates, verifier, tickets)
+        else {
+            return Err(refused);
         };
         let versions: &[&SupportedProtocolVersion] = match settings.min_version {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
@@ -65,10 +80,10 @@ impl View {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("ring has suites for both versions")
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier.1))
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        match &tickets {
+        match &tickets.1 {
             Some(tickets) => config.ticketer = Arc::clone(tickets) as _,
             None => config.send_tls13_tickets = 0,
         }
@@ -76,11 +91,50 @@ impl View {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // A request that came with a handshake could be sent again by somebody else.
         config.max_early_data_size = 0;
-        Ok(Self {
+        let view = Self {
             config: Arc::new(config),
             certificates,
+            verifier,
             tickets,
-        })
+        };
+        Ok((view, refused))
+    }
+}
+
+impl View {
+    /// The keys of session tickets, where there are any.
+    pub fn tickets(&self) -> Option<&Tickets> {
+        self.tickets.1.as_deref()
+    }
+
+    /// Whether anything is in force here that is not there.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        self.verifier.0 != other.verifier.0
+            || self.tickets.0 != other.tickets.0
+            || !self.certificates.are_as(&other.certificates)
+    }
+}
+
+fn digest_of(files: [&Option<Result<FileBytes, Problems>>; 2]) -> Digest {
+    let bytes = files.map(|file| match file {
+        Some(Ok(file)) => &file.bytes[..],
+        Some(Err(_)) | None => &[],
+    });
+    Digest::of(&bytes.join(&b"\0"[..]))
+}
+
+/// What is good, or what was there `before`; what is refused is noted.
+fn or_before<T: Clone>(
+    made: Result<T, Vec<Problems>>,
+    before: Option<&T>,
+    refused: &mut Vec<Problems>,
+) -> Option<T> {
+    match made {
+        Ok(made) => Some(made),
+        Err(problems) => {
+            refused.extend(problems);
+            before.cloned()
+        }
     }
 }
 
@@ -95,6 +149,7 @@ fn tickets(
     let Some(keys) = &material.ticket_keys else {
         return Ok(Some(Arc::clone(own)));
     };
+    let keys = keys.as_ref().map_err(Clone::clone)?;
     let secrets = file::parse(&keys.bytes).map_err(|mistake| {
         let hint = "put one key on each line, as `openssl rand -hex 32` makes them";
         let problem = Problem {
@@ -117,6 +172,11 @@ fn client_verifier(
     let (Some(auth), Some(ca)) = (&settings.client_auth, &material.ca) else {
         return Ok(WebPkiClientVerifier::no_client_auth());
     };
+    let ca = ca.as_ref().map_err(Clone::clone)?;
+    let crl = material.crl.as_ref();
+    let crl = crl
+        .map(|crl| crl.as_ref().map_err(Clone::clone))
+        .transpose()?;
     let refuse = |file: &FileBytes, message: String, hint: &str| {
         Problems::whole_file(message, hint).in_file(file.path.display())
     };
@@ -137,7 +197,7 @@ fn client_verifier(
     }
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if let Some(file) = &material.crl {
+    if let Some(file) = crl {
         let lists: Result<Vec<_>, _> =
             CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
         let hint = "put the CAs' revocation lists there in PEM (BEGIN X509 CRL)";
@@ -151,7 +211,7 @@ fn client_verifier(
         builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| {
-        let file = material.crl.as_ref().unwrap_or(ca);
+        let file = crl.unwrap_or(ca);
         refuse(
             file,
             format!("cannot be used: {error}"),

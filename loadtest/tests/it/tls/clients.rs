@@ -90,6 +90,11 @@ fn only_the_offered_versions_and_protocols_are_spoken() {
     assert_eq!(visit(&newer, &tls13).unwrap().0, 200);
     let said = s_client(both.address(), &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
     assert!(!said.contains("HTTP/1.1 200"), "{said}");
+    // Whoever is refused gets to know why, every time.
+    for _ in 0..20 {
+        let error = visit(&newer, &tls12).unwrap_err().to_string();
+        assert!(error.contains("ProtocolVersion"), "{error}");
+    }
     for (offered, expected) in [
         ("h2,http/1.1", "ALPN protocol: http/1.1"),
         ("h2", "no application protocol"),
@@ -103,7 +108,7 @@ fn only_the_offered_versions_and_protocols_are_spoken() {
     let labels = [("listener", "edge"), ("reason", "failed")];
     assert_eq!(
         newer.metric("tls_handshake_failures_total", &labels),
-        Some(1.0)
+        Some(21.0)
     );
 }
 

@@ -30,6 +30,8 @@ both_ways!(
     a_slow_reader_gets_every_byte,
     a_websocket_talks_and_half_of_it_may_close,
     the_end_is_said,
+    an_answer_that_is_cut_does_not_end_like_a_whole_one,
+    who_waits_in_a_handshake_keeps_nobody_out,
     http_without_tls_gets_a_clear_answer,
     half_a_hello_is_cut_in_time_and_keeps_nobody_out,
 );
@@ -208,6 +210,59 @@ fn the_end_is_said() {
         (400, Some("bad_request"))
     );
     assert_eq!(refused.rest().unwrap(), b"");
+}
+
+/// An answer without a length ends with the connection: only the missing close of TLS shows that it is not all.
+fn an_answer_that_is_cut_does_not_end_like_a_whole_one() {
+    let world = World::new();
+    let cell = Origin::start(|visit| {
+        let head = visit.head().unwrap();
+        let is_cut = head.path().contains("/cut");
+        visit.send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhalf");
+        if is_cut {
+            visit.end_by_reset();
+        }
+    });
+    let proxy = world.plan(cell.address(), "").start();
+    for (path, is_whole) in [("/whole", true), ("/cut", false)] {
+        let mut connection = world.connect(&proxy);
+        let request = Request::get(path).header(TENANT, "a");
+        // It asks in HTTP/1.0, so that no chunk says where the answer ends.
+        let bytes = String::from_utf8(request.bytes()).unwrap();
+        connection
+            .send(bytes.replace("HTTP/1.1", "HTTP/1.0"))
+            .unwrap();
+        let outcome = connection.rest();
+        assert_eq!(outcome.is_ok(), is_whole, "{path}: {outcome:?}");
+    }
+}
+
+/// A client that waits in the middle of its handshake, after its hello was answered.
+fn who_waits_in_a_handshake_keeps_nobody_out() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let plan = world.plan(cell.address(), "handshakes_at_once_max: 1");
+    let proxy = plan.start();
+    let config = world.client();
+    let waiting: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(proxy.address()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            client(&config, NAME).write_tls(&mut stream).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    let mut connection = world.connect(&proxy);
+    let answer = connection.exchange(&Request::get("/ok/1").header(TENANT, "a"));
+    assert_eq!(answer.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "nobody waited");
+    drop(waiting);
+    let aborted = [("listener", "edge"), ("reason", "aborted")];
+    wait_until("those who left are counted", PATIENCE, || {
+        proxy.metric("tls_handshake_failures_total", &aborted) == Some(20.0)
+    });
 }
 
 fn http_without_tls_gets_a_clear_answer() {

@@ -1,17 +1,27 @@
 use super::*;
-use crate::tls::testing::{certificate, valid_in};
+use crate::tls::material::FileBytes;
+use crate::tls::testing::{certificate, found, valid_in};
 
 /// 2026-11-28.
 const NOW: i64 = 1_795_824_000;
 
 fn load(pairs: &[Pair], default: Option<&str>) -> Certificates {
-    let loaded = Certificates::load(pairs, default, NOW, None);
-    loaded.unwrap_or_else(|problems| panic!("{}", problems[0]))
+    let loaded = judged(pairs, default, None);
+    let (loaded, refused) = loaded.unwrap_or_else(|problems| panic!("{}", problems[0]));
+    assert!(refused.is_empty(), "{}", refused[0]);
+    loaded
+}
+
+type Judged = Result<(Certificates, Vec<Problems>), Vec<Problems>>;
+
+fn judged(pairs: &[Pair], default: Option<&str>, previous: Option<&Certificates>) -> Judged {
+    let entries = pairs.iter().map(found).collect();
+    Certificates::load(entries, default, NOW, previous)
 }
 
 #[track_caller]
 fn refusal(pairs: &[Pair], previous: Option<&Certificates>) -> String {
-    let problems = Certificates::load(pairs, None, NOW, previous).unwrap_err();
+    let (_, problems) = judged(pairs, None, previous).expect("one is left");
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     problems.join("\n")
 }
@@ -41,7 +51,7 @@ fn a_name_has_its_own_certificate_or_a_wildcard_or_the_default() {
     assert_eq!(by_name.default[0].file, Path::new("first.crt"));
     let chosen = load(&pairs, Some("x.example.com"));
     assert_eq!(chosen.default[0].file, Path::new("second.crt"));
-    let missing = Certificates::load(&pairs, Some("example.net"), NOW, None).unwrap_err();
+    let missing = judged(&pairs, Some("example.net"), None).unwrap_err();
     assert!(
         missing[0].to_string().contains("`example.net`"),
         "{}",
@@ -118,7 +128,57 @@ fn what_did_not_change_is_not_read_again() {
     let before = load(&pairs, None);
     let [one, _] = pairs;
     let pairs = [one, certificate(&["two.example.com"]).pair("two")];
-    let after = Certificates::load(&pairs, None, NOW, Some(&before)).unwrap();
-    assert!(Arc::ptr_eq(&before.loaded[0], &after.loaded[0]));
-    assert!(!Arc::ptr_eq(&before.loaded[1], &after.loaded[1]));
+    let after = judged(&pairs, None, Some(&before)).unwrap().0;
+    let is_same =
+        |at: usize| Arc::ptr_eq(&before.loaded[at].certified, &after.loaded[at].certified);
+    assert!(is_same(0) && !is_same(1));
+    assert!(!after.are_as(&before));
+    let unchanged = |pair: &Pair| Entry {
+        read: Ok(Reading::Unchanged),
+        ..found(pair)
+    };
+    let entries = pairs.iter().map(unchanged).collect();
+    let (again, _) = Certificates::load(entries, None, NOW, Some(&after)).unwrap();
+    assert!(again.are_as(&after));
+}
+
+#[test]
+fn a_pair_that_is_refused_keeps_its_certificate_and_stops_no_other() {
+    let (one, two) = (["one.example.com"], ["two.example.com"]);
+    let before = load(
+        &[certificate(&one).pair("one"), certificate(&two).pair("two")],
+        None,
+    );
+    let renewed = certificate(&two).pair("two");
+    let mut bad = certificate(&one).pair("one");
+    bad.key.bytes = certificate(&one).key.into();
+    let new_and_bad = Pair {
+        certificate: FileBytes {
+            path: "three.crt".into(),
+            bytes: Vec::new(),
+        },
+        key: bad.key.clone(),
+    };
+    let pairs = [bad, renewed, new_and_bad];
+    let (after, refused) = judged(&pairs, None, Some(&before)).unwrap();
+    assert_eq!(refused.len(), 2);
+    assert_eq!(after.loaded.len(), 2);
+    assert_eq!(after.loaded[0].digest, before.loaded[0].digest);
+    assert_ne!(after.loaded[1].digest, before.loaded[1].digest);
+    // At the start it is left out, unless it is named or nothing is left.
+    let (started, refused) = judged(&pairs, Some("one.example.com"), None).unwrap();
+    assert_eq!(started.loaded.len(), 1);
+    assert_eq!(started.default[0].file, Path::new("two.crt"));
+    assert_eq!(refused.len(), 3, "and nothing has the name of the default");
+    judged(&pairs[..1], None, None).unwrap_err();
+    let named = pairs.iter().map(|pair| Entry {
+        is_named: true,
+        ..found(pair)
+    });
+    assert_eq!(
+        Certificates::load(named.collect(), None, NOW, None)
+            .unwrap_err()
+            .len(),
+        2
+    );
 }

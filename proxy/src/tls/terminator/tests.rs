@@ -48,18 +48,47 @@ fn a_folder_has_pairs_and_files_with_both() {
         .collect();
     assert_eq!(files, ["one.crt", "three.pem", "two.pem"]);
     assert!(untimely.is_empty());
-    fs::write(
-        at("four.crt"),
-        certificate(&["four.example.com"]).certificate,
-    )
-    .unwrap();
-    let problems = load(&settings(folder.path()), clock::unix_now()).unwrap_err();
-    let expected = format!("{}: the file is not there", at("four.key").display());
-    assert!(
-        problems[0].to_string().starts_with(&expected),
-        "{}",
-        problems[0]
-    );
+    // One whose key is still to come, or an authority's.
+    let four = certificate(&["four.example.com"]);
+    fs::write(at("four.crt"), four.certificate).unwrap();
+    let (view, refused) = load(&settings(folder.path()), clock::unix_now()).unwrap();
+    assert_eq!(expiries(&view).count(), 3);
+    assert!(refused.is_empty());
+}
+
+#[test]
+fn a_bad_pair_stops_neither_the_start_nor_the_renewal_of_others() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, pem: crate::tls::testing::Pem| {
+        fs::write(
+            folder.path().join(name).with_extension("crt"),
+            pem.certificate,
+        )
+        .unwrap();
+        fs::write(folder.path().join(name).with_extension("key"), pem.key).unwrap();
+    };
+    write("bad", certificate(&["bad.example.com"]));
+    fs::write(folder.path().join("bad.key"), "").unwrap();
+    write("good", valid_in(&["good.example.com"], 2020..2040));
+    let terminator =
+        Terminator::start("edge", settings(folder.path()), &Metrics::new(), None).unwrap();
+    assert_eq!(terminator.status().certificates, 1);
+    let error = terminator.error().unwrap();
+    assert!(error.contains("bad.key: holds no private key"), "{error}");
+    write("good", valid_in(&["good.example.com"], 2020..2041));
+    assert_eq!(terminator.poll_files(), POLL_INTERVAL);
+    let expiry = || terminator.status().next_expiry.unwrap().at;
+    assert_eq!(expiry(), "2041-01-01T00:00:00Z");
+    assert_eq!(terminator.error().unwrap(), error);
+    // Its key is gone: what it had stays.
+    fs::remove_file(folder.path().join("good.key")).unwrap();
+    assert_eq!(terminator.poll_files(), RETRY_INTERVAL);
+    assert_eq!(expiry(), "2041-01-01T00:00:00Z");
+    write("bad", certificate(&["bad.example.com"]));
+    write("good", certificate(&["good.example.com"]));
+    assert_eq!(terminator.poll_files(), POLL_INTERVAL);
+    assert_eq!(terminator.status().certificates, 2);
+    assert_eq!(terminator.error(), None);
 }
 
 /// As Kubernetes replaces a secret: the files lead through a link, which is replaced.
