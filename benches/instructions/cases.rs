@@ -6,6 +6,7 @@ mod heads;
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -73,7 +74,6 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
     let mut proxies = Networks::default();
     proxies.add("10.0.0.0/8").expect("a network");
     let rules = PlanRules {
-        key_rules: KeyRules::new(vec![rule(header())]),
         preflights: None,
         trust: Trust {
             proxies,
@@ -82,7 +82,8 @@ fn plan(name: &'static str, head: &'static str, peer: IpAddr) -> Case {
         names_requests: true,
         goes_direct: true,
     };
-    let connection = connection(peer);
+    let mut connection = connection(peer);
+    Arc::make_mut(&mut connection.listener).key_rules = KeyRules::new(vec![rule(header())]).into();
     let limits = GateLimits::default();
     case(name, move || {
         let seen = inspect_and_plan(
@@ -206,6 +207,7 @@ fn key_rule(name: &'static str, rule: KeyRule) -> Case {
             query: Some(b"view=open&tenant=tenant-000012ab&limit=50"),
             host: b"tenant-000012ab.example.com",
             client: STRANGER,
+            evidence: None,
         };
         let read = rules.read_key(black_box(&view), &mut key);
         read.expect("the request has a key");

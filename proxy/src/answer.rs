@@ -17,6 +17,8 @@ pub enum Reason {
     BadRequest,
     UnknownTenant,
     Rejected,
+    NoCertificate,
+    NoProxyTlv,
     MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
@@ -38,12 +40,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoTenantKey,
         Self::BadTenantKey,
         Self::BadRequest,
         Self::UnknownTenant,
         Self::Rejected,
+        Self::NoCertificate,
+        Self::NoProxyTlv,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
@@ -72,6 +76,8 @@ impl Reason {
             Self::BadRequest => "bad_request",
             Self::UnknownTenant => "unknown_tenant",
             Self::Rejected => "rejected",
+            Self::NoCertificate => "no_certificate",
+            Self::NoProxyTlv => "no_proxy_tlv",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::BodyTooLarge => "body_too_large",
@@ -96,7 +102,7 @@ impl Reason {
     pub fn status(self) -> u16 {
         match self {
             Self::NoTenantKey | Self::BadTenantKey | Self::BadRequest => 400,
-            Self::Rejected => 403,
+            Self::Rejected | Self::NoCertificate | Self::NoProxyTlv => 403,
             Self::UnknownTenant => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -130,6 +136,8 @@ impl Reason {
             Self::BadRequest => "the request is malformed",
             Self::UnknownTenant => "there is no such tenant",
             Self::Rejected => "this tenant is not served",
+            Self::NoCertificate => "the client's certificate names no tenant",
+            Self::NoProxyTlv => "the load balancer in front does not say which tenant it is",
             Self::MethodNotAllowed => "the method is not allowed",
             Self::RequestTimeout => "the request took too long to arrive",
             Self::BodyTooLarge => "the request body is too large",

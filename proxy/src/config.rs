@@ -14,7 +14,7 @@ use std::{
 };
 
 use cellgate_process::{host::Hosts, lines::Sink};
-use cellgate_table::{Share, accept::MoveLimits, yaml::settings::LogFormat};
+use cellgate_table::{Problems, Share, accept::MoveLimits, yaml::settings::LogFormat};
 
 use crate::{
     forwarding::Trust,
@@ -31,7 +31,6 @@ pub use read::{load, parse};
 #[derive(Debug)]
 pub struct Config {
     pub listeners: Vec<Listener>,
-    pub key_rules: KeyRules,
     pub unknown_tenants: UnknownTenants,
     pub table: TableConfig,
     pub state_dir: PathBuf,
@@ -52,6 +51,8 @@ pub struct Config {
     pub upstream: Upstream,
     pub access_log: Option<AccessLogConfig>,
     pub log_format: LogFormat,
+    /// What works, but hardly as it was meant.
+    pub warnings: Problems,
 }
 
 /// An address that takes connections. Only HTTP/1 so far.
@@ -68,6 +69,8 @@ pub struct Listener {
     /// Its clients speak TLS.
     pub tls: Option<TlsSettings>,
     pub http: HttpOptions,
+    /// How what comes there names its tenant.
+    pub key_rules: Arc<KeyRules>,
 }
 
 /// What a listener answers by itself, and what it adds to answers. Nothing, unless it is configured.
@@ -153,6 +156,7 @@ impl Listener {
             tcp: Tcp::default(),
             tls: None,
             http: HttpOptions::default(),
+            key_rules: Arc::default(),
         }
     }
 }

@@ -62,6 +62,9 @@ struct Started {
 }
 
 fn start(config: &Config, state_dir: StateDir, log: &LogCounts) -> Result<Started, String> {
+    for warning in &config.warnings.problems {
+        warn!("{}: {warning}", config.warnings.file);
+    }
     let budget = share_descriptors(config);
     let metrics = Arc::new(Metrics::new());
     let terminators = read_certificates(config, &metrics)?;

@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod handshake;
+pub mod identity;
 pub mod material;
 pub mod reload;
 pub mod settings;
@@ -18,6 +19,7 @@ pub mod view;
 pub mod watch;
 
 pub use handshake::Refused;
+pub use identity::verified_names;
 pub use settings::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 pub use socket::TlsSocket;
 pub use terminator::{Terminator, TlsStatus, load};

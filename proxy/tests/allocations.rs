@@ -96,6 +96,7 @@ fn looking_up_and_routing_allocate_nothing() {
             query: Some(query.as_bytes()),
             host: host.as_bytes(),
             client,
+            evidence: None,
         };
         for (source, pattern) in &sources {
             let rule = KeyRule {
@@ -128,6 +129,7 @@ fn decoding_a_key_allocates_nothing() {
         query: Some("a=%zz&tenant=b%C3%BC+cher%2F%61&site=s+acme%2f".as_bytes()),
         host: b"h",
         client: IpAddr::from([192, 0, 2, 1]),
+        evidence: None,
     };
     for (source, pattern) in rules {
         let rules = KeyRules::new(vec![KeyRule { source, pattern }]);
@@ -154,6 +156,7 @@ fn refusing_a_key_allocates_nothing() {
             query: None,
             host: b"h",
             client: IpAddr::from([192, 0, 2, 1]),
+            evidence: None,
         };
         let used = measure(|| assert!(rules.key_of(&request).is_err()));
         assert_eq!(used.count_total, 0, "{name}: {value}: {used:?}");

@@ -24,9 +24,8 @@ use super::{
 };
 use crate::{
     clock,
-    config::{self, Config},
+    config::{self, Config, Listener},
     state_dir::{Kept, StartupCrashes, StateDir},
-    tenant_key::KeyRules,
     tls,
     watch::{FIRST_SECONDS, read_table_file},
 };
@@ -78,7 +77,9 @@ pub(super) fn check(files: &Files<'_>, output: Format) -> ExitCode {
     let checked = table_path.map(|path| check_table(path, files.against.as_deref(), config));
     let bad_certificates = config.map(check_certificates).unwrap_or_default();
     match (loaded.as_ref().err(), checked) {
-        (None, Some(Ok(checked))) if bad_certificates.is_empty() => report(&checked, output),
+        (None, Some(Ok(checked))) if bad_certificates.is_empty() => {
+            report(config, &checked, output)
+        }
         (bad_config, checked) => {
             let bad_table = checked.and_then(Result::err);
             let problems = bad_config.into_iter().chain(&bad_table);
@@ -98,12 +99,16 @@ fn check_certificates(config: &Config) -> Vec<Problems> {
         .collect()
 }
 
-fn report(checked: &Checked, output: Format) -> ExitCode {
+fn report(config: Option<&Config>, checked: &Checked, output: Format) -> ExitCode {
+    let of_config = config.map(|config| &config.warnings);
+    let warnings = of_config.into_iter().chain([&checked.warnings]);
     let printed = match output {
         Format::Text => {
             // With standard error closed there is nobody to report to.
-            for line in checked.warnings.to_string().lines() {
-                let _ = writeln!(io::stderr(), "warning: {line}");
+            for warnings in warnings {
+                for line in warnings.to_string().lines() {
+                    let _ = writeln!(io::stderr(), "warning: {line}");
+                }
             }
             for what in &checked.not_judged {
                 let _ = writeln!(io::stderr(), "not judged: {what}");
@@ -113,7 +118,7 @@ fn report(checked: &Checked, output: Format) -> ExitCode {
         Format::Json => print_json(&json!({
             "ok": checked.not_judged.is_empty(),
             "problems": [],
-            "warnings": as_json(&checked.warnings),
+            "warnings": warnings.flat_map(as_json).collect::<Vec<_>>(),
             "not_judged": checked.not_judged,
             "summary": checked.summary.trim_end(),
         })),
@@ -277,7 +282,7 @@ fn describe_change(text: &mut String, accepted: &Accepted, base: Option<&Base>) 
 
 /// Keys that no request can name under these rules, with their places. The tenant of an alias is reached by the alias.
 fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
-    let rules = &config.key_rules;
+    let listeners = &config.listeners;
     let preflights = config.preflights.as_ref();
     let has_preflights = |key: &str| preflights.is_some_and(|to| to.tenant() == key.as_bytes());
     let by_alias: HashSet<&str> = table
@@ -285,9 +290,8 @@ fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
         .iter()
         .map(|(_, tenant)| tenant.as_str())
         .collect();
-    let is_unspeakable = |key: &str| {
-        !by_alias.contains(key) && !has_preflights(key) && !rules.can_produce(key.as_bytes())
-    };
+    let is_unspeakable =
+        |key: &str| !by_alias.contains(key) && !has_preflights(key) && !can_produce(listeners, key);
     let mut findings = Findings::default();
     let (Ok(tree), Ok(text)) = (parse_tree(bytes), std::str::from_utf8(bytes)) else {
         return Problems::default();
@@ -301,7 +305,7 @@ fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
                     .into_iter()
                     .flatten();
                 for (key, entry) in entries.filter(|(key, _)| is_unspeakable(key)) {
-                    entry.refuse_key_with(&mut findings, || words(key, rules));
+                    entry.refuse_key_with(&mut findings, || words(key, listeners));
                 }
             }
             ("rejects", Node::Sequence(_)) => {
@@ -313,7 +317,7 @@ fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
                     if let Node::Text(key) = item.node()
                         && is_unspeakable(key)
                     {
-                        item.refuse_with(&mut findings, || words(key, rules));
+                        item.refuse_with(&mut findings, || words(key, listeners));
                     }
                 }
             }
@@ -323,11 +327,17 @@ fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
     findings.into_problems(text)
 }
 
-fn words(key: &str, rules: &KeyRules) -> (String, String) {
+/// Whether the rules of any listener can.
+fn can_produce(listeners: &[Listener], key: &str) -> bool {
+    let mut listeners = listeners.iter();
+    listeners.any(|listener| listener.key_rules.can_produce(key.as_bytes()))
+}
+
+fn words(key: &str, listeners: &[Listener]) -> (String, String) {
     let lower = key.to_ascii_lowercase();
     let hint = if key.trim() != key {
         "remove the white space at its ends".to_owned()
-    } else if rules.can_produce(lower.as_bytes()) {
+    } else if can_produce(listeners, &lower) {
         format!("host names are lower-cased: write `{lower}`")
     } else {
         "write the key as requests name the tenant, or add a rule that finds it".to_owned()

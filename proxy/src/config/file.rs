@@ -1,7 +1,9 @@
 //! The shape of `proxy.yaml`, for its JSON schema. [`read`](super::read) is what reads it; a test holds the two together.
 
+use std::borrow::Cow;
+
 use cellgate_table::yaml::settings::{self, LogSection};
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 /// The configuration of cellgate-proxy.
 #[derive(JsonSchema)]
@@ -11,9 +13,10 @@ pub(crate) struct ProxyFile {
     /// Where clients connect.
     #[schemars(length(min = 1, max = 64))]
     listeners: Vec<ListenerFile>,
-    /// How a request names its tenant. The first rule that matches decides.
+    /// How a request or a connection names its tenant. The first rule that matches decides. Required, unless each listener
+    /// has a list of its own.
     #[schemars(length(min = 1, max = 32))]
-    tenant_key: Vec<KeyRuleFile>,
+    tenant_key: Option<Vec<KeyRuleFile>>,
     /// `hash`: every key has a slot, so every key has a cell. `refuse`: only tenants with an override or alias do.
     unknown_tenants: Option<UnknownTenantsFile>,
     cors: Option<CorsSection>,
@@ -69,6 +72,9 @@ struct ListenerFile {
     redirect_https: Option<RedirectHttpsSection>,
     acme: Option<AcmeSection>,
     hsts: Option<HstsSection>,
+    /// Rules in the place of those of the whole file.
+    #[schemars(length(min = 1, max = 32))]
+    tenant_key: Option<Vec<KeyRuleFile>>,
 }
 
 /// Requests are answered 308, to the same host, path and query on HTTPS. Only without `tls`.
@@ -237,10 +243,84 @@ struct KeyRuleFile {
     query: Option<String>,
     /// The name of a cookie.
     cookie: Option<String>,
+    /// A pattern for the server's name in a `ClientHello`, such as `{tenant}.example.com`. For TCP listeners.
+    sni: Option<String>,
+    /// A kind of name in the client's verified certificate.
+    client_cert: Option<NameKindFile>,
+    /// What the PROXY header says: `authority`, `unique_id`, or a type from 0xe0 (224) to 0xf7 (247).
+    proxy_tlv: Option<TlvType>,
     /// The client's address; always `true`.
     source_ip: Option<bool>,
-    /// Cuts the tenant out of a header, query parameter or cookie, such as `tenant-{tenant}`.
+    /// The network of the client's address.
+    source_network: Option<SourceNetworkSection>,
+    /// Always this tenant. For the list of a listener.
+    tenant: Option<String>,
+    /// Cuts the tenant out of a value, such as `tenant-{tenant}`. With `header`, `query`, `cookie`, `client_cert`, and
+    /// `proxy_tlv` if that is text.
     pattern: Option<String>,
+    /// With `client_cert` and `proxy_tlv`: where it finds nothing, the request or connection is refused, and no later rule
+    /// is asked. Default true.
+    required: Option<bool>,
+    /// With `proxy_tlv`: the first byte of the value, which is no part of the key. Default: the whole value counts.
+    #[schemars(range(min = 0, max = 255))]
+    subtype: Option<u8>,
+    /// With `proxy_tlv`: how the value is read. Default `text`; `host` for `authority`, `number_be` for 0xe0, `number_le`
+    /// for 0xee with subtype 1.
+    format: Option<TlvFormatFile>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum NameKindFile {
+    Uri,
+    Dns,
+    Email,
+    Cn,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum TlvFormatFile {
+    Text,
+    Host,
+    Hex,
+    NumberLe,
+    NumberBe,
+}
+
+/// A name, or a number.
+struct TlvType;
+
+impl JsonSchema for TlvType {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "TlvType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": ["authority", "unique_id"] },
+                { "type": "integer", "minimum": 0xe0, "maximum": 0xf7 },
+            ],
+        })
+    }
+}
+
+/// How many bits of an address name its network.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+struct SourceNetworkSection {
+    #[schemars(range(min = 1, max = 32))]
+    ipv4: u8,
+    #[schemars(range(min = 1, max = 128))]
+    ipv6: u8,
 }
 
 #[derive(JsonSchema)]

@@ -84,25 +84,38 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
         )
     })?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    parse(&bytes, folder).map_err(|problems| problems.in_file(path.display()))
+    let mut config = parse(&bytes, folder).map_err(|problems| problems.in_file(path.display()))?;
+    config.warnings = config.warnings.in_file(path.display());
+    Ok(config)
 }
 
 /// Reads a configuration from bytes; paths in it are relative to `folder`.
 pub fn parse(bytes: &[u8], folder: &Path) -> Result<Config, Problems> {
-    settings::read_document(bytes, |root, findings| read(root, folder, findings))
+    let mut warnings = Findings::default();
+    let config = settings::read_document(bytes, |root, findings| {
+        read(root, folder, findings, &mut warnings)
+    })?;
+    let text = std::str::from_utf8(bytes).expect("the configuration was read from the same bytes");
+    Ok(Config {
+        warnings: warnings.into_problems(text),
+        ..config
+    })
 }
 
-fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Config> {
+fn read(
+    root: &Value<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+    warnings: &mut Findings,
+) -> Option<Config> {
     let fields = root.fields(&KEYS, findings)?;
+    let common = key_rules::read_common(&fields, findings, warnings);
     let listeners = fields
         .required("listeners", findings)
-        .and_then(|v| listeners::read(&v, folder, findings));
-    let key_rules = fields
-        .required("tenant_key", findings)
-        .and_then(|v| key_rules::read(&v, findings));
+        .and_then(|v| listeners::read(&v, folder, common.as_ref(), findings, warnings));
     let unknown_tenants = read_unknown_tenants(&fields, findings);
     let preflights = match fields.optional("cors") {
-        Some(value) => cors::read(&value, key_rules.as_ref(), findings).map(Some),
+        Some(value) => cors::read(&value, listeners.as_deref(), findings).map(Some),
         None => Some(None),
     };
     let table = fields
@@ -140,7 +153,6 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
     let (admin, admin_hosts) = admin?;
     Some(Config {
         listeners: listeners?,
-        key_rules: key_rules?,
         unknown_tenants: unknown_tenants?,
         preflights: preflights?,
         table: table?,
@@ -159,6 +171,7 @@ fn read(root: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Conf
         upstream: upstream?,
         access_log: access_log?,
         log_format: log_format?,
+        warnings: Problems::default(),
     })
 }
 

@@ -43,7 +43,11 @@ impl From<KeyError> for Refused {
         match error {
             KeyError::Missing => Reason::NoTenantKey.into(),
             error => Self {
-                reason: Reason::BadTenantKey,
+                reason: match error {
+                    KeyError::NoCertificate | KeyError::NoFittingName => Reason::NoCertificate,
+                    KeyError::NoExtension => Reason::NoProxyTlv,
+                    _ => Reason::BadTenantKey,
+                },
                 detail: Some(error.to_string()),
             },
         }

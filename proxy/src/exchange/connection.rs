@@ -7,7 +7,7 @@ use crate::{
     field_lines::FieldLines,
     forwarding::{self, Hop, Trust},
     request_id::RequestId,
-    tenant_key::host_name,
+    tenant_key::{ConnectionView, Evidence, Hello, host_name},
 };
 
 /// Made once when a client's connection is accepted, and shared by all of its requests.
@@ -24,6 +24,8 @@ pub struct Connection {
     pub scheme: Scheme,
     /// What its TLS handshake agreed on.
     pub tls: Option<TlsFacts>,
+    /// What it proves, as far as the listener's key rules ask for that.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// What is known of a connection's TLS.
@@ -50,6 +52,7 @@ impl Connection {
             listener,
             scheme,
             tls: None,
+            evidence: None,
         }
     }
 
@@ -59,6 +62,7 @@ impl Connection {
         Self {
             tls: Some(facts),
             may_vouch: self.may_vouch,
+            evidence: self.evidence,
             ..Self::new(self.peer, self.listener, Scheme::Https)
         }
     }
@@ -75,6 +79,20 @@ impl Connection {
     pub fn hsts_unread(&self) -> Option<&str> {
         let name = self.tls.as_ref()?.server_name.as_deref()?;
         self.hsts(Some(name.as_bytes()))
+    }
+
+    /// Where to note what it proves.
+    pub fn evidence_mut(&mut self) -> &mut Evidence {
+        self.evidence.get_or_insert_default()
+    }
+
+    /// What of it can name a tenant, if it carries no requests. `hello` is what is known of a `ClientHello`.
+    pub fn key_view<'c>(&'c self, hello: Hello<'c>) -> ConnectionView<'c> {
+        ConnectionView {
+            client: self.peer,
+            evidence: self.evidence.as_deref(),
+            hello,
+        }
     }
 
     /// Whom a request with these fields comes from.

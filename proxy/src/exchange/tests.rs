@@ -74,6 +74,7 @@ impl Scene {
             query: None,
             host: b"h",
             client: CLIENT,
+            evidence: None,
         };
         let mut exchange = Exchange::new(Instant::now(), IpAddr::from([10, 0, 0, 1]));
         let key = self.key_rules.key_of(&request).map(Box::new);

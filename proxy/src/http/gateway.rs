@@ -89,14 +89,19 @@ impl Gateway {
         let request = session.req_header();
         let lines = headers::field_lines(&request.headers);
         let lines = FieldLines(&lines);
-        let client = flow.arrived.connection.client(&self.rules.trust, lines);
-        let view = headers::view(request, lines, client);
+        let connection = &flow.arrived.connection;
+        let client = connection.client(&self.rules.trust, lines);
+        let view = headers::view(request, lines, client, connection);
         let asked = (
             request.method.as_str().as_bytes(),
             flow.arrived.arrival.body.has_body(),
         );
         let mut key = Box::<RequestKey>::default();
-        let key = self.rules.read_key(&view, asked, &mut key).map(|()| key);
+        let key_rules = &connection.listener.key_rules;
+        let key = self
+            .rules
+            .read_key(key_rules, &view, asked, &mut key)
+            .map(|()| key);
         let snapshot = current.peek();
         flow.exchange
             .admit(policy, client, key, snapshot.as_deref())

@@ -13,7 +13,7 @@ use pingora::{
 
 use crate::{
     answer::{Extras, HSTS},
-    exchange::Destination,
+    exchange::{Connection, Destination},
     field_lines::{FieldLine, FieldLines, OWN_CELL, OWN_GENERATION, OWN_TENANT},
     forwarding::{Hop, Trust},
     request_id::REQUEST_ID,
@@ -82,6 +82,7 @@ pub(super) fn view<'r>(
     request: &'r RequestHeader,
     lines: FieldLines<'r>,
     client: IpAddr,
+    connection: &'r Connection,
 ) -> RequestView<'r> {
     let target = origin_form(request.raw_path());
     let mut parts = target.splitn(2, |byte| *byte == b'?');
@@ -91,6 +92,7 @@ pub(super) fn view<'r>(
         query: parts.next(),
         host: host_name(host_of(request)),
         client,
+        evidence: connection.evidence.as_deref(),
     }
 }
 

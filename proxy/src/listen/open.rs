@@ -22,7 +22,8 @@ use crate::{
     exchange::{Connection, Scheme},
     metrics::Metrics,
     net::Networks,
-    tls::Refused,
+    tenant_key::Extensions,
+    tls::{Refused, verified_names},
 };
 
 /// Opens connections.
@@ -57,6 +58,8 @@ struct Begun {
     ahead: Vec<u8>,
     waited: Duration,
     place: Option<SourcePlace>,
+    /// Of its PROXY header.
+    extensions: Extensions,
 }
 
 impl Begun {
@@ -67,6 +70,7 @@ impl Begun {
             ahead: Vec::new(),
             waited: Duration::ZERO,
             place,
+            extensions: Extensions::default(),
         }
     }
 }
@@ -112,9 +116,13 @@ impl Opener {
                     ahead,
                     waited,
                     place,
+                    extensions,
                 } = begun;
                 let mut connection = Connection::new(peer, listener, Scheme::Http);
                 connection.may_vouch = may_vouch;
+                if !extensions.is_empty() {
+                    connection.evidence_mut().extensions = extensions;
+                }
                 let Some(terminator) = terminator else {
                     return Ok(Some(Opened {
                         socket: ClientSocket::Plain(socket),
@@ -126,12 +134,18 @@ impl Opener {
                 };
                 // Not a part of the future, which every connection carries.
                 let established = Box::pin(terminator.accept(socket, &ahead)).await?;
+                let mut connection = connection.with_tls(established.facts);
+                let wanted = connection.listener.key_rules.wanted_names();
+                let tls = established.socket.connection();
+                if let Some(names) = verified_names(tls, wanted) {
+                    connection.evidence_mut().names = Some(names);
+                }
                 Ok(Some(Opened {
                     socket: ClientSocket::Tls(Box::new(established.socket)),
                     ahead: Vec::new(),
                     // The handshake had a limit of its own.
                     waited: Duration::ZERO,
-                    connection: connection.with_tls(established.facts),
+                    connection,
                     place,
                 }))
             }
@@ -188,13 +202,20 @@ impl Opener {
             reason,
             peer: balancer,
         };
-        let read = proxy_header::read(socket, self.header_limit).await;
+        let wanted = listener.key_rules.wanted_extensions();
+        let read = proxy_header::read(socket, self.header_limit, wanted).await;
         let begun = match read.map_err(closing)? {
-            Beginning::Of(peer) => return self.admit(peer, listener).map(Some),
+            Beginning::Of(peer, extensions) => {
+                let begun = self.admit(peer, listener)?;
+                return Ok(Some(Begun {
+                    extensions,
+                    ..begun
+                }));
+            }
             Beginning::Nothing => return Ok(None),
             // Whoever may bring others may ask for itself.
             Beginning::Own => Begun::of(balancer, None),
-            Beginning::Nameless => {
+            Beginning::Nameless(extensions) => {
                 // It is somebody's, whoever the balancer may vouch for.
                 let place = self.take_place(balancer).map_err(closing)?;
                 if listener.allow.is_some() {
@@ -206,7 +227,10 @@ impl Opener {
                         Ok(None)
                     };
                 }
-                Begun::of(balancer, place)
+                Begun {
+                    extensions,
+                    ..Begun::of(balancer, place)
+                }
             }
         };
         // The header has the last word on whom it is for: what fields say could be a client's.

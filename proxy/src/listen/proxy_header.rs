@@ -5,8 +5,9 @@ use std::{net::IpAddr, time::Duration};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 use super::close_reason::CloseReason;
-use crate::wire::proxy_protocol::{
-    Fault, HEADER_BYTES_MAX, Header, Progress, begins_header, parse,
+use crate::{
+    tenant_key::Extensions,
+    wire::proxy_protocol::{self, Fault, HEADER_BYTES_MAX, Header, Progress, begins_header, parse},
 };
 
 /// Looked at in one piece. Nearly every header is shorter.
@@ -16,22 +17,24 @@ const PIECE_BYTES: usize = 512;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// It is this peer's.
-    Of(IpAddr),
+    Of(IpAddr, Extensions),
     /// It is the load balancer's own.
     Own,
     /// It is of somebody without an address.
-    Nameless,
+    Nameless(Extensions),
     /// With nothing: somebody looked whether anybody is here.
     Nothing,
 }
 
-/// Reads the header of a load balancer's connection. Of what follows it, nothing is read.
+/// Reads the header of a load balancer's connection, and of its extensions those of the wanted types. Of what follows it,
+/// nothing is read.
 pub(super) async fn read(
     socket: &mut TcpStream,
     limit: Duration,
+    wanted: &[u8],
 ) -> Result<Beginning, CloseReason> {
     let mut came = Vec::new();
-    match timeout(limit, read_header(socket, &mut came)).await {
+    match timeout(limit, read_header(socket, &mut came, wanted)).await {
         Ok(read) => read,
         Err(_) if came.is_empty() => Ok(Beginning::Nothing),
         Err(_) => Err(CloseReason::ProxyHeaderLate),
@@ -57,7 +60,11 @@ pub(super) async fn is_followed(socket: &TcpStream, limit: Duration) -> bool {
     matches!(timeout(limit, socket.peek(&mut [0])).await, Ok(Ok(1..)))
 }
 
-async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Beginning, CloseReason> {
+async fn read_header(
+    socket: &mut TcpStream,
+    came: &mut Vec<u8>,
+    wanted: &[u8],
+) -> Result<Beginning, CloseReason> {
     let mut piece = [0; PIECE_BYTES];
     loop {
         let had = came.len();
@@ -80,10 +87,23 @@ async fn read_header(socket: &mut TcpStream, came: &mut Vec<u8>) -> Result<Begin
         match header {
             None => {}
             Some(Header::Local) => return Ok(Beginning::Own),
-            Some(Header::Unknown) => return Ok(Beginning::Nameless),
-            Some(Header::For(source)) => return Ok(Beginning::Of(source.ip().to_canonical())),
+            Some(Header::Unknown) => return Ok(Beginning::Nameless(wanted_of(came, wanted))),
+            Some(Header::For(source)) => {
+                let peer = source.ip().to_canonical();
+                return Ok(Beginning::Of(peer, wanted_of(came, wanted)));
+            }
         }
     }
+}
+
+fn wanted_of(header: &[u8], wanted: &[u8]) -> Extensions {
+    let mut extensions = Extensions::default();
+    for (kind, value) in proxy_protocol::extensions(header) {
+        if wanted.contains(&kind) {
+            extensions.add(kind, value);
+        }
+    }
+    extensions
 }
 
 /// Whether anything came.

@@ -138,7 +138,6 @@ fn edge_app(
         config.trust.proxies.clone(),
     );
     let rules = Arc::new(PlanRules {
-        key_rules: config.key_rules,
         preflights: config.preflights,
         trust: config.trust,
         names_requests: config.names_requests,

@@ -28,6 +28,20 @@ pub enum KeyError {
     CookieValue,
     /// White space at an end of the key, which whoever reads it next may drop.
     OuterSpace,
+    /// The client has shown no certificate, which a rule demands.
+    NoCertificate,
+    /// Its certificate has no name that the rule is about.
+    NoFittingName,
+    /// Its certificate has more than one.
+    SeveralNames,
+    /// A name in its certificate is of a kind of text that is not read, or none at all.
+    UnreadableName,
+    /// The connection did not begin with a PROXY header that says what a rule demands.
+    NoExtension,
+    /// What ought to be a host name is none.
+    NotAHostName,
+    /// What ought to be a number has more than 8 bytes.
+    NotANumber,
     Invalid(TenantKeyError),
 }
 
@@ -56,6 +70,21 @@ impl fmt::Display for KeyError {
                 "the tenant's cookie holds a comma, quote or backslash, or stands behind a comma, which servers read differently",
             ),
             Self::OuterSpace => f.write_str("the tenant key begins or ends with white space"),
+            Self::NoCertificate => f.write_str("the client has shown no certificate"),
+            Self::NoFittingName => {
+                f.write_str("the client's certificate has no name that names a tenant")
+            }
+            Self::SeveralNames => {
+                f.write_str("the client's certificate has more than one name that could name the tenant")
+            }
+            Self::UnreadableName => {
+                f.write_str("the client's certificate has a name that cannot be read")
+            }
+            Self::NoExtension => {
+                f.write_str("the load balancer does not say by the PROXY protocol which tenant it is")
+            }
+            Self::NotAHostName => f.write_str("what has to be a host name is none"),
+            Self::NotANumber => f.write_str("what has to be a number has more than 8 bytes"),
             Self::Invalid(error) => error.fmt(f),
         }
     }

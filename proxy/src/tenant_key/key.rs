@@ -76,8 +76,13 @@ impl RequestKey {
     }
 
     pub(super) fn set_address(&mut self, address: IpAddr) {
+        self.set_shown(address.to_canonical());
+    }
+
+    /// Takes what is short and plain, such as an address or a number, as it is shown.
+    pub(super) fn set_shown(&mut self, value: impl fmt::Display) {
         let mut rest = &mut self.bytes[..];
-        write!(rest, "{}", address.to_canonical()).expect("an address takes at most 39 bytes");
+        write!(rest, "{value}").expect("it takes less than 64 bytes");
         self.length = TENANT_KEY_BYTES_MAX - rest.len();
     }
 }
@@ -93,6 +98,8 @@ impl Default for RequestKey {
         }
     }
 }
+
+impl Eq for RequestKey {}
 
 impl fmt::Debug for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! Which key each rule cuts out of a request, and what it refuses to guess.
 
+mod connections;
 mod vectors;
 
 use super::*;
@@ -48,6 +49,7 @@ fn key_of(rules: &KeyRules, request: &Request) -> Result<String, KeyError> {
         query: request.query.map(str::as_bytes),
         host: request.host.as_bytes(),
         client: request.client,
+        evidence: None,
     };
     rules
         .key_of(&view)

@@ -69,6 +69,22 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, Fault> {
     }
 }
 
+/// The extensions of a whole and valid header (TLVs), by type. One that passes on no connection has none that count.
+pub fn extensions(header: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let fixed = header.first_chunk::<V2_FIXED_BYTES>();
+    let fixed = fixed.filter(|fixed| fixed.starts_with(V2_BEGINNING));
+    let begin = fixed.and_then(|fixed| match (command(fixed[12]), family(fixed[13])) {
+        (Ok(Command::Proxy), Ok(Family::Unspecified)) => None,
+        (Ok(Command::Proxy), Ok(family)) => Some(V2_FIXED_BYTES + family.bytes()),
+        _ => None,
+    });
+    tlvs::all(
+        begin
+            .and_then(|begin| header.get(begin..))
+            .unwrap_or_default(),
+    )
+}
+
 fn parse_v1(bytes: &[u8]) -> Result<Progress, Fault> {
     let window = &bytes[..bytes.len().min(V1_BYTES_MAX)];
     let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") else {

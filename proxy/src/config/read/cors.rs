@@ -2,17 +2,24 @@
 
 use cellgate_table::yaml::{Findings, Value};
 
-use crate::tenant_key::{KeyRules, Preflights, RequestKey};
+use crate::{
+    config::Listener,
+    tenant_key::{Preflights, RequestKey},
+};
 
 pub(super) fn read(
     value: &Value<'_>,
-    rules: Option<&KeyRules>,
+    listeners: Option<&[Listener]>,
     findings: &mut Findings,
 ) -> Option<Preflights> {
     let fields = value.fields(&["preflight_tenant"], findings)?;
     let value = fields.required("preflight_tenant", findings)?;
     let text = value.text(findings)?;
-    if rules.is_some_and(KeyRules::always_match) {
+    let always_match = |listeners: &[Listener]| {
+        let mut listeners = listeners.iter();
+        listeners.all(|listener| listener.key_rules.always_match())
+    };
+    if listeners.is_some_and(always_match) {
         let message = "is never used: the rule `source_ip` finds a tenant in every request";
         value.refuse(findings, message, "remove `cors`, or that rule");
         return None;

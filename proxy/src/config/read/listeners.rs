@@ -11,11 +11,15 @@ use cellgate_table::yaml::{
     settings::{self, MS_MAX, section},
 };
 
-use super::{http_options, networks, tls};
+use super::{
+    http_options,
+    key_rules::{self, Carries, Common},
+    networks, tls,
+};
 use crate::config::{Listener, ProxyProtocol, Tcp};
 
 const LISTENERS_MAX: usize = 64;
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "name",
     "address",
     "protocol",
@@ -24,6 +28,7 @@ const KEYS: [&str; 8] = [
     "allow",
     "tcp",
     "tls",
+    key_rules::KEY,
 ];
 /// The system counts the time before it asks a client in seconds.
 const KEEPALIVE_MS_MIN: u32 = 1_000;
@@ -35,7 +40,9 @@ const USER_TIMEOUT_MS_MIN: u32 = 1_000;
 pub(super) fn read(
     value: &Value<'_>,
     folder: &Path,
+    common: Option<&Common>,
     findings: &mut Findings,
+    warnings: &mut Findings,
 ) -> Option<Vec<Listener>> {
     let items = value.sequence(findings)?;
     if items.len() == 0 || items.len() > LISTENERS_MAX {
@@ -49,7 +56,8 @@ pub(super) fn read(
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for item in items {
-        if let Some(listener) = read_one(&item, folder, findings) {
+        if let Some(listener) = read_one(&item, folder, common, findings, warnings) {
+            key_rules::warn_of_listener(&item, &listener, warnings);
             refuse_conflicts(&item, &listener, &listeners, findings);
             listeners.push(listener);
         }
@@ -57,7 +65,13 @@ pub(super) fn read(
     Some(listeners)
 }
 
-fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<Listener> {
+fn read_one(
+    item: &Value<'_>,
+    folder: &Path,
+    common: Option<&Common>,
+    findings: &mut Findings,
+    warnings: &mut Findings,
+) -> Option<Listener> {
     let keys: Vec<&str> = KEYS.into_iter().chain(http_options::KEYS).collect();
     let fields = item.fields(&keys, findings)?;
     let name = fields
@@ -66,7 +80,7 @@ fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<
     let address = fields
         .required("address", findings)
         .and_then(|v| read_address(&v, findings));
-    refuse_other_protocols(&fields, findings);
+    let carries = read_carries(&fields, findings);
     let ipv6_only = read_ipv6_only(&fields, address, findings);
     let proxy_protocol = match fields.optional("proxy_protocol") {
         Some(value) => read_proxy_protocol(&value, findings).map(Some),
@@ -82,6 +96,7 @@ fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<
         None => Some(None),
     };
     let http = http_options::read(&fields, findings);
+    let key_rules = key_rules::read_of_listener(item, &fields, carries, common, findings, warnings);
     Some(Listener {
         name: name?.to_owned(),
         address: address?,
@@ -91,6 +106,7 @@ fn read_one(item: &Value<'_>, folder: &Path, findings: &mut Findings) -> Option<
         tcp: tcp?,
         tls: tls?,
         http: http?,
+        key_rules: key_rules?,
     })
 }
 
@@ -107,23 +123,20 @@ fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr
     Some(address)
 }
 
-fn refuse_other_protocols(fields: &Fields<'_>, findings: &mut Findings) {
-    #[derive(Clone, Copy)]
-    enum Protocol {
-        Http,
-        Tcp,
-    }
+fn read_carries(fields: &Fields<'_>, findings: &mut Findings) -> Carries {
     let Some(value) = fields.optional("protocol") else {
-        return;
+        return Carries::Requests;
     };
-    let choices = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-    if let Some(Protocol::Tcp) = value.choice(&choices, findings) {
+    let choices = [("http", Carries::Requests), ("tcp", Carries::Connections)];
+    let carries = value.choice(&choices, findings);
+    if carries == Some(Carries::Connections) {
         value.refuse(
             findings,
             "TCP listeners do not work in this version yet",
             "write `http`",
         );
     }
+    carries.unwrap_or(Carries::Requests)
 }
 
 fn read_ipv6_only(

@@ -30,7 +30,6 @@ const ADDED_BYTES: usize = 304;
 /// The rules by which requests are read, from the configuration.
 #[derive(Clone, Debug)]
 pub struct PlanRules {
-    pub key_rules: KeyRules,
     /// Preflights of CORS that name no tenant go where this says.
     pub preflights: Option<Preflights>,
     pub trust: Trust,
@@ -130,11 +129,12 @@ impl PlanRules {
     /// Why it names none.
     pub fn read_key(
         &self,
+        key_rules: &KeyRules,
         view: &RequestView<'_>,
         (method, has_body): (&[u8], bool),
         key: &mut RequestKey,
     ) -> Result<(), KeyError> {
-        match (self.key_rules.read_key(view, key), &self.preflights) {
+        match (key_rules.read_key(view, key), &self.preflights) {
             // Only where nothing was found: what was found and is refused stays so.
             (Err(KeyError::Missing), Some(preflights)) => {
                 let tenant = preflights.tenant_of(method, has_body, view.lines);
@@ -182,10 +182,12 @@ fn plan(
         query,
         host: host_name(host),
         client,
+        evidence: connection.evidence.as_deref(),
     };
     let mut key = Box::<RequestKey>::default();
     rules
         .read_key(
+            &connection.listener.key_rules,
             &view,
             (seen.method.as_bytes(), seen.body.has_body()),
             &mut key,

@@ -1,11 +1,22 @@
-//! A header's extensions: type, length, value, one behind the other. Nothing is taken out of them yet; they are checked,
-//! so that a header is valid in whole or refused.
+//! A header's extensions: type, length, value, one behind the other. They are checked, so that a header is valid
+//! in whole or refused, whether or not anybody asks for what they say.
 
 use super::{crc32c, fault::Fault};
 
 const CHECKSUM: u8 = 0x03;
 /// Of each, before its value.
 const FIXED_BYTES: usize = 3;
+
+/// Each type with its value, as far as they are whole.
+pub(super) fn all(mut extensions: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (&[kind, high, low], rest) = extensions.split_first_chunk::<FIXED_BYTES>()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (value, rest) = rest.split_at_checked(length)?;
+        extensions = rest;
+        Some((kind, value))
+    })
+}
 
 /// Checks the extensions that begin at `at`, and the header by its checksum if it has one.
 pub(super) fn check(header: &[u8], mut at: usize) -> Result<(), Fault> {

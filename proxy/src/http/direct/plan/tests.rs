@@ -1,5 +1,7 @@
 //! Which requests go the direct way, and what their cell is sent.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 
 use super::*;
@@ -8,7 +10,7 @@ use crate::{
     exchange::Scheme,
     forwarding::TrustedHeaders,
     net::Networks,
-    tenant_key::{KeyRule, Source},
+    tenant_key::{KeyRule, KeyRules, Source},
 };
 
 const STRANGER: &str = "192.0.2.9";
@@ -25,10 +27,6 @@ fn read(head: &str, peer: &str, names_requests: bool) -> (Option<RequestId>, Opt
     proxies.add("10.0.0.0/8").unwrap();
     let rules = PlanRules {
         preflights: None,
-        key_rules: KeyRules::new(vec![KeyRule {
-            source: Source::Header(HeaderName::from_static("x-tenant-id")),
-            pattern: None,
-        }]),
         trust: Trust {
             proxies,
             headers: TrustedHeaders::default(),
@@ -37,7 +35,11 @@ fn read(head: &str, peer: &str, names_requests: bool) -> (Option<RequestId>, Opt
         goes_direct: true,
     };
     let peer = peer.parse().unwrap();
-    let edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
+    let mut edge = Listener::new("edge", ([127, 0, 0, 1], 8080).into());
+    edge.key_rules = Arc::new(KeyRules::new(vec![KeyRule {
+        source: Source::Header(HeaderName::from_static("x-tenant-id")),
+        pattern: None,
+    }]));
     let connection = Connection::new(peer, edge.into(), Scheme::Http);
     let limits = GateLimits::default();
     let seen = inspect_and_plan(head.as_bytes(), &limits, &rules, &connection, 7);
