@@ -6,6 +6,7 @@ pub mod cell;
 pub mod slots;
 pub mod table;
 pub mod tenant;
+pub mod tls;
 
 pub use self::{
     capacity::{Amounts, Dimension, tightest},

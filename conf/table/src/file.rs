@@ -113,6 +113,9 @@ pub struct CellFile {
     /// Without it, endpoints are judged by the requests sent to them only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckFile>,
+    /// The proxy speaks TLS to the cell, and verifies its certificate. Without it, there is no TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsClientFile>,
 }
 
 /// Whose requests may follow each other on a kept connection.
@@ -161,6 +164,34 @@ pub struct HealthCheckFile {
     /// Successes in a row until it is healthy again, 1 to 100. Default 2.
     #[schemars(range(min = 1, max = limits::HEALTH_STREAK_MAX), default = "healthy_default")]
     pub healthy_after: u32,
+}
+
+/// How the proxy speaks TLS to a cell. Paths are relative to the folder of the table file.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct TlsClientFile {
+    /// Whom the cell's certificate has to be for: a name without wildcard, or an IP address.
+    #[schemars(length(min = 1, max = limits::TLS_NAME_BYTES_MAX))]
+    pub server_name: String,
+    /// The file with the certificates of the authorities that the proxy trusts, in PEM.
+    #[schemars(length(min = 1, max = limits::PATH_BYTES_MAX))]
+    pub ca: String,
+    /// What the proxy shows to a cell that wants a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<ClientCertFile>,
+}
+
+/// A certificate that the proxy shows to a cell.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ClientCertFile {
+    /// The file with the certificate and its chain, in PEM.
+    #[schemars(length(min = 1, max = limits::PATH_BYTES_MAX))]
+    pub certificate: String,
+    /// The file with its private key, in PEM. Default: the file of the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::PATH_BYTES_MAX))]
+    pub key: Option<String>,
 }
 
 /// What a health check asks for.

@@ -50,5 +50,8 @@ pub use crate::{
     problem::{Problem, Problems},
     read::parse,
     render::{append_history, render},
-    table::{Cell, Endpoint, HEALTH_USER_AGENT, HealthCheck, Home, Owner, Probe, Share, Table},
+    table::{
+        Cell, ClientCert, Endpoint, HEALTH_USER_AGENT, HealthCheck, Home, Owner, Probe, Share,
+        Table, TlsClient,
+    },
 };

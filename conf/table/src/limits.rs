@@ -67,6 +67,12 @@ pub const HEALTH_PATH_BYTES_MAX: usize = 1_024;
 /// Length of the host that a health check names, in bytes: that of a name in DNS, and a port.
 pub const HEALTH_HOST_BYTES_MAX: usize = 259;
 
+/// Length of the name that a cell's certificate has to have, in bytes: that of a name in DNS.
+pub const TLS_NAME_BYTES_MAX: usize = 253;
+
+/// Length of the path of a file that a table names, in bytes: that of a path in Linux, without its end.
+pub const PATH_BYTES_MAX: usize = 4_095;
+
 /// Interval and time limit of a health check, in milliseconds.
 pub const HEALTH_MS_MAX: u32 = 600_000;
 

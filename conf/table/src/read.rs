@@ -2,6 +2,7 @@
 
 pub(crate) mod cells;
 pub(crate) mod tenants;
+pub(crate) mod tls;
 
 use std::collections::HashSet;
 

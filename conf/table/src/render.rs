@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     file::{
-        self, CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
-        SlotRangeFile, TableFile,
+        self, CellFile, ClientCertFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind,
+        ShareFile, SlotRangeFile, TableFile, TlsClientFile,
     },
     history::Step,
     id::CellIndex,
-    table::{Cell, HealthCheck, Probe, Share, Table},
+    table::{Cell, HealthCheck, Probe, Share, Table, TlsClient},
 };
 
 /// The canonical text of a table: mappings sorted by key, slots as the longest runs, defaults written out, one line per
@@ -83,6 +83,7 @@ fn cell_file(cell: &Cell) -> CellFile {
         tunnels_max: cell.tunnels_max(),
         share: cell.share().map(share_file),
         health_check: cell.health_check().map(health_check_file),
+        tls: cell.tls().map(tls_file),
     }
 }
 
@@ -109,6 +110,17 @@ fn health_check_file(check: &HealthCheck) -> HealthCheckFile {
         timeout_ms: check.timeout_ms,
         unhealthy_after: check.unhealthy_after,
         healthy_after: check.healthy_after,
+    }
+}
+
+fn tls_file(tls: &TlsClient) -> TlsClientFile {
+    TlsClientFile {
+        server_name: tls.server_name.to_string(),
+        ca: tls.ca.to_string(),
+        client_cert: tls.client_cert.as_ref().map(|cert| ClientCertFile {
+            certificate: cert.certificate.to_string(),
+            key: Some(cert.key.to_string()),
+        }),
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Cell {
     pub(crate) tunnels_max: u32,
     pub(crate) share: Option<Share>,
     pub(crate) health_check: Option<HealthCheck>,
+    pub(crate) tls: Option<TlsClient>,
 }
 
 /// Whose requests may follow each other on a kept connection to a cell.
@@ -55,6 +56,28 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// 1 to 1,000, relative to the other endpoints of the cell.
     pub weight: u16,
+}
+
+/// How a proxy speaks TLS to a cell. The files are the proxy's: nothing here reads them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsClient {
+    /// Whom the certificate has to be for: a DNS name without wildcard or final dot, or an IP address without brackets.
+    /// What rustls takes for a server's name.
+    pub server_name: Box<str>,
+    /// The file with the certificates of the authorities that are trusted, in PEM. A path, relative to the table file.
+    pub ca: Box<str>,
+    /// What the proxy shows of itself, if the cell wants that.
+    pub client_cert: Option<ClientCert>,
+}
+
+/// A certificate that the proxy shows to a cell, and its private key: paths relative to the table file. They may be one
+/// file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCert {
+    /// With its chain, in PEM.
+    pub certificate: Box<str>,
+    /// In PEM.
+    pub key: Box<str>,
 }
 
 /// How a proxy finds out by itself whether an endpoint is well.
@@ -293,5 +316,10 @@ impl Cell {
     /// `None` when endpoints are judged by the requests sent to them only.
     pub fn health_check(&self) -> Option<&HealthCheck> {
         self.health_check.as_ref()
+    }
+
+    /// `None` when the cell is reached without TLS.
+    pub fn tls(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
     }
 }

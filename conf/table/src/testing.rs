@@ -14,7 +14,7 @@ use crate::{
     history::Step,
     id::{CellId, CellIndex, Generation, TenantKey, has_outer_white_space},
     limits,
-    table::{Cell, Endpoint, HealthCheck, Probe, Share, Table},
+    table::{Cell, ClientCert, Endpoint, HealthCheck, Probe, Share, Table, TlsClient},
 };
 
 /// Any table, with all kinds of names and numbers.
@@ -207,9 +207,10 @@ fn any_cell() -> impl Strategy<Value = Cell> {
         0..=limits::TUNNELS_MAX,
         proptest::option::of(prop_oneof![Just(Share::Cell), Just(Share::Tenant)]),
         proptest::option::of(any_health_check()),
+        proptest::option::of(any_tls()),
     )
         .prop_map(
-            |(endpoints, in_flight_max, tunnels_max, share, health_check)| Cell {
+            |(endpoints, in_flight_max, tunnels_max, share, health_check, tls)| Cell {
                 id: CellId::new("unnamed").unwrap(),
                 endpoints: (endpoints.into_iter())
                     .map(|(address, weight)| Endpoint { address, weight })
@@ -218,6 +219,7 @@ fn any_cell() -> impl Strategy<Value = Cell> {
                 tunnels_max,
                 share,
                 health_check,
+                tls,
             },
         )
 }
@@ -226,6 +228,26 @@ fn any_cell() -> impl Strategy<Value = Cell> {
 fn is_plain(address: &SocketAddr) -> bool {
     let has_label = matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0);
     !has_label && crate::address::parse(&address.to_string(), Use::Connect).is_ok()
+}
+
+fn any_tls() -> impl Strategy<Value = TlsClient> {
+    let name = prop_oneof![
+        "[a-zA-Z_][a-z0-9_]{0,5}(\\.[0-9]{1,3}-x)?(\\.[a-z]{1,5})?",
+        any::<std::net::IpAddr>().prop_map(|address| address.to_string()),
+    ];
+    // All that paths can be but for control characters: what troubles YAML among it.
+    let path = || prop_oneof!["(\\.\\./|/)?[a-z ]{1,9}\\.pem", "\\PC{1,12}"];
+    let client_cert = (path(), path()).prop_map(|(certificate, key)| ClientCert {
+        certificate: certificate.into(),
+        key: key.into(),
+    });
+    (name, path(), proptest::option::of(client_cert)).prop_map(|(name, ca, client_cert)| {
+        TlsClient {
+            server_name: name.into(),
+            ca: ca.into(),
+            client_cert,
+        }
+    })
 }
 
 fn any_health_check() -> impl Strategy<Value = HealthCheck> {

@@ -12,6 +12,7 @@ use crate::{
         Cell, CellState, PlacedBy, Tenant,
         cell::{EndpointSpec, HealthCheckSpec, ShareSpec},
         tightest,
+        tls::TlsSpec,
     },
     observe::{ProxyState, ProxyStatus, Seen, Signal, proxies::ProxyCell},
     store::{AuditEntry, KeptTable, Operation, TableState},
@@ -47,6 +48,8 @@ pub(super) struct CellView {
     pub share: Option<ShareSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     pub labels: BTreeMap<String, String>,
     pub stateless: bool,
     pub capacity: BTreeMap<String, f64>,
@@ -284,6 +287,7 @@ impl CellView {
             tunnels_max: spec.tunnels_max,
             share: spec.share,
             health_check: spec.health_check,
+            tls: spec.tls,
             labels: cell.labels.clone(),
             stateless: cell.is_stateless,
             capacity: cell.capacity.to_map(),

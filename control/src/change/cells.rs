@@ -21,6 +21,7 @@ use crate::{
     model::{
         Amounts, Cell, CellState, Settings,
         cell::{EndpointSpec, HealthCheckSpec, SettingsSpec, ShareSpec, objection_to_labels},
+        tls::TlsSpec,
     },
     plan::{Plan, drain as plan_drain},
     refusal::Refusal,
@@ -67,6 +68,9 @@ pub struct NewCell {
     pub share: Option<ShareSpec>,
     #[serde(default)]
     pub health_check: Option<HealthCheckSpec>,
+    /// How proxies speak TLS to the cell. Where it is missing, they do not.
+    #[serde(default)]
+    pub tls: Option<TlsSpec>,
     /// Such as zone and version.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -78,7 +82,7 @@ pub struct NewCell {
     pub capacity: BTreeMap<String, f64>,
 }
 
-/// What to change of a cell; what is missing stays. `null` takes `health_check` or `share` away.
+/// What to change of a cell; what is missing stays. `null` takes `health_check`, `tls` or `share` away.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellPatch {
@@ -106,6 +110,13 @@ pub struct CellPatch {
     )]
     #[schema(value_type = Option<HealthCheckSpec>)]
     pub health_check: Option<Option<HealthCheckSpec>>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<TlsSpec>)]
+    pub tls: Option<Option<TlsSpec>>,
     /// In the place of those there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
@@ -211,6 +222,7 @@ fn first_settings(id: &CellId, new: &NewCell) -> Result<Settings, Refusal> {
         tunnels_max: new.tunnels_max.unwrap_or(TUNNELS_DEFAULT),
         share: new.share,
         health_check: new.health_check.clone(),
+        tls: new.tls.clone(),
     };
     settings.check().map_err(Refusal::BadInput)
 }
@@ -261,6 +273,9 @@ pub fn update(
     }
     if let Some(health_check) = &patch.health_check {
         spec.health_check.clone_from(health_check);
+    }
+    if let Some(tls) = &patch.tls {
+        spec.tls.clone_from(tls);
     }
     cell.settings = spec.check().map_err(Refusal::BadInput)?;
     if let Some(labels) = &patch.labels {

@@ -28,6 +28,7 @@ pub struct Cell {
     pub tunnels_max: u32,
     pub share: Option<String>,
     pub health_check: Option<HealthCheck>,
+    pub tls: Option<Tls>,
     pub labels: BTreeMap<String, String>,
     pub stateless: bool,
     pub capacity: BTreeMap<String, f64>,
@@ -78,6 +79,19 @@ pub struct HealthCheck {
     pub timeout_ms: u32,
     pub unhealthy_after: u32,
     pub healthy_after: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tls {
+    pub server_name: String,
+    pub ca: String,
+    pub client_cert: Option<ClientCert>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClientCert {
+    pub certificate: String,
+    pub key: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

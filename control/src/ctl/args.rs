@@ -11,7 +11,9 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use clap_complete::Shell;
 
 pub use self::{
-    cell::{AddArgs, CellCommand, Endpoint, HealthArgs, ParamSpec, SettingArgs, UpdateArgs},
+    cell::{
+        AddArgs, CellCommand, Endpoint, HealthArgs, ParamSpec, SettingArgs, TlsArgs, UpdateArgs,
+    },
     table::{PlanCommand, SlotsCommand, TableCommand},
     tenant::{AliasCommand, ListArgs, NewTenantArgs, TenantCommand, TenantFormat},
 };

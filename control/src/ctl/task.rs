@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     args::{
         AddArgs, AliasCommand, CellCommand, HealthArgs, ListArgs, NewTenantArgs, PlanCommand,
-        ProxyCommand, SettingArgs, SlotsCommand, TableCommand, TenantCommand, UpdateArgs,
+        ProxyCommand, SettingArgs, SlotsCommand, TableCommand, TenantCommand, TlsArgs, UpdateArgs,
     },
     call::Call,
     failure::Failure,
@@ -127,6 +127,9 @@ fn patch(update: &UpdateArgs) -> Result<Value, Failure> {
     if update.no_health_check {
         body.insert("health_check".to_owned(), Value::Null);
     }
+    if update.no_tls {
+        body.insert("tls".to_owned(), Value::Null);
+    }
     if update.no_labels {
         body.insert("labels".to_owned(), json!({}));
     }
@@ -174,6 +177,9 @@ fn settings(args: &SettingArgs) -> Map<String, Value> {
     if let Some(check) = health_check(&args.health) {
         body.insert("health_check".to_owned(), check);
     }
+    if let Some(tls) = tls(&args.tls) {
+        body.insert("tls".to_owned(), tls);
+    }
     body
 }
 
@@ -198,6 +204,18 @@ fn health_check(args: &HealthArgs) -> Option<Value> {
         }
     }
     Some(check)
+}
+
+fn tls(args: &TlsArgs) -> Option<Value> {
+    let (server_name, ca) = (args.tls_server_name.as_ref()?, args.tls_ca.as_ref()?);
+    let mut tls = json!({ "server_name": server_name, "ca": ca });
+    if let Some(certificate) = &args.tls_client_certificate {
+        tls["client_cert"] = json!({ "certificate": certificate });
+        if let Some(key) = &args.tls_client_key {
+            tls["client_cert"]["key"] = json!(key);
+        }
+    }
+    Some(tls)
 }
 
 /// What a command about one tenant asks for. Those about many have rooms of their own.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use cellgate_table::{
-    self as table, CellId, Endpoint, HealthCheck, Problems, Share,
+    self as table, CellId, Endpoint, HealthCheck, Problems, Share, TlsClient,
     address::{self, Use},
     file::{
         CellFile, EndpointFile, HashFile, HealthCheckFile, HealthCheckKind, ShareFile,
@@ -14,7 +14,7 @@ use cellgate_table::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::capacity::Amounts;
+use super::{capacity::Amounts, tls::TlsSpec};
 
 /// Labels of one cell.
 pub const LABELS_MAX: usize = 32;
@@ -126,6 +126,7 @@ pub struct Settings {
     pub tunnels_max: u32,
     pub share: Option<Share>,
     pub health_check: Option<HealthCheck>,
+    pub tls: Option<TlsClient>,
 }
 
 /// Settings as they are written: in JSON, by people and programs.
@@ -151,6 +152,9 @@ pub struct SettingsSpec {
     /// How proxies and the daemon find out whether an endpoint is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
+    /// How proxies speak TLS to the cell. Where it is missing, they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 /// One address of a cell.
@@ -305,6 +309,7 @@ impl SettingsSpec {
             tunnels_max: self.tunnels_max,
             share: self.share.map(ShareSpec::file),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::file),
+            tls: self.tls.as_ref().map(TlsSpec::file),
         };
         match check_alone(file) {
             Ok(cell) if problems.is_empty() => Ok(Settings {
@@ -317,6 +322,7 @@ impl SettingsSpec {
                 tunnels_max: cell.tunnels_max(),
                 share: cell.share(),
                 health_check: cell.health_check().cloned(),
+                tls: cell.tls().cloned(),
             }),
             Ok(_) => Err(problems),
             Err(others) => {
@@ -344,6 +350,7 @@ impl SettingsSpec {
             tunnels_max: self.tunnels_max,
             share: self.share.map(ShareSpec::share),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::check),
+            tls: self.tls.as_ref().map(TlsSpec::client),
         })
     }
 }
@@ -440,6 +447,7 @@ impl Settings {
             tunnels_max: self.tunnels_max,
             share: self.share.map(ShareSpec::of),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::of),
+            tls: self.tls.as_ref().map(TlsSpec::of),
         }
     }
 
@@ -461,6 +469,7 @@ impl Settings {
                 .health_check
                 .as_ref()
                 .map(|check| HealthCheckSpec::of(check).file()),
+            tls: self.tls.as_ref().map(|tls| TlsSpec::of(tls).file()),
         }
     }
 
@@ -472,6 +481,7 @@ impl Settings {
             tunnels_max: cell.tunnels_max(),
             share: cell.share(),
             health_check: cell.health_check().cloned(),
+            tls: cell.tls().cloned(),
         }
     }
 }
@@ -582,13 +592,22 @@ mod tests {
             r#"{"health_check":{"type":"tcp","path":"/"}}"#,
             &["health_check.path: goes with `type: http` only"],
         );
+        check(
+            r#"{"tls":{"server_name":"*.example.com","ca":"","client_cert":{"certificate":"p","key":""}}}"#,
+            &[
+                "tls.server_name: `*.example.com` is not a server's name",
+                "tls.ca: `` is not a path",
+                "tls.client_cert.key: `` is not a path",
+            ],
+        );
     }
 
     #[test]
     fn settings_read_back_as_written() {
         let text = r#"{"endpoints":[{"address":"[::1]:9001","weight":3}],"max_in_flight":7,
             "health_check":{"type":"http","path":"/up","host":"shop.example","interval_ms":500,"timeout_ms":20,
-            "unhealthy_after":1,"healthy_after":4}}"#;
+            "unhealthy_after":1,"healthy_after":4},
+            "tls":{"server_name":"a.example","ca":"ca.pem","client_cert":{"certificate":"p.crt","key":"p.key"}}}"#;
         let settings = spec(text).check().unwrap();
         assert_eq!(settings.spec(), spec(text));
         assert_eq!(settings.spec().check().unwrap(), settings);

@@ -229,6 +229,7 @@ mod tests {
             tunnels_max: 10_000,
             share: None,
             health_check: None,
+            tls: None,
         };
         let (a, b) = (id("a"), id("b"));
         Parts {

@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cellgate_table::{HEALTH_USER_AGENT, HealthCheck, Probe};
+use cellgate_table::{HEALTH_USER_AGENT, Probe};
 use reqwest::header::{HOST, USER_AGENT};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::check::CheckError;
+use crate::model::Settings;
 
 /// An endpoint and what came of its check.
 pub type Checked = (SocketAddr, Result<(), CheckError>);
@@ -92,20 +93,23 @@ impl CellStatus {
 }
 
 /// Checks an endpoint as its cell's health check says, for no longer than `limit`: one that hangs must not keep the
-/// others waiting. Without a check a connection has to be taken.
+/// others waiting. Without a check a connection has to be taken, and so it is where the cell speaks TLS: what it takes to
+/// verify that is on the proxies' machines, and they do.
 ///
 /// # Errors
 /// Why it is not healthy.
 pub async fn check(
     client: &reqwest::Client,
     address: SocketAddr,
-    health_check: Option<&HealthCheck>,
+    settings: &Settings,
     limit: Duration,
 ) -> Result<(), CheckError> {
     let unhealthy = |why: String| Err(CheckError::Unhealthy(why));
+    let health_check = settings.health_check.as_ref();
     let own_limit = health_check.map(|it| Duration::from_millis(it.timeout_ms.into()));
     let time_limit = own_limit.map_or(limit, |own| own.min(limit));
-    match health_check.map(|it| &it.probe) {
+    let is_plain = settings.tls.is_none();
+    match health_check.map(|it| &it.probe).filter(|_| is_plain) {
         Some(Probe::Http { path, host }) => {
             let mut request = client
                 .get(format!("http://{address}{path}"))

@@ -154,6 +154,7 @@ fn new_cell(name: &str) -> NewCell {
         tunnels_max: None,
         share: None,
         health_check: None,
+        tls: None,
         labels: BTreeMap::new(),
         stateless: true,
         capacity: BTreeMap::new(),

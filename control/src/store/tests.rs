@@ -36,6 +36,7 @@ fn cell(name: &str) -> Cell {
             tunnels_max: 10_000,
             share: None,
             health_check: None,
+            tls: None,
         },
         labels: BTreeMap::new(),
         is_stateless: false,

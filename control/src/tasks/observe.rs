@@ -206,12 +206,12 @@ async fn check_cells(daemon: &Daemon, client: &reqwest::Client, cells: &[Cell]) 
     let turns = Arc::new(Semaphore::new(CHECKS_MAX));
     for cell in cells.iter().filter(|cell| cell.state.is_running()) {
         for endpoint in &cell.settings.endpoints {
-            let (client, health_check) = (client.clone(), cell.settings.health_check.clone());
+            let (client, settings) = (client.clone(), cell.settings.clone());
             let (id, address) = (cell.id.clone(), endpoint.address);
             let turn = Arc::clone(&turns);
             checks.spawn(async move {
                 let _turn = turn.acquire().await;
-                let outcome = check(&client, address, health_check.as_ref(), limit).await;
+                let outcome = check(&client, address, &settings, limit).await;
                 (id, address, outcome)
             });
         }

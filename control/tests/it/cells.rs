@@ -239,6 +239,23 @@ fn a_patch_changes_what_it_names() {
     assert_eq!(world.published().cells()[0].in_flight_max(), 7);
     check(r#"{"health_check":null}"#, "done");
     assert_eq!(world.published().cells()[0].health_check(), None);
+    check(
+        r#"{"tls":{"server_name":"a.example:443","ca":"ca.pem"}}"#,
+        "without scheme and port",
+    );
+    check(
+        r#"{"tls":{"server_name":"a.example","ca":"ca.pem","client_cert":{"certificate":"p.pem"}}}"#,
+        "done",
+    );
+    let published = world.published();
+    let tls = published.cells()[0].tls().unwrap();
+    assert_eq!((&*tls.server_name, &*tls.ca), ("a.example", "ca.pem"));
+    assert_eq!(&*tls.client_cert.as_ref().unwrap().key, "p.pem");
+    // What a patch does not name stays.
+    check(r#"{"max_in_flight":8}"#, "done");
+    assert_eq!(world.published().cells()[0].tls(), Some(tls));
+    check(r#"{"tls":null}"#, "done");
+    assert_eq!(world.published().cells()[0].tls(), None);
 }
 
 #[test]

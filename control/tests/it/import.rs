@@ -36,7 +36,8 @@ hash: { seed: 18446744073709551615, slots: 1000 }
 cells:
   a: { endpoints: [{ address: "127.0.0.1:1", weight: 7 }, { address: "[::1]:2" }], max_in_flight: 1 }
   b: { endpoints: [{ address: "127.0.0.1:3" }], health_check: { type: http, path: /up, interval_ms: 100 } }
-  C.3_x: { endpoints: [{ address: "127.0.0.1:4" }], health_check: { type: tcp } }
+  C.3_x: { endpoints: [{ address: "127.0.0.1:4" }], health_check: { type: tcp }, tls: { server_name: c.example, ca: /ca.pem } }
+  d: { endpoints: [{ address: "127.0.0.1:5" }], tls: { server_name: "::1", ca: ca.pem, client_cert: { certificate: p.crt, key: p.key } } }
 slots:
   a: ["0-9", "500", "502-999"]
   b: ["10-499", "501"]

@@ -65,6 +65,7 @@ pub(crate) fn new_cell(name: &str) -> NewCell {
         tunnels_max: None,
         share: None,
         health_check: None,
+        tls: None,
         labels: BTreeMap::new(),
         stateless: false,
         capacity: BTreeMap::new(),

@@ -94,13 +94,13 @@ fn mistakes_in_a_table_say_what_to_do() {
     check(
         "a: { endpoints",
         "a: { tls: true, endpoints",
-        &["cells.a.tls: TLS does not work in this version yet"],
+        &["cells.a.tls: is the truth value true, not a mapping"],
     );
     check(
         "a: { endpoints",
         "a: { health_check: { type: https }, endpoints",
         &[
-            "HTTP/2 and TLS to cells do not work in this version yet",
+            "HTTP/2 does not work in this version yet",
             "known are `http`, `tcp`",
         ],
     );
@@ -136,7 +136,7 @@ fn mistakes_in_the_proxys_configuration_say_what_to_do() {
     check(
         "\"127.0.0.1:0\" }]",
         "\"127.0.0.1:0\", protocol: https }]",
-        &["HTTP/2 and TLS to cells do not work in this version yet"],
+        &["HTTP/2 does not work in this version yet"],
     );
     check(
         "\"127.0.0.1:0\" }]",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     history,
-    read::{self, cells, tenants},
+    read::{self, cells, tenants, tls},
     render, testing,
 };
 
@@ -29,7 +29,10 @@ cells:
       - { address: "127.0.0.1:9002" }
     max_in_flight: 2000
     health_check: { type: http, path: /healthz, interval_ms: 2000, timeout_ms: 1000, unhealthy_after: 3, healthy_after: 2 }
-  eu-2: { endpoints: [{ address: "127.0.0.1:9003" }], health_check: { type: tcp } }
+  eu-2: { endpoints: [{ address: "127.0.0.1:9003" }], health_check: { type: tcp }, tls: { server_name: eu-2.cells.example, ca: ca.pem } }
+  eu-3:
+    endpoints: [{ address: "127.0.0.1:9004" }]
+    tls: { server_name: "10.0.0.7", ca: ca.pem, client_cert: { certificate: proxy.pem, key: proxy.key } }
 slots:
   eu-1: ["0-32766", 32767]
   eu-2: ["32768-65535"]
@@ -70,6 +73,14 @@ fn the_schema_takes_good_tables_and_refuses_others() {
         ("[{ address: \"127.0.0.1:9003\" }]", "[]"),
         ("max_in_flight: 2000", "max_in_flight: 0"),
         ("type: tcp", "type: udp"),
+        ("server_name: eu-2.cells.example, ", ""),
+        ("server_name: eu-2.cells.example", "server_name: ''"),
+        (", ca: ca.pem }", " }"),
+        ("certificate: proxy.pem, ", ""),
+        (
+            "certificate: proxy.pem, ",
+            "certificate: proxy.pem, crl: x, ",
+        ),
         ("interval_ms: 2000", "interval_ms: 99"),
         ("\"0-32766\"", "x"),
         ("acme: eu-2", "acme: 7"),
@@ -116,10 +127,12 @@ fn the_schema_and_the_reader_know_the_same_keys() {
     check(part("CellFile"), &cells::CELL_KEYS);
     check(part("EndpointFile"), &cells::ENDPOINT_KEYS);
     check(part("HealthCheckFile"), &cells::HEALTH_CHECK_KEYS);
+    check(part("TlsClientFile"), &tls::TLS_KEYS);
+    check(part("ClientCertFile"), &tls::CLIENT_CERT_KEYS);
     check(part("HoldFile"), &tenants::HOLD_KEYS);
     check(part("StepFile"), &history::STEP_KEYS);
     let parts: Vec<&String> = schema["$defs"].as_object().unwrap().keys().collect();
-    assert_eq!(parts.len(), 10, "a part is not compared: {parts:?}");
+    assert_eq!(parts.len(), 12, "a part is not compared: {parts:?}");
 }
 
 /// Whatever has a default may be left out, and the schema says which one the reader takes.
@@ -136,6 +149,8 @@ fn the_schema_tells_what_is_required_and_the_defaults() {
     assert_eq!(required("CellFile"), &json!(["endpoints"]));
     assert_eq!(required("EndpointFile"), &json!(["address"]));
     assert_eq!(required("HealthCheckFile"), &json!(["type"]));
+    assert_eq!(required("TlsClientFile"), &json!(["server_name", "ca"]));
+    assert_eq!(required("ClientCertFile"), &json!(["certificate"]));
     assert_eq!(required("HoldFile"), &json!(["mode"]));
     for (part, key, default) in [
         ("HashFile", "seed", 0),

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr},
 };
 
+use super::tls;
 use crate::{
     address::{self, Use},
     file,
@@ -16,12 +17,13 @@ use crate::{
 };
 
 /// The keys of one cell, of one endpoint and of a health check.
-pub(crate) const CELL_KEYS: [&str; 5] = [
+pub(crate) const CELL_KEYS: [&str; 6] = [
     "endpoints",
     "max_in_flight",
     "tunnels_max",
     "share",
     "health_check",
+    "tls",
 ];
 pub(crate) const ENDPOINT_KEYS: [&str; 2] = ["address", "weight"];
 pub(crate) const HEALTH_CHECK_KEYS: [&str; 7] = [
@@ -99,6 +101,7 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
         tunnels_max: file::tunnels_default(),
         share: None,
         health_check: None,
+        tls: None,
     };
     let Some(fields) = value.fields(&CELL_KEYS, findings) else {
         return cell;
@@ -120,6 +123,9 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
     }
     if let Some(check) = fields.optional("health_check") {
         cell.health_check = read_health_check(&check, findings);
+    }
+    if let Some(tls) = fields.optional("tls") {
+        cell.tls = tls::read(&tls, findings);
     }
     cell
 }

@@ -1,6 +1,7 @@
 mod cells;
 mod syntax;
 mod tenants;
+mod tls;
 
 use super::*;
 

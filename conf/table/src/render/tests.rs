@@ -94,7 +94,7 @@ aliases: { www.acme.example: acme }
 overrides: { globex: eu-2, acme: eu-1, "007": eu-1 }
 slots: { eu-2: [7, "4-5", 6, 2], eu-1: ["0-0", 3, 1] }
 cells:
-  eu-2: { endpoints: [{ address: "[::1]:9003" }] }
+  eu-2: { endpoints: [{ address: "[::1]:9003" }], tls: { server_name: "::1", ca: ca.pem, client_cert: { certificate: p.pem } } }
   eu-1:
     health_check: { type: http }
     endpoints: [{ weight: 2, address: "127.0.0.1:9001" }]
@@ -126,6 +126,12 @@ cells:
     - address: '[::1]:9003'
       weight: 1
     max_in_flight: 1024
+    tls:
+      server_name: '::1'
+      ca: ca.pem
+      client_cert:
+        certificate: p.pem
+        key: p.pem
 slots:
   eu-1:
   - '0-1'

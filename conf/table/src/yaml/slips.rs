@@ -101,8 +101,8 @@ pub(super) fn later_key(name: &str, known: &[&str]) -> Option<(String, String)> 
     });
     is_tls.then(|| {
         (
-            "TLS does not work in this version yet".to_owned(),
-            "remove it; a load balancer in front can end TLS, and cells are reached without it"
+            "is not a known key here".to_owned(),
+            "TLS is set by the key `tls`: that of a listener for clients, that of a cell for the way to it"
                 .to_owned(),
         )
     })
@@ -113,8 +113,8 @@ pub(super) fn later_protocol(text: &str, known: &str) -> Option<String> {
     let lower = text.trim().to_ascii_lowercase();
     LATER_PROTOCOLS.contains(&&*lower).then(|| {
         format!(
-            "HTTP/2 and TLS to cells do not work in this version yet: known are {known}; for TLS of clients, give the \
-             listener the key `tls`"
+            "HTTP/2 does not work in this version yet: known are {known}; for TLS, give the listener or the cell the key \
+             `tls`"
         )
     })
 }

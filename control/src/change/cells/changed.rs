@@ -44,6 +44,7 @@ fn fields(cell: &Cell) -> Map<String, Value> {
         ("tunnels_max", json!(spec.tunnels_max)),
         ("share", json!(spec.share)),
         ("health_check", json!(spec.health_check)),
+        ("tls", json!(spec.tls)),
         ("labels", json!(cell.labels)),
         ("stateless", json!(cell.is_stateless)),
         ("capacity", json!(cell.capacity)),

@@ -104,6 +104,9 @@ pub struct UpdateArgs {
     /// Take the health check away.
     #[arg(long, conflicts_with = "probe")]
     pub no_health_check: bool,
+    /// Let proxies reach the cell without TLS.
+    #[arg(long, conflicts_with = "tls_server_name")]
+    pub no_tls: bool,
     /// Take all labels away.
     #[arg(long, conflicts_with = "labels")]
     pub no_labels: bool,
@@ -140,6 +143,8 @@ pub struct SettingArgs {
     pub stateless: Option<bool>,
     #[command(flatten)]
     pub health: HealthArgs,
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// A health check, which is set as a whole.
@@ -167,6 +172,24 @@ pub struct HealthArgs {
     /// Passed checks in a row after which it is used again. Default 2.
     #[arg(long, value_name = "N", requires = "probe")]
     pub health_healthy_after: Option<u32>,
+}
+
+/// TLS to the cell, which is set as a whole.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "TLS to the cell")]
+pub struct TlsArgs {
+    /// Proxies speak TLS to the cell, whose certificate has to be for this name or IP address.
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    pub tls_server_name: Option<String>,
+    /// The authorities that are trusted, in PEM: a file of the proxies, relative to the folder of their table file.
+    #[arg(long, value_name = "FILE", requires = "tls_server_name")]
+    pub tls_ca: Option<String>,
+    /// The certificate that proxies show to the cell, with its chain, in PEM: a file of the proxies.
+    #[arg(long, value_name = "FILE", requires = "tls_ca")]
+    pub tls_client_certificate: Option<String>,
+    /// Its private key, in PEM. By default the file of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_client_certificate")]
+    pub tls_client_key: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde_json::{Error, Value};
 
 use super::{date, fields, number, pairs, percent, table};
 use crate::ctl::{
-    answers::{Cell, Cells, Drained, HealthCheck, Operation, Updated},
+    answers::{Cell, Cells, Drained, HealthCheck, Operation, Tls, Updated},
     output::Grid,
     terminal::plain,
 };
@@ -159,6 +159,9 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
         fact("share", share.clone());
     }
     fact("health check", check(cell.health_check.as_ref()));
+    if let Some(tls) = &cell.tls {
+        fact("TLS", over_tls(tls));
+    }
     fact(
         "traffic",
         format!(
@@ -253,6 +256,20 @@ fn check(check: Option<&HealthCheck>) -> String {
     )
 }
 
+fn over_tls(tls: &Tls) -> String {
+    let shown = tls.client_cert.as_ref().map(|cert| {
+        let key = cert.key.as_deref().filter(|key| *key != cert.certificate);
+        let key = key.map(|key| format!(" with key {key}"));
+        format!(", shown {}{}", cert.certificate, key.unwrap_or_default())
+    });
+    format!(
+        "as {}, trusted by {}{}",
+        tls.server_name,
+        tls.ca,
+        shown.unwrap_or_default()
+    )
+}
+
 /// The dimension in which a cell is fullest.
 pub fn fullest(cell: &Cell) -> String {
     let Some(tight) = &cell.tightest else {
@@ -334,6 +351,7 @@ mod tests {
             "may_become": ["provisioning", "removed"], "provider": "nomad", "params": { "size": "large" },
             "endpoints": [{ "address": "10.0.0.7:80", "weight": 2 }], "max_in_flight": 7, "tunnels_max": 9,
             "health_check": { "type": "http", "path": "/h", "interval_ms": 1, "timeout_ms": 2, "unhealthy_after": 3, "healthy_after": 4 },
+            "tls": { "server_name": "eu-1.example", "ca": "/ca.pem", "client_cert": { "certificate": "/p.crt", "key": "/p.key" } },
             "labels": { "zone": "b" }, "stateless": false, "capacity": { "tenants": 4.0 }, "usage": {}, "tenants": 3, "slots": 9,
             "tightest": { "dimension": "tenants", "used": 3.0, "limit": 4.0, "share": 0.75 },
             "health": {
@@ -356,6 +374,7 @@ mod tests {
             "params         size=large\n",
             "fullest        tenants 3/4 (75 %)\n",
             "health check   GET /h every 1 ms, at most 2 ms; unhealthy after 3, healthy after 4\n",
+            "TLS            as eu-1.example, trusted by /ca.pem, shown /p.crt with key /p.key\n",
             "suspicion      1 of 1 endpoints fail the daemon's checks; 50 % of its requests fail, 1 % of its siblings'\n",
             "10.0.0.7:80  2       failing  5       2026-03-01T12:00:01Z  refused\n",
             "edge-1  0/1      4\n",

@@ -48,8 +48,16 @@ fn words_about_cells_become_requests() {
         r#"PATCH /v1/cells/a {"health_check":{"healthy_after":4,"type":"tcp","unhealthy_after":1}}"#,
     );
     check(
-        "cell update a --no-health-check --no-labels --no-capacity --stateless=false --max-in-flight 9",
-        r#"PATCH /v1/cells/a {"capacity":{},"health_check":null,"labels":{},"max_in_flight":9,"stateless":false}"#,
+        "cell update a --tls-server-name a.example --tls-ca ca.pem",
+        r#"PATCH /v1/cells/a {"tls":{"ca":"ca.pem","server_name":"a.example"}}"#,
+    );
+    check(
+        "cell add a --tls-server-name a --tls-ca c --tls-client-certificate p.crt --tls-client-key p.key",
+        r#"POST /v1/cells {"id":"a","provider":"static","tls":{"ca":"c","client_cert":{"certificate":"p.crt","key":"p.key"},"server_name":"a"}}"#,
+    );
+    check(
+        "cell update a --no-health-check --no-tls --no-labels --no-capacity --stateless=false --max-in-flight 9",
+        r#"PATCH /v1/cells/a {"capacity":{},"health_check":null,"labels":{},"max_in_flight":9,"stateless":false,"tls":null}"#,
     );
     check(
         "cell drain a",

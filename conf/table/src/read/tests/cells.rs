@@ -34,7 +34,7 @@ fn numbers_and_words_of_a_cell() {
         "{ type: http, path: /healthz }",
         "{ type: https }",
         &[
-            "10:27: cells.eu-1.health_check.type: is `https`, which is not known here; HTTP/2 and TLS to cells do not work in this version yet: known are `http`, `tcp`; for TLS of clients, give the listener the key `tls`",
+            "10:27: cells.eu-1.health_check.type: is `https`, which is not known here; HTTP/2 does not work in this version yet: known are `http`, `tcp`; for TLS, give the listener or the cell the key `tls`",
         ],
     );
     check_good_but(
