@@ -7,6 +7,7 @@ use cellgate_proxy::{
     config::Listener,
     exchange::{Connection, Scheme},
     snapshot::{Accepted, Source},
+    tls::CellIdentities,
 };
 use cellgate_table::{Digest, Generation, Table, parse};
 
@@ -76,6 +77,7 @@ pub fn accepted(table: Table) -> Accepted {
         digest: Digest::of(b"bench"),
         other_digests: Vec::new(),
         source: Source::File,
+        cell_tls: CellIdentities::default(),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     readiness::Readiness,
     snapshot::{CellRuntime, Current, Snapshot, Source},
     tenant_key::RequestKey,
-    tls::{Terminator, TlsStatus},
+    tls::{CellIdentity, Terminator, TlsStatus},
     watch::{LastReload, Loader},
 };
 
@@ -93,6 +93,17 @@ struct CellStatus {
     healthy: usize,
     endpoints: usize,
     endpoint_states: Vec<EndpointStatus>,
+    /// How its connections are made, if over TLS.
+    tls: Option<CellTlsStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct CellTlsStatus {
+    server_name: String,
+    /// Its files were good once, so there is something to make connections by.
+    usable: bool,
+    /// When what is shown to the cell expires.
+    client_certificate_expiry: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -176,10 +187,16 @@ impl Admin {
                 "the certificate files of listener {listener} are refused, and those before are used: {error}"
             ))
         });
+        let cell_files = self.loader.cell_files_error().map(|error| {
+            format!(
+                "files for TLS to cells are refused, and what was in force before is used: {error}"
+            )
+        });
         behind
             .into_iter()
             .chain(state)
             .chain(certificates)
+            .chain(cell_files)
             .collect()
     }
 
@@ -241,11 +258,8 @@ impl Admin {
                 .map(|tls| (tls.listener().to_owned(), tls.status()))
                 .collect(),
             cells: snapshot
-                .map(Snapshot::cells)
-                .unwrap_or_default()
-                .iter()
-                .map(|cell| (cell.state.id.to_string(), cell_status(cell, now)))
-                .collect(),
+                .map(|it| cell_statuses(it, now))
+                .unwrap_or_default(),
             held: BTreeMap::new(),
         }
     }
@@ -290,7 +304,29 @@ fn explain_now(snapshot: &Snapshot, key: &[u8]) -> ExplanationNow {
     }
 }
 
-fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
+fn cell_statuses(snapshot: &Snapshot, now_ms: u64) -> BTreeMap<String, CellStatus> {
+    let cells = snapshot.cells().iter().map(|cell| {
+        let id = &cell.state.id;
+        let status = cell_status(cell, snapshot.cell_tls.of(id), now_ms);
+        (id.to_string(), status)
+    });
+    cells.collect()
+}
+
+fn cell_tls_status(identity: &Arc<CellIdentity>) -> CellTlsStatus {
+    let expiry = identity.expiry().map(|(_, not_after)| not_after);
+    CellTlsStatus {
+        server_name: identity.server_name().to_owned(),
+        usable: identity.is_usable(),
+        client_certificate_expiry: expiry.map(|at| clock::rfc3339(clock::of_unix(at))),
+    }
+}
+
+fn cell_status(
+    cell: &CellRuntime,
+    identity: Option<&Arc<CellIdentity>>,
+    now_ms: u64,
+) -> CellStatus {
     let state = |endpoint: &EndpointState| {
         if endpoint.health.is_unhealthy() {
             "unhealthy"
@@ -301,6 +337,7 @@ fn cell_status(cell: &CellRuntime, now_ms: u64) -> CellStatus {
         }
     };
     CellStatus {
+        tls: identity.map(cell_tls_status),
         in_flight: cell.state.in_flight(),
         max_in_flight: cell.in_flight_max,
         tunnels: cell.state.tunnels(),

@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cellgate_process::restart;
-use cellgate_table::HealthCheck;
+use cellgate_table::{Digest, HealthCheck};
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tracing::{debug, error, info, warn};
@@ -18,6 +18,7 @@ use crate::{
     cell::{Change, EndpointState},
     clock,
     snapshot::{Current, Snapshot},
+    tls::CellTls,
 };
 
 /// How often the checks are matched with the table in force, and the cells' gauges are set.
@@ -62,8 +63,10 @@ impl Places {
     }
 }
 
-/// Which check runs on which endpoint.
-type CheckKey = (String, SocketAddr, HealthCheck);
+/// Which check runs on which endpoint, and what its TLS is made by.
+type CheckKey = (String, SocketAddr, HealthCheck, Option<Digest>);
+/// Whom it checks, and how that is met.
+type Checked = (Arc<EndpointState>, Option<Arc<CellTls>>);
 
 /// A check at work, and whose state it keeps. Dropping it ends the check.
 struct Running {
@@ -107,7 +110,7 @@ fn match_with_table(
     places: &mut Places,
     running: &mut HashMap<CheckKey, Running>,
 ) {
-    let mut wanted: HashMap<CheckKey, Arc<EndpointState>> = HashMap::new();
+    let mut wanted: HashMap<CheckKey, Checked> = HashMap::new();
     for (cell, runtime) in snapshot.table.cells().iter().zip(snapshot.cells()) {
         let Some(check) = cell.health_check() else {
             // A check that had not ended yet when its table did may have spoken since, and nobody else would correct it.
@@ -119,37 +122,42 @@ fn match_with_table(
             continue;
         };
         for endpoint in &runtime.endpoints {
-            let key = (cell.id().to_string(), endpoint.state.address, check.clone());
-            wanted.insert(key, Arc::clone(&endpoint.state));
+            let (id, address) = (cell.id().to_string(), endpoint.state.address);
+            let digest = endpoint.tls.as_ref().map(|tls| tls.digest());
+            let checked = (Arc::clone(&endpoint.state), endpoint.tls.clone());
+            wanted.insert((id, address, check.clone(), digest), checked);
         }
     }
     running.retain(|key, check| {
         // An endpoint that left the table and came back has a new state, which the old check does not know.
         let is_wanted = wanted
             .get(key)
-            .is_some_and(|endpoint| Arc::ptr_eq(endpoint, &check.endpoint));
+            .is_some_and(|(endpoint, _)| Arc::ptr_eq(endpoint, &check.endpoint));
         is_wanted && !check.task.is_finished()
     });
-    for (key, endpoint) in wanted {
-        running.entry(key).or_insert_with_key(|(cell, _, check)| {
-            let (cell, check) = (cell.clone(), check.clone());
-            let places = places.of(&cell);
-            let task = tokio::spawn(check_endpoint(cell, Arc::clone(&endpoint), check, places));
-            Running { endpoint, task }
-        });
+    for (key, (endpoint, tls)) in wanted {
+        running
+            .entry(key)
+            .or_insert_with_key(|(cell, _, check, _)| {
+                let (cell, check) = (cell.clone(), check.clone());
+                let places = places.of(&cell);
+                let checked = (Arc::clone(&endpoint), tls);
+                let task = tokio::spawn(check_endpoint(cell, checked, check, places));
+                Running { endpoint, task }
+            });
     }
 }
 
 /// Checks one endpoint for ever, at a steady pace.
 async fn check_endpoint(
     cell: String,
-    endpoint: Arc<EndpointState>,
+    (endpoint, tls): Checked,
     check: HealthCheck,
     [of_cell, of_all]: [Arc<Semaphore>; 2],
 ) {
     let interval = Duration::from_millis(check.interval_ms.into());
     let time_limit = Duration::from_millis(check.timeout_ms.into());
-    let probe = match Probe::new(&check.probe, endpoint.address, time_limit) {
+    let probe = match Probe::new(&check.probe, endpoint.address, tls, time_limit) {
         Ok(probe) => probe,
         Err(error) => {
             error!(cell, endpoint = %endpoint.address, %error, "an endpoint cannot be checked");

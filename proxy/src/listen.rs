@@ -5,7 +5,6 @@
 
 mod accept;
 mod bind;
-mod client_socket;
 mod close_reason;
 mod open;
 mod places;
@@ -14,6 +13,7 @@ mod sources;
 
 pub use accept::{Accepted, ListenService, ServeConnection};
 pub use bind::{BoundListener, bind};
-pub use client_socket::ClientSocket;
 pub use close_reason::CloseReason;
 pub use open::{Opened, Opener};
+
+pub use crate::tls::ClientSocket;

@@ -1,6 +1,7 @@
 //! Every metric's name, in one place. Labels are `cell`, `reason` and `code` (and the class of a status), never a
 //! tenant: their number is bounded by the table and by this program.
 
+mod cell_tls;
 mod families;
 mod tls;
 
@@ -17,6 +18,7 @@ use crate::{answer::Reason, gate::Refusal, listen::CloseReason};
 
 use families::{counter, counters, gauge, gauges};
 
+pub use cell_tls::{CellTlsFailure, CellTlsFamilies, CellTlsMetrics};
 pub use families::NAMESPACE;
 pub use tls::TlsMetrics;
 
@@ -59,6 +61,7 @@ pub struct Metrics {
     pub state_write_failures: IntCounter,
     pub access_log_dropped: IntCounter,
     tls: tls::Families,
+    pub cell_tls: CellTlsFamilies,
 }
 
 /// The metrics of one cell, looked up once when a table is taken and held in the snapshot.
@@ -271,6 +274,7 @@ impl Metrics {
                 "Access log lines dropped because the queue was full or the file could not be written.",
             ),
             tls: tls::Families::new(r),
+            cell_tls: CellTlsFamilies::new(r),
             registry,
         }
     }
@@ -306,6 +310,7 @@ impl Metrics {
         let _ = self.healthy_endpoints.remove_label_values(&[cell]);
         let _ = self.upstream_retries.remove_label_values(&[cell]);
         let _ = self.ejections.remove_label_values(&[cell]);
+        self.cell_tls.forget(cell);
         for class in CLASSES {
             let _ = self.responses.remove_label_values(&[cell, class]);
         }

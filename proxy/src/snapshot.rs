@@ -19,6 +19,7 @@ use crate::{
     field_lines::{OWN_CELL, OWN_GENERATION},
     metrics::Metrics,
     route::Routes,
+    tls::{CellIdentities, CellIdentity, CellTls},
     upstream::Transport,
 };
 
@@ -39,6 +40,8 @@ pub struct Accepted {
     /// Of other files that said the same under the same generation, such as one without a comment.
     pub other_digests: Vec<Digest>,
     pub source: Source,
+    /// How its cells with TLS are met, as their files were read.
+    pub cell_tls: CellIdentities,
 }
 
 /// One generation of the table, ready to route by.
@@ -52,6 +55,8 @@ pub struct Snapshot {
     pub source: Source,
     pub loaded_at: SystemTime,
     pub table: Table,
+    /// How its cells with TLS are met. Renewed files make another snapshot of the same table.
+    pub cell_tls: CellIdentities,
     pub routes: Routes,
     cells: Box<[Arc<CellRuntime>]>,
 }
@@ -77,6 +82,8 @@ pub struct EndpointRuntime {
     /// What a kept connection to it has to be. It belongs to the generation and not to the state that outlives it: a table
     /// that changes how the endpoint is reached must not meet connections made the old way.
     pub transport: Arc<Transport>,
+    /// How TLS begins on a connection to it, if the cell wants that.
+    pub tls: Option<Arc<CellTls>>,
     pub state: Arc<EndpointState>,
 }
 
@@ -105,11 +112,16 @@ impl Snapshot {
     /// state, which this changes nothing of.
     pub fn build(accepted: Accepted, previous: Option<&Self>, metrics: &Metrics) -> Self {
         let known = Known::of(previous);
-        let (table, generation) = (accepted.table, accepted.generation);
+        let (table, generation, cell_tls) =
+            (accepted.table, accepted.generation, accepted.cell_tls);
         let cells = table
             .cells()
             .iter()
-            .map(|cell| Arc::new(CellRuntime::new(cell, generation, &known, metrics)))
+            .map(|cell| {
+                let identity = cell_tls.of(cell.id());
+                let runtime = CellRuntime::new(cell, generation, identity, &known, metrics);
+                Arc::new(runtime)
+            })
             .collect();
         Self {
             generation: accepted.generation,
@@ -120,6 +132,7 @@ impl Snapshot {
             loaded_at: SystemTime::now(),
             routes: Routes::new(&table),
             table,
+            cell_tls,
             cells,
         }
     }
@@ -146,21 +159,41 @@ impl Snapshot {
 }
 
 impl CellRuntime {
-    fn new(cell: &Cell, generation: Generation, known: &Known<'_>, metrics: &Metrics) -> Self {
+    fn new(
+        cell: &Cell,
+        generation: Generation,
+        identity: Option<&Arc<CellIdentity>>,
+        known: &Known<'_>,
+        metrics: &Metrics,
+    ) -> Self {
         let id = cell.id();
         let state = known.cells.get(id.as_str()).map_or_else(
             || Arc::new(CellState::new(id.clone(), metrics.of_cell(id.as_str()))),
             |state| Arc::clone(state),
         );
         let endpoints = cell.endpoints().iter().map(|endpoint| {
-            let key = (id.as_str(), endpoint.address);
-            let state = known.endpoints.get(&key).map_or_else(
-                || Arc::new(EndpointState::new(endpoint.address)),
-                |state| Arc::clone(state),
+            let address = endpoint.address;
+            let known = known.endpoints.get(&(id.as_str(), address));
+            let state = known.map_or_else(
+                || Arc::new(EndpointState::new(address)),
+                |known| Arc::clone(&known.state),
             );
+            let tls = identity.map(|identity| {
+                let known = known.and_then(|known| known.tls.as_ref());
+                known.filter(|tls| tls.is_of(identity)).map_or_else(
+                    || {
+                        let metrics = metrics.cell_tls.of(id.as_str());
+                        let identity = Arc::clone(identity);
+                        Arc::new(CellTls::new(id.clone(), address, identity, metrics))
+                    },
+                    Arc::clone,
+                )
+            });
+            let digest = tls.as_ref().map(|tls| tls.digest());
             EndpointRuntime {
                 weight: endpoint.weight,
-                transport: Arc::new(Transport::new(id.clone(), endpoint.address)),
+                transport: Arc::new(Transport::new(id.clone(), address, digest)),
+                tls,
                 state,
             }
         });
@@ -244,7 +277,7 @@ fn head_end(cell: &CellId, generation: Generation) -> Vec<u8> {
 #[derive(Default)]
 struct Known<'s> {
     cells: HashMap<&'s str, &'s Arc<CellState>>,
-    endpoints: HashMap<(&'s str, SocketAddr), &'s Arc<EndpointState>>,
+    endpoints: HashMap<(&'s str, SocketAddr), &'s EndpointRuntime>,
 }
 
 impl<'s> Known<'s> {
@@ -256,7 +289,7 @@ impl<'s> Known<'s> {
             for endpoint in &cell.endpoints {
                 known
                     .endpoints
-                    .insert((id, endpoint.state.address), &endpoint.state);
+                    .insert((id, endpoint.state.address), endpoint);
             }
         }
         known

@@ -15,7 +15,7 @@ mod stream;
 
 pub use answer::AnswerRefusal;
 pub use connect::{Connector, connect};
-pub use connection::{Connection, Idle};
+pub use connection::{Connection, Idle, is_refusal};
 pub use pool::{IdleCheck, Pool, PoolLimits, Transport};
 pub use report::{Report, Switched};
 pub use stream::{CellStream, Interim, Return, Terms};

@@ -4,6 +4,7 @@
 //! whatever its stat says. All of it happens on a thread of its own, away from the threads that serve requests; nothing
 //! here may call the control plane or touch a request.
 
+mod cell_files;
 mod events;
 mod file;
 mod loader;
@@ -29,6 +30,7 @@ use wake::strongest;
 
 use crate::regular_file::Stamp;
 
+pub use cell_files::{folder_of, problems_of};
 pub use file::read_table_file;
 pub use loader::Loader;
 pub use outcome::{Behind, LastReload, Outcome, TableStatus};
@@ -88,9 +90,9 @@ impl Watcher {
         loop {
             directory.arm();
             let to_prove = self.loader.prove(FIRST_SECONDS);
-            let pause = self
-                .poll_interval
-                .min(to_prove.unwrap_or(self.poll_interval));
+            let to_settle = self.loader.poll_cell_files();
+            let pause = [to_prove, to_settle].into_iter().flatten();
+            let pause = pause.fold(self.poll_interval, Duration::min);
             let mut wake = match self.wakes.recv_timeout(pause) {
                 Ok(wake) => Some(wake),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -103,7 +105,9 @@ impl Watcher {
                 return;
             }
             let stamp = Some(Stamp::of(&path));
-            let due = wake == Some(Wake::Reread) || read_at.elapsed() >= FULL_READ_INTERVAL;
+            let due = wake == Some(Wake::Reread)
+                || read_at.elapsed() >= FULL_READ_INTERVAL
+                || self.loader.have_awaited_files_changed();
             if stamp == seen && !due {
                 continue;
             }

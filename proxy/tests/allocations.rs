@@ -10,6 +10,7 @@ use cellgate_proxy::{
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
     tenant_key::{KeyRule, KeyRules, PathPattern, Pattern, RequestView, Source},
+    tls::CellIdentities,
 };
 use cellgate_table::{Digest, Generation, parse};
 use http::HeaderName;
@@ -28,6 +29,7 @@ fn snapshot() -> Snapshot {
         digest: Digest::of(text.as_bytes()),
         other_digests: Vec::new(),
         source: TableSource::File,
+        cell_tls: CellIdentities::default(),
     };
     Snapshot::build(accepted, None, &Metrics::new())
 }

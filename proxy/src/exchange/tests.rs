@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     snapshot::{Accepted, Snapshot, Source as TableSource},
     tenant_key::{KeyRule, KeyRules, RequestKey, RequestView, Source, UnknownTenants},
+    tls::CellIdentities,
     upstream::AnswerRefusal,
 };
 
@@ -38,6 +39,7 @@ impl Scene {
             digest: Digest::of(TABLE.as_bytes()),
             other_digests: Vec::new(),
             source: TableSource::File,
+            cell_tls: CellIdentities::default(),
         };
         Self {
             snapshot: Snapshot::build(accepted, None, &metrics),

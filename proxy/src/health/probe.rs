@@ -2,18 +2,23 @@
 //!
 //! Each check has a connection of its own: a kept one can hide that nobody accepts new ones.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cellgate_process::descriptors::{is_caused_by_exhaustion, is_exhaustion};
 use cellgate_table::{HEALTH_USER_AGENT, Probe as Question};
 use pingora::{
     Error, ErrorType, Result,
     http::RequestHeader,
-    protocols::{http::v1::client::HttpSession, l4::stream::Stream},
+    protocols::{
+        http::v1::client::HttpSession,
+        l4::{stream::Stream, virt::VirtualSocketStream},
+    },
 };
-use tokio::net::TcpStream;
 
-use crate::upstream::connect;
+use crate::{
+    tls::{CellSocket, CellTls},
+    upstream::connect,
+};
 
 /// Interim answers before the final one; as many as a request's answer may have.
 const INTERIM_ANSWERS_MAX: usize = 64;
@@ -21,6 +26,7 @@ const INTERIM_ANSWERS_MAX: usize = 64;
 /// A check, ready to be made again and again.
 pub(super) struct Probe {
     address: SocketAddr,
+    tls: Option<Arc<CellTls>>,
     time_limit: Duration,
     /// Without one it is enough that the connection is accepted.
     request: Option<RequestHeader>,
@@ -39,6 +45,7 @@ impl Probe {
     pub(super) fn new(
         question: &Question,
         address: SocketAddr,
+        tls: Option<Arc<CellTls>>,
         time_limit: Duration,
     ) -> Result<Self> {
         let request = match question {
@@ -52,6 +59,7 @@ impl Probe {
         };
         Ok(Self {
             address,
+            tls,
             time_limit,
             request,
         })
@@ -64,8 +72,9 @@ impl Probe {
     }
 
     async fn check_in_time(&self) -> Result<(), Failed> {
-        let socket = match connect(self.address, self.time_limit).await {
-            Ok(socket) => socket,
+        let connected = connect(self.address, self.tls.as_ref(), self.time_limit).await;
+        let socket = match connected {
+            Ok(connection) => connection.socket,
             Err(error) if is_exhaustion(&error) => return Err(Failed::OutOfResources(error)),
             Err(error) => return Err(Failed::Unhealthy(format!("no connection: {error}"))),
         };
@@ -89,8 +98,12 @@ fn request(path: &str, host: String) -> Result<RequestHeader> {
     Ok(request)
 }
 
-async fn ask(socket: TcpStream, request: &RequestHeader) -> Result<()> {
-    let mut session = HttpSession::new(Box::new(Stream::from(socket)));
+async fn ask(socket: CellSocket, request: &RequestHeader) -> Result<()> {
+    let stream = match socket {
+        CellSocket::Plain(socket) => Stream::from(socket),
+        over_tls @ CellSocket::Tls(_) => Stream::from(VirtualSocketStream::new(Box::new(over_tls))),
+    };
+    let mut session = HttpSession::new(Box::new(stream));
     session
         .write_request_header(Box::new(request.clone()))
         .await?;

@@ -27,8 +27,10 @@ impl Services {
         report: &Arc<Report>,
     ) -> Option<Box<HttpPeer>> {
         let address = exchange.endpoint_address()?;
+        let endpoint = exchange.destination()?.endpoint()?;
         let connector = Connector {
             address,
+            tls: endpoint.tls.clone(),
             connect_timeout: self.timeouts.connect,
             may_reuse,
             check: IdleCheck::before(request.method.is_idempotent()),

@@ -17,6 +17,7 @@ pub(super) fn failure_of(error: &Error, report: Option<&Report>) -> Failure {
         ErrorSource::Upstream if is_caused_by_exhaustion(error.root_cause()) => {
             Failure::OutOfResources
         }
+        ErrorSource::Upstream if report.is_some_and(Report::is_unmet) => Failure::Unreachable,
         ErrorSource::Upstream if report.is_some_and(may_be_stale) && tells_of_an_end(error) => {
             Failure::StaleConnection
         }

@@ -8,12 +8,14 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     time::{Instant, timeout_at},
 };
 
 use super::client::ClientStream;
-use crate::{access_log::Entry, cell::OpenTunnel, listen::ClientSocket, upstream::Switched};
+use crate::{
+    access_log::Entry, cell::OpenTunnel, listen::ClientSocket, tls::CellSocket, upstream::Switched,
+};
 
 /// Read at a time in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -59,29 +61,49 @@ pub(super) async fn carry(client: ClientStream, cell: Switched, idle: Duration) 
     let unread = BytesMut::from(&*ahead);
     // A tunnel may be open for days.
     drop(ahead);
-    match socket {
-        ClientSocket::Plain(socket) => carry_halves(socket.into_split(), unread, cell, idle).await,
-        ClientSocket::Tls(socket) => {
-            carry_halves(tokio::io::split(*socket), unread, cell, idle).await
+    let ahead = (unread, cell.ahead);
+    match (socket, cell.socket) {
+        (ClientSocket::Plain(client), CellSocket::Plain(cell)) => {
+            carry_halves(client.into_split(), cell.into_split(), ahead, idle).await
+        }
+        (ClientSocket::Plain(client), CellSocket::Tls(cell)) => {
+            carry_halves(client.into_split(), split(*cell), ahead, idle).await
+        }
+        (ClientSocket::Tls(client), CellSocket::Plain(cell)) => {
+            carry_halves(split(*client), cell.into_split(), ahead, idle).await
+        }
+        (ClientSocket::Tls(client), CellSocket::Tls(cell)) => {
+            carry_halves(split(*client), split(*cell), ahead, idle).await
         }
     }
 }
 
 async fn carry_halves(
     (client_read, client_write): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
-    unread: BytesMut,
-    cell: Switched,
+    (cell_read, cell_write): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    (from_client_ahead, from_cell_ahead): (BytesMut, BytesMut),
     idle: Duration,
 ) -> Carried {
-    let (cell_read, cell_write) = cell.socket.into_split();
     let activity = Activity {
         began: Instant::now(),
         last_ms: AtomicU64::new(0),
         idle,
     };
     let (from_client, from_cell) = (AtomicU64::new(0), AtomicU64::new(0));
-    let upward = pump(client_read, unread, cell_write, &activity, &from_client);
-    let downward = pump(cell_read, cell.ahead, client_write, &activity, &from_cell);
+    let upward = pump(
+        client_read,
+        from_client_ahead,
+        cell_write,
+        &activity,
+        &from_client,
+    );
+    let downward = pump(
+        cell_read,
+        from_cell_ahead,
+        client_write,
+        &activity,
+        &from_cell,
+    );
     // Whatever ended it, it is over: both sides see their connection close.
     let _ = tokio::try_join!(upward, downward);
     Carried {

@@ -12,7 +12,6 @@ use tracing::{field::display, warn};
 
 use super::{
     accept::Accepted,
-    client_socket::ClientSocket,
     close_reason::CloseReason,
     proxy_header::{self, Beginning},
     sources::{SourcePlace, Sources},
@@ -23,7 +22,7 @@ use crate::{
     metrics::Metrics,
     net::Networks,
     tenant_key::Extensions,
-    tls::{Refused, verified_names},
+    tls::{ClientSocket, Refused, verified_names},
 };
 
 /// Opens connections.

@@ -41,6 +41,7 @@ impl Scene {
             digest: Digest::of(text.as_bytes()),
             other_digests: Vec::new(),
             source: Source::File,
+            cell_tls: CellIdentities::default(),
         };
         let next = Snapshot::build(accepted, self.current.as_ref(), &self.metrics);
         next.forget_ended_checks();

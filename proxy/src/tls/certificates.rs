@@ -32,7 +32,7 @@ pub struct Loaded {
     digest: Digest,
     /// The state of both files when they were read.
     stamps: PairStamps,
-    certified: Arc<CertifiedKey>,
+    pub(super) certified: Arc<CertifiedKey>,
 }
 
 /// Certificates for one name, the one to prefer first: others are for clients that cannot check its signature.
@@ -198,7 +198,8 @@ impl Loaded {
         (is_rsa, -self.not_after)
     }
 
-    fn untimely(&self, now: i64) -> Option<Problems> {
+    /// What is wrong with its dates, under its file\'s name.
+    pub(super) fn untimely(&self, now: i64) -> Option<Problems> {
         let (message, hint) = if now > self.not_after {
             let expired = clock::rfc3339(clock::of_unix(self.not_after));
             (
@@ -254,7 +255,8 @@ fn digest_of(pair: &Pair) -> Digest {
     Digest::of(&both.concat())
 }
 
-fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Result<Loaded, Problems> {
+/// One certificate with its chain and its key, of a server or a client.
+pub(super) fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Result<Loaded, Problems> {
     let (certificate, key) = (&pair.certificate, &pair.key);
     let refuse = |file: &Path, message: String, hint: &str| {
         Problems::whole_file(message, hint).in_file(file.display())
@@ -266,7 +268,7 @@ fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Result<Loaded, 
     })?;
     let Some(first) = chain.first() else {
         let hint =
-            "put the server's certificate there in PEM (BEGIN CERTIFICATE), and its chain after it";
+            "put the certificate there in PEM (BEGIN CERTIFICATE), and its chain after it";
         return Err(refuse(
             &certificate.path,
             "holds no certificate".to_owned(),

@@ -62,7 +62,7 @@ pub struct FileBytes {
 }
 
 /// Which files there are, and the state of each. Another value says that there may be something to read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps(Vec<(PathBuf, Stamp)>);
 
 impl Stamps {
@@ -79,9 +79,14 @@ impl Stamps {
             .chain(settings.ticket_keys.clone())
             .chain(settings.directory.clone())
             .collect();
+        Self::of_paths(&mut paths)
+    }
+
+    /// Of these files, whatever their order.
+    pub fn of_paths(paths: &mut Vec<PathBuf>) -> Self {
         paths.sort_unstable();
         paths.dedup();
-        let stamped = paths.into_iter().map(|path| {
+        let stamped = paths.drain(..).map(|path| {
             let stamp = Stamp::of(&path);
             (path, stamp)
         });
@@ -173,6 +178,11 @@ fn file_bytes(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<FileBytes
         }),
         Err(error) => Err(unreadable(&error, path)),
     }
+}
+
+/// Reads one file, or says why it cannot be read.
+pub(super) fn read_file(path: &Path) -> Result<FileBytes, Problems> {
+    file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))
 }
 
 fn no_certificate(folder: &Path) -> Problems {

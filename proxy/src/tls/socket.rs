@@ -1,14 +1,18 @@
-//! A socket with TLS on it: what is sent and received by way of rustls, in the same steps as on one without.
+//! A socket with TLS on it, of either side: what is sent and received by way of rustls, in the same steps as on one without.
 
 use std::{
     fmt,
     future::poll_fn,
     io::{self, BufRead as _, IoSlice, Write as _},
+    ops::DerefMut,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use rustls::ServerConnection;
+use rustls::{
+    ClientConnection, ConnectionCommon, ServerConnection, SideData, client::ClientConnectionData,
+    server::ServerConnectionData,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
@@ -22,10 +26,23 @@ use crate::{
 /// A record with all that surrounds it (RFC 8446, section 5.2), and the beginning of the next.
 const LARGE_READ_BYTES: usize = 17 * 1024;
 
+/// One side of a connection, as rustls has it.
+pub trait Side: DerefMut<Target = ConnectionCommon<Self::Data>> + Unpin {
+    type Data: SideData;
+}
+
+impl Side for ServerConnection {
+    type Data = ServerConnectionData;
+}
+
+impl Side for ClientConnection {
+    type Data = ClientConnectionData;
+}
+
 /// See the module's documentation.
-pub struct TlsSocket {
+pub struct TlsSocket<S = ServerConnection> {
     socket: TcpStream,
-    tls: ServerConnection,
+    tls: S,
     /// What came and was not deciphered yet. It has memory only while there is something.
     received: Buffer,
     /// The last read filled all the room that it had.
@@ -48,7 +65,7 @@ pub enum Step {
     Done,
 }
 
-impl fmt::Debug for TlsSocket {
+impl<S> fmt::Debug for TlsSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSocket")
             .field("socket", &self.socket)
@@ -73,9 +90,9 @@ impl io::Write for Ciphertext<'_> {
     }
 }
 
-impl TlsSocket {
+impl<S> TlsSocket<S> {
     /// Before its handshake. `received` is what came already.
-    pub fn new(socket: TcpStream, tls: ServerConnection, received: Buffer) -> Self {
+    pub fn new(socket: TcpStream, tls: S, received: Buffer) -> Self {
         Self {
             socket,
             tls,
@@ -92,10 +109,12 @@ impl TlsSocket {
         &self.socket
     }
 
-    pub fn connection(&self) -> &ServerConnection {
+    pub fn connection(&self) -> &S {
         &self.tls
     }
+}
 
+impl<S: Side> TlsSocket<S> {
     /// Sends what the handshake has to send and waits for what the peer answers. Of the work that a handshake is, it does
     /// none.
     pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
@@ -169,6 +188,34 @@ impl TlsSocket {
         self.poll_plaintext(cx, room, |bytes| buf.put_slice(bytes))
     }
 
+    /// Receives into the caller's buffer what has come, without waiting, by this way to read from the system: for whoever
+    /// has to know now, whether or not the event loop has heard of it. Nothing is the end; what only concerns TLS, such as
+    /// a session's ticket, is none of it.
+    pub fn receive_now(
+        &mut self,
+        buf: &mut [u8],
+        read: impl Fn(&TcpStream, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut buf = ReadBuf::new(buf);
+        loop {
+            let room = buf.remaining();
+            if let Some(count) = self.take_plaintext(room, |bytes| buf.put_slice(bytes))? {
+                return Ok(count);
+            }
+            if self.received.is_empty() {
+                let mut scratch = [0; BUFFER_BYTES];
+                let count = read(&self.socket, &mut scratch)?;
+                if count == 0 {
+                    self.tls.read_tls(&mut io::empty())?;
+                    self.decipher()?;
+                    continue;
+                }
+                self.received.extend_from_slice(&scratch[..count]);
+            }
+            self.take_ciphertext()?;
+        }
+    }
+
     /// Sends two pieces as if they were one. The answer is how many bytes are with the system; whoever has to wait comes
     /// back with the same bytes, and may have more behind them.
     pub fn poll_send(
@@ -217,29 +264,38 @@ impl TlsSocket {
         room: usize,
         mut take: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let mut count = 0;
         loop {
-            while count < room {
-                let mut reader = self.tls.reader();
-                match reader.fill_buf() {
-                    Ok([]) => return Poll::Ready(Ok(count)),
-                    Ok(chunk) => {
-                        let fits = chunk.len().min(room - count);
-                        take(&chunk[..fits]);
-                        reader.consume(fits);
-                        count += fits;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // It is met again by whoever comes for more.
-                    Err(_) if count > 0 => break,
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            }
-            if count > 0 || room == 0 {
+            if let Some(count) = self.take_plaintext(room, &mut take)? {
                 return Poll::Ready(Ok(count));
             }
             ready!(self.poll_ciphertext(cx))?;
         }
+    }
+
+    /// The same of what was deciphered already. `None` when nothing was.
+    fn take_plaintext(
+        &mut self,
+        room: usize,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<Option<usize>> {
+        let mut count = 0;
+        while count < room {
+            let mut reader = self.tls.reader();
+            match reader.fill_buf() {
+                Ok([]) => return Ok(Some(count)),
+                Ok(chunk) => {
+                    let fits = chunk.len().min(room - count);
+                    take(&chunk[..fits]);
+                    reader.consume(fits);
+                    count += fits;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // It is met again by whoever comes for more.
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((count > 0 || room == 0).then_some(count))
     }
 
     /// Receives and deciphers. The answer is how many bytes that took; nothing is the end of the connection.
@@ -320,7 +376,7 @@ impl TlsSocket {
     }
 }
 
-impl AsyncRead for TlsSocket {
+impl<S: Side> AsyncRead for TlsSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -330,7 +386,7 @@ impl AsyncRead for TlsSocket {
     }
 }
 
-impl AsyncWrite for TlsSocket {
+impl<S: Side> AsyncWrite for TlsSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

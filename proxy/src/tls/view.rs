@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use cellgate_table::{Digest, Problem, Problems};
 use rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
+    pki_types::{CertificateRevocationListDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
@@ -14,6 +14,7 @@ use rustls::{
 use super::{
     certificates::Certificates,
     material::{FileBytes, Material},
+    roots::roots,
     settings::{ClientAuthMode, MinVersion, TlsSettings},
     tickets::{Tickets, file},
 };
@@ -180,21 +181,7 @@ fn client_verifier(
     let refuse = |file: &FileBytes, message: String, hint: &str| {
         Problems::whole_file(message, hint).in_file(file.path.display())
     };
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(&ca.bytes) {
-        let added = root
-            .map_err(|error| format!("is not PEM: {error}"))
-            .and_then(|root| {
-                let added = roots.add(root);
-                added.map_err(|error| format!("holds a certificate that cannot be used: {error}"))
-            });
-        let hint = "put the certificates of the CAs there in PEM";
-        added.map_err(|message| refuse(ca, message, hint))?;
-    }
-    if roots.is_empty() {
-        let hint = "put the certificates of the CAs there in PEM (BEGIN CERTIFICATE)";
-        return Err(refuse(ca, "holds no certificate".to_owned(), hint));
-    }
+    let roots = roots(ca)?;
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     if let Some(file) = crl {

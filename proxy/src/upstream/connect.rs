@@ -9,6 +9,7 @@ mod tests;
 use std::{
     io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,11 +27,13 @@ use pingora::{
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{CellStream, Connection, IdleCheck, Return, Terms};
+use crate::tls::{CellSocket, CellTls};
 
 /// Gives one request's attempt its stream: over a connection that waits in the pool, or over a new one.
 #[derive(Debug)]
 pub struct Connector {
     pub address: SocketAddr,
+    pub tls: Option<Arc<CellTls>>,
     pub connect_timeout: Duration,
     /// Look for a kept connection first. Not after one has failed this request already.
     pub may_reuse: bool,
@@ -51,13 +54,13 @@ impl Connector {
         });
         let connection = match kept {
             Some(connection) => connection,
-            None => Connection::new(self.connect_new().await?),
+            None => self.connect_new().await?,
         };
         Ok(CellStream::new(connection, self.terms.clone()))
     }
 
-    async fn connect_new(&self) -> Result<TcpStream> {
-        let connected = connect(self.address, self.connect_timeout).await;
+    async fn connect_new(&self) -> Result<Connection> {
+        let connected = connect(self.address, self.tls.as_ref(), self.connect_timeout).await;
         connected.map_err(|error| {
             let context = format!("connecting to {}", self.address);
             Error::because(error_type(&error), context, error)
@@ -65,8 +68,25 @@ impl Connector {
     }
 }
 
-/// Makes a connection to a cell.
-pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+/// Makes a connection to a cell, with TLS on it if there is to be. All of it has to be done within the time.
+pub async fn connect(
+    address: SocketAddr,
+    tls: Option<&Arc<CellTls>>,
+    limit: Duration,
+) -> io::Result<Connection> {
+    let Some(tls) = tls else {
+        let socket = connect_tcp(address, limit).await?;
+        return Ok(Connection::new(CellSocket::Plain(socket), None));
+    };
+    tls.check_usable()?;
+    let began = Instant::now();
+    let socket = connect_tcp(address, limit).await?;
+    let left = limit.saturating_sub(began.elapsed());
+    let socket = CellSocket::Tls(Box::new(tls.connect(socket, left).await?));
+    Ok(Connection::new(socket, Some(Arc::clone(tls))))
+}
+
+async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let connected = timeout(limit, TcpStream::connect(address)).await;
     let socket = connected
         .unwrap_or_else(|elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)))?;
@@ -98,12 +118,22 @@ impl L4Connect for Connector {
     }
 }
 
+impl VirtualSocket for CellSocket {
+    fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
+        option_is_set(option)
+    }
+}
+
 impl VirtualSocket for CellStream {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
-        match option {
-            // Set when the connection was made.
-            VirtualSockOpt::NoDelay => Ok(()),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+        option_is_set(option)
+    }
+}
+
+fn option_is_set(option: VirtualSockOpt) -> io::Result<()> {
+    match option {
+        // Set when the connection was made.
+        VirtualSockOpt::NoDelay => Ok(()),
+        _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }

@@ -23,28 +23,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cellgate_table::CellId;
+use cellgate_table::{CellId, Digest};
 use hashbrown::HashTable;
 
 use super::connection::{Connection, Idle};
 
 /// The whole identity of a connection to an endpoint: two connections of which this is equal may stand in for each
-/// other. Every setting that a connection is made with belongs here, those of TLS too once there are any.
+/// other. Every setting that a connection is made with belongs here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transport {
     cell: CellId,
     address: SocketAddr,
+    /// Of the name that the cell has to have, of whom it is trusted by, and of what is shown to it, by content.
+    tls: Option<Digest>,
     /// Of the cell. Made once, and not for every request.
     hash: u64,
 }
 
 impl Transport {
-    pub fn new(cell: CellId, address: SocketAddr) -> Self {
+    pub fn new(cell: CellId, address: SocketAddr, tls: Option<Digest>) -> Self {
         let mut hasher = DefaultHasher::new();
         cell.hash(&mut hasher);
         Self {
             cell,
             address,
+            tls,
             hash: hasher.finish(),
         }
     }
@@ -143,7 +146,7 @@ impl<C: Idle> Pool<C> {
         let own = self.own_shard();
         for step in 0..self.shards.len() {
             let shard = &self.shards[(own + step) % self.shards.len()];
-            while let Some(found) = self.find(shard, step == 0, transport, tenant) {
+            while let Some(mut found) = self.find(shard, step == 0, transport, tenant) {
                 // Outside the lock, as it is a system call; so is closing what does not pass.
                 let waited = now.saturating_duration_since(found.since);
                 let is_fresh = waited < self.limits.idle;
@@ -291,19 +294,18 @@ impl<C: Idle> Pool<C> {
         found
     }
 
-    fn retain(&self, is_kept: impl Fn(&CellId, &Waiting<C>) -> bool) {
+    fn retain(&self, is_kept: impl Fn(&CellId, &mut Waiting<C>) -> bool) {
         let mut closed = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
             shard.cells.retain(|of_cell| {
-                let before = closed.len();
-                let (kept, dropped) = std::mem::take(&mut of_cell.waiting)
-                    .into_iter()
-                    .partition(|waiting| is_kept(&of_cell.cell, waiting));
-                of_cell.waiting = kept;
-                closed.extend::<VecDeque<_>>(dropped);
-                for _ in before..closed.len() {
-                    self.left(of_cell);
+                for mut waiting in std::mem::take(&mut of_cell.waiting) {
+                    if is_kept(&of_cell.cell, &mut waiting) {
+                        of_cell.waiting.push_back(waiting);
+                    } else {
+                        closed.push(waiting);
+                        self.left(of_cell);
+                    }
                 }
                 !of_cell.waiting.is_empty()
             });

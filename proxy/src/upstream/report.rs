@@ -10,7 +10,8 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+
+use crate::tls::CellSocket;
 
 /// One exchange. A second attempt has a report of its own.
 #[derive(Debug, Default)]
@@ -25,13 +26,14 @@ pub struct Report {
     pub(super) spoiled: Flag,
     pub(super) switched: Flag,
     pub(super) extra_codings: Flag,
+    pub(super) unmet: Flag,
     tunnel: Mutex<Option<Switched>>,
 }
 
 /// A connection whose two sides agreed on another protocol.
 #[derive(Debug)]
 pub struct Switched {
-    pub socket: TcpStream,
+    pub socket: CellSocket,
     /// What the cell sent of the new protocol so far.
     pub ahead: BytesMut,
 }
@@ -106,6 +108,11 @@ impl Report {
     /// undecoded.
     pub fn has_extra_codings(&self) -> bool {
         self.extra_codings.is_raised()
+    }
+
+    /// The cell refused what was shown to it, after a handshake that seemed done: it has read nothing of the request.
+    pub fn is_unmet(&self) -> bool {
+        self.unmet.is_raised()
     }
 
     /// The connection after a switch, once the exchange's stream was dropped. It is given out once.

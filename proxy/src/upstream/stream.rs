@@ -22,16 +22,19 @@ use bytes::{Buf as _, BytesMut};
 use cellgate_process::descriptors::is_exhaustion;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
 use super::{
     AnswerRefusal, Connection, Pool, Report, Switched, Transport,
     answer::{AnswerBody, AnswerScan},
-    connection::{is_wait, read_now},
+    connection::{is_refusal, is_wait},
 };
-use crate::{gate::BodyFraming, outgoing::Outgoing, socket::poll_receive_into};
+use crate::{
+    gate::BodyFraming,
+    outgoing::Outgoing,
+    tls::{CellSocket, CellTls},
+};
 use request::RequestTracker;
 
 /// First size of the read buffer; most heads fit. What comes of a body later is read into the reader's own buffer.
@@ -89,7 +92,8 @@ pub struct Return {
 )]
 pub struct CellStream {
     /// `None` only after it was handed on in `Drop`.
-    socket: Option<TcpStream>,
+    socket: Option<CellSocket>,
+    tls: Option<Arc<CellTls>>,
     served: u64,
     terms: Terms,
 
@@ -132,12 +136,18 @@ enum Answer {
 
 impl CellStream {
     pub fn new(connection: Connection, terms: Terms) -> Self {
-        let Connection { socket, served, .. } = connection;
+        let Connection {
+            socket,
+            tls,
+            served,
+            ..
+        } = connection;
         if served > 0 {
             terms.report.was_kept.raise();
         }
         Self {
             socket: Some(socket),
+            tls,
             served,
             request: RequestTracker::new(terms.request_body),
             unsent: Outgoing::default(),
@@ -156,13 +166,7 @@ impl CellStream {
         }
     }
 
-    fn socket(&self) -> &TcpStream {
-        self.socket
-            .as_ref()
-            .expect("the socket is handed on only when this is dropped")
-    }
-
-    fn socket_mut(&mut self) -> &mut TcpStream {
+    fn socket(&mut self) -> &mut CellSocket {
         self.socket
             .as_mut()
             .expect("the socket is handed on only when this is dropped")
@@ -209,7 +213,7 @@ impl CellStream {
         while matches!(self.answer, Answer::Head(_) | Answer::Body(_))
             && self.ahead.len() < READ_AHEAD_BYTES_MAX
         {
-            match read_now(self.socket(), &mut scratch) {
+            match self.socket().receive_now(&mut scratch) {
                 Ok(count) => self.take(&scratch[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if is_wait(&error) => return,
@@ -227,15 +231,12 @@ impl CellStream {
     /// It reads in the event loop's way, so that the task is woken when more comes.
     fn ends_while_sending(&mut self, cx: &mut Context<'_>) -> bool {
         let mut scratch = [0; READ_BUFFER_BYTES];
-        while !self.is_muted
-            && self.ahead.len() < READ_AHEAD_BYTES_MAX
-            && self.socket().poll_read_ready(cx).is_ready()
-        {
-            match self.socket().try_read(&mut scratch) {
-                Ok(count) => self.take(&scratch[..count]),
-                // Then it only seemed so, and the next question is answered truly.
-                Err(error) if is_wait(&error) => {}
-                Err(error) => self.take_failure(&error),
+        while !self.is_muted && self.ahead.len() < READ_AHEAD_BYTES_MAX {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match self.socket().poll_receive_into(cx, &mut buf, None) {
+                Poll::Ready(Ok(count)) => self.take(&scratch[..count]),
+                Poll::Ready(Err(error)) => self.take_failure(&error),
+                Poll::Pending => break,
             }
         }
         self.is_muted
@@ -254,10 +255,19 @@ impl CellStream {
     /// The connection broke. The system says so once only, and an answer that ends with its connection must not seem
     /// whole.
     fn take_failure(&mut self, error: &io::Error) {
+        self.note_refusal(error);
         self.broke.get_or_insert_with(|| same_error(error));
         self.answer = Answer::Cut;
         self.spoil();
         self.mute();
+    }
+
+    /// A cell that refuses what is shown to it says so in the place of an answer.
+    fn note_refusal(&self, error: &io::Error) {
+        if !self.terms.report.is_answer_begun() && is_refusal(self.tls.as_ref(), self.served, error)
+        {
+            self.terms.report.unmet.raise();
+        }
     }
 
     /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
@@ -286,7 +296,7 @@ impl CellStream {
         };
         let left = body.bytes_left();
         let before = buf.filled().len();
-        let count = ready!(poll_receive_into(self.socket_mut(), cx, buf, left))?;
+        let count = ready!(self.socket().poll_receive_into(cx, buf, left))?;
         if count == 0 {
             self.take_end();
             return Poll::Ready(Ok(()));
@@ -315,7 +325,8 @@ impl CellStream {
             let Some(socket) = socket else {
                 return Poll::Ready(Ok(()));
             };
-            let count = ready!(std::pin::pin!(socket.read_buf(ahead)).poll(cx))?;
+            let read = ready!(std::pin::pin!(socket.read_buf(ahead)).poll(cx));
+            let count = read.inspect_err(|error| self.note_refusal(error))?;
             if count == 0 {
                 self.take_end();
             } else {
@@ -368,7 +379,7 @@ impl CellStream {
 fn same_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
-        None => error.kind().into(),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -486,7 +497,7 @@ impl AsyncWrite for CellStream {
             return Poll::Ready(Ok(()));
         }
         self.spoil();
-        Pin::new(self.socket_mut()).poll_shutdown(cx)
+        Pin::new(self.socket()).poll_shutdown(cx)
     }
 }
 
@@ -508,6 +519,7 @@ impl Drop for CellStream {
             let served = self.served + 1;
             let connection = Connection {
                 socket,
+                tls: self.tls.take(),
                 served,
                 is_suspect: self.had_no_body,
             };

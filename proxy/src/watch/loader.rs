@@ -3,6 +3,8 @@
 //! The code for that is long and its input comes from outside, so all of it runs under one guard: if it panics, what was
 //! in force stays, and nothing that was begun for the table is left behind.
 
+mod cell_tls;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -20,6 +22,7 @@ use cellgate_table::{
 use tracing::{debug, error, info, warn};
 
 use super::{
+    cell_files::CellFiles,
     file::read_table_file,
     outcome::{Behind, LastReload, Outcome, TableStatus},
     trial::{Marked, Trial},
@@ -31,6 +34,7 @@ use crate::{
     regular_file::FileError,
     snapshot::{Accepted, Current, Snapshot, Source},
     state_dir::{Kept, StartupCrashes, StateDir},
+    tls::CellIdentities,
 };
 
 /// How often one poll tries to read a file that is being written all the time.
@@ -51,6 +55,7 @@ pub struct Loader {
     /// One poll at a time; also what the last one found, so that a refusal is logged once.
     last_poll: Mutex<LastPoll>,
     trial: Trial,
+    cell_files: CellFiles,
     build: Build,
 }
 
@@ -84,6 +89,7 @@ impl Loader {
         let startup_crashes = state_dir.startup_crashes();
         let trial = Trial::new(state_dir.clone());
         Self {
+            cell_files: CellFiles::new(&config.path),
             config,
             state_dir,
             current,
@@ -173,6 +179,7 @@ impl Loader {
             let table = parse(&kept.bytes)?;
             self.put_in_force(
                 Accepted {
+                    cell_tls: self.cell_tls_at_start(&table),
                     table,
                     generation: kept.generation,
                     digest: kept.digest,
@@ -261,13 +268,14 @@ impl Loader {
         bytes: &[u8],
         digest: Digest,
     ) -> Result<(Outcome, Option<Allowance>), Rejection> {
-        let (accepted, allowance) = match self.judge(bytes, digest)? {
+        let (mut accepted, allowance) = match self.judge(bytes, digest)? {
             Judged::New(accepted, allowance) => (*accepted, allowance),
             Judged::InForce { allow_move } => {
                 self.accepted_again(digest, allow_move);
                 return Ok((Outcome::Unchanged, None));
             }
         };
+        accepted.cell_tls = self.cell_tls_of(&accepted.table, bytes).map_err(refused)?;
         let generation = accepted.generation;
         self.put_in_force(accepted, Some(bytes));
         Ok((Outcome::Accepted(generation), Some(allowance)))
@@ -314,6 +322,8 @@ impl Loader {
             digest,
             other_digests: Vec::new(),
             source: Source::File,
+            // Read once the table itself is found good.
+            cell_tls: CellIdentities::default(),
         };
         Ok(Judged::New(Box::new(accepted), verdict.allowance))
     }
@@ -365,6 +375,7 @@ impl Loader {
         attempt.succeeded();
         snapshot.forget_ended_checks();
         self.publish_metrics(&snapshot);
+        self.publish_cell_tls(&snapshot, previous.as_deref());
         if let Some(previous) = previous {
             self.forget_removed_cells(previous.table.cells().iter().map(Cell::id));
         }
@@ -417,6 +428,7 @@ impl Loader {
                 digest,
                 other_digests: digests_besides(digest, &snapshot),
                 source: Source::File,
+                cell_tls: snapshot.cell_tls.clone(),
             };
             self.put_in_force(accepted, None);
         }
@@ -447,6 +459,7 @@ impl Loader {
     }
 
     fn report_ok(&self, last: &mut LastPoll, digest: Digest) {
+        self.cell_files.wait_no_more();
         *last = LastPoll {
             good: Some(digest),
             refused: None,

@@ -16,8 +16,7 @@ use crate::{
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     outgoing::Pieces,
-    socket::poll_receive,
-    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect},
+    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_refusal},
 };
 
 /// See the module's documentation.
@@ -36,6 +35,8 @@ pub(super) struct CellSide {
     was_blocked: bool,
     /// The machine ran out of what a connection needs, so the exchange cannot go on; the cell is not to blame.
     is_out_of_resources: bool,
+    /// The cell refused what was shown to it, after a handshake that seemed done.
+    is_unmet: bool,
     /// The rest of the request stays unsent.
     pub(super) is_cut: bool,
     /// Read from the cell and not taken yet.
@@ -85,8 +86,8 @@ impl CellSide {
             return Ok(Self::new(connection, now));
         }
         let address = endpoint.state.address;
-        match connect(address, services.timeouts.connect).await {
-            Ok(socket) => Ok(Self::new(Connection::new(socket), Instant::now())),
+        match connect(address, endpoint.tls.as_ref(), services.timeouts.connect).await {
+            Ok(connection) => Ok(Self::new(connection, Instant::now())),
             Err(error) if is_exhaustion(&error) => Err(Failure::OutOfResources),
             Err(_) => Err(Failure::Unreachable),
         }
@@ -99,6 +100,7 @@ impl CellSide {
             is_sent: false,
             was_blocked: false,
             is_out_of_resources: false,
+            is_unmet: false,
             is_cut: false,
             buffer: Buffer::new(),
             scan: AnswerScan::default(),
@@ -117,6 +119,9 @@ impl CellSide {
     pub(super) fn broke(&self) -> Failure {
         if self.is_out_of_resources {
             return Failure::OutOfResources;
+        }
+        if self.is_unmet {
+            return Failure::Unreachable;
         }
         let was_kept = self.connection.as_ref().is_some_and(Connection::was_kept);
         if was_kept && !self.has_begun {
@@ -191,7 +196,7 @@ impl CellSide {
             }
             self.buffer.reserve_for_reading();
         }
-        let read = poll_receive(&connection.socket, cx, &mut self.buffer);
+        let read = connection.socket.poll_receive(cx, &mut self.buffer);
         // Nobody would send the rest of the request, and the cell may wait for it.
         if read.is_pending() && self.is_out_of_resources {
             return Poll::Ready(Event::Broke);
@@ -207,6 +212,8 @@ impl CellSide {
             }
             Err(error) => {
                 self.is_out_of_resources |= is_exhaustion(&error);
+                let Connection { tls, served, .. } = connection;
+                self.is_unmet |= !self.has_begun && is_refusal(tls.as_ref(), *served, &error);
                 Event::Broke
             }
         })

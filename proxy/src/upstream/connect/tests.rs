@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use cellgate_table::CellId;
 use pingora::{
     connectors::http::v1::Connector as PingoraConnector, http::RequestHeader,
@@ -48,11 +46,12 @@ fn peer(address: SocketAddr, pool: &Arc<Pool>) -> (HttpPeer, Arc<Report>) {
     let report = Arc::new(Report::default());
     let back = Return {
         pool: Arc::clone(pool),
-        transport: Arc::new(Transport::new(CellId::new("a").unwrap(), address)),
+        transport: Arc::new(Transport::new(CellId::new("a").unwrap(), address, None)),
         tenant: None,
     };
     let connector = Connector {
         address,
+        tls: None,
         connect_timeout: Duration::from_secs(5),
         may_reuse: true,
         check: IdleCheck::Notified,

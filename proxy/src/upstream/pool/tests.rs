@@ -28,11 +28,11 @@ impl Fake {
 }
 
 impl Idle for Fake {
-    fn is_silent(&self) -> bool {
+    fn is_silent(&mut self) -> bool {
         self.is_open.get()
     }
 
-    fn seems_silent(&self) -> bool {
+    fn seems_silent(&mut self) -> bool {
         self.is_open.get()
     }
 
@@ -49,6 +49,7 @@ fn transport(cell: &str, port: u16) -> Arc<Transport> {
     Arc::new(Transport::new(
         CellId::new(cell).expect("a valid id"),
         SocketAddr::from(([127, 0, 0, 1], port)),
+        None,
     ))
 }
 
@@ -223,11 +224,11 @@ fn cells_that_left_the_table_leave_nothing_behind() {
 struct Plain;
 
 impl Idle for Plain {
-    fn is_silent(&self) -> bool {
+    fn is_silent(&mut self) -> bool {
         true
     }
 
-    fn seems_silent(&self) -> bool {
+    fn seems_silent(&mut self) -> bool {
         true
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use cellgate_table::CellId;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -40,7 +40,7 @@ impl Exchange {
             idle: Duration::from_secs(60),
             requests_per_connection_max: 0,
         }));
-        let transport = Arc::new(Transport::new(CellId::new("a").unwrap(), address));
+        let transport = Arc::new(Transport::new(CellId::new("a").unwrap(), address, None));
         let report = Arc::new(Report::default());
         let mut terms = Terms {
             is_head_request: false,
@@ -58,7 +58,7 @@ impl Exchange {
         };
         set(&mut terms);
         Self {
-            stream: CellStream::new(Connection::new(socket), terms),
+            stream: CellStream::new(Connection::new(CellSocket::Plain(socket), None), terms),
             cell,
             pool,
             report,
@@ -525,7 +525,7 @@ async fn a_cell_may_say_much_before_it_listens() {
     })
     .await;
     // So that the system does not take what the cell does not.
-    let sockets = [exchange.stream.socket(), &exchange.cell].map(socket2::SockRef::from);
+    let sockets = [exchange.stream.socket().tcp(), &exchange.cell].map(socket2::SockRef::from);
     for socket in sockets {
         socket.set_send_buffer_size(32 << 10).unwrap();
         socket.set_recv_buffer_size(32 << 10).unwrap();

@@ -15,7 +15,8 @@ fn a_cell_over_tls() {
     let tls = read("{ server_name: a.example, ca: ca.pem }").unwrap();
     assert_eq!((&*tls.server_name, &*tls.ca), ("a.example", "ca.pem"));
     assert_eq!(tls.client_cert, None);
-    let both = "{ server_name: \"::1\", ca: /ca.pem, client_cert: { certificate: p.crt, key: p.key } }";
+    let both =
+        "{ server_name: \"::1\", ca: /ca.pem, client_cert: { certificate: p.crt, key: p.key } }";
     let tls = read(both).unwrap();
     let cert = tls.client_cert.unwrap();
     assert_eq!((&*cert.certificate, &*cert.key), ("p.crt", "p.key"));

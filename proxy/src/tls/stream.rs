@@ -1,32 +1,49 @@
-//! The byte stream of a client's connection, whatever carries it.
+//! The byte stream of a connection, of a client or to a cell, whatever carries it.
 
 use std::{
-    io,
+    io::{self, Read as _},
     os::fd::{AsRawFd, RawFd},
     pin::Pin,
     task::{Context, Poll},
 };
 
+use rustls::{ClientConnection, ServerConnection};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
+use super::socket::{Side, TlsSocket};
 use crate::{
     buffer::Buffer,
     socket::{PollSend, poll_receive, poll_receive_into},
-    tls::TlsSocket,
 };
+
+/// A client's connection.
+pub type ClientSocket = Stream<ServerConnection>;
+/// A connection to a cell.
+pub type CellSocket = Stream<ClientConnection>;
 
 /// Reads and writes as the fastest way of its kind does. Tokio's traits are there for what is rare.
 #[derive(Debug)]
-pub enum ClientSocket {
+pub enum Stream<S> {
     Plain(TcpStream),
     /// Boxed, so that connections without it are small.
-    Tls(Box<TlsSocket>),
+    Tls(Box<TlsSocket<S>>),
 }
 
-impl ClientSocket {
+impl<S> Stream<S> {
+    /// The socket under it, for whoever asks the system about it.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(socket) => socket.tcp(),
+        }
+    }
+}
+
+impl<S: Side> Stream<S> {
     /// Waits until there may be something to read, without a buffer for it.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -60,6 +77,22 @@ impl ClientSocket {
         }
     }
 
+    /// Receives what has come, without waiting, and whether or not the event loop has heard of it; nothing is the end.
+    pub fn receive_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => read_now(socket, buf),
+            Self::Tls(socket) => socket.receive_now(buf, read_now),
+        }
+    }
+
+    /// The same as far as the event loop has heard of it, which costs nothing while there is nothing to hear.
+    pub fn receive_known(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_read(buf),
+            Self::Tls(socket) => socket.receive_now(buf, TcpStream::try_read),
+        }
+    }
+
     /// Waits until the system has all that was sent: what carries the stream may hold some of it back.
     pub fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -85,7 +118,13 @@ impl ClientSocket {
     }
 }
 
-impl PollSend for ClientSocket {
+fn read_now(socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    let socket = SockRef::from(socket);
+    let mut socket: &socket2::Socket = &socket;
+    socket.read(buf)
+}
+
+impl<S: Side> PollSend for Stream<S> {
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,16 +138,13 @@ impl PollSend for ClientSocket {
     }
 }
 
-impl AsRawFd for ClientSocket {
+impl<S> AsRawFd for Stream<S> {
     fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Plain(socket) => socket.as_raw_fd(),
-            Self::Tls(socket) => socket.tcp().as_raw_fd(),
-        }
+        self.tcp().as_raw_fd()
     }
 }
 
-impl AsyncRead for ClientSocket {
+impl<S: Side> AsyncRead for Stream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -121,7 +157,7 @@ impl AsyncRead for ClientSocket {
     }
 }
 
-impl AsyncWrite for ClientSocket {
+impl<S: Side> AsyncWrite for Stream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
