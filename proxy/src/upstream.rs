@@ -14,7 +14,7 @@ mod report;
 mod stream;
 
 pub use answer::AnswerRefusal;
-pub use connect::{Connector, connect};
+pub use connect::{Connector, connect, connect_to_cell};
 pub use connection::{Connection, Idle, is_refusal};
 pub use pool::{IdleCheck, Pool, PoolLimits, Transport};
 pub use report::{Report, Switched};

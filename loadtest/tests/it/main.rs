@@ -18,6 +18,7 @@
 
 mod access_log;
 mod bulkhead;
+mod cell_tls;
 mod cli;
 mod comparison;
 mod control;

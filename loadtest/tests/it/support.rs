@@ -20,6 +20,7 @@ pub(crate) mod python;
 pub(crate) mod strace;
 pub(crate) mod table;
 pub(crate) mod tls;
+pub(crate) mod tls_cell;
 pub(crate) mod traffic;
 pub(crate) mod ways;
 pub(crate) mod wire;

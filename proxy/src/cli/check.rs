@@ -26,8 +26,8 @@ use crate::{
     clock,
     config::{self, Config, Listener},
     state_dir::{Kept, StartupCrashes, StateDir},
-    tls,
-    watch::{FIRST_SECONDS, read_table_file},
+    tls::{self, CellIdentities, Dates},
+    watch::{FIRST_SECONDS, folder_of, problems_of, read_table_file},
 };
 
 /// Nothing is wrong as far as could be judged, but not everything could.
@@ -170,6 +170,7 @@ fn check_table(
             unreachable!("without a table in force every table is a change")
         }
     };
+    check_cell_tls(path, &bytes, table)?;
     let warnings = config.map_or_else(Problems::default, |config| {
         unspeakable_keys(&bytes, table, config).in_file(path.display())
     });
@@ -181,6 +182,17 @@ fn check_table(
         warnings,
         not_judged,
     })
+}
+
+/// Reads the files that the table names for TLS to cells. Those of a table in force may have become bad without harm to what
+/// runs; a new one has to have good ones, and so has a proxy that starts.
+fn check_cell_tls(path: &Path, bytes: &[u8], table: &Table) -> Result<(), Problems> {
+    let dates = Dates::ValidAt(clock::unix_now());
+    let loaded = CellIdentities::load(table, &folder_of(path), dates, None);
+    if loaded.faults.is_empty() {
+        return Ok(());
+    }
+    Err(problems_of(bytes, &loaded.faults).in_file(path.display()))
 }
 
 fn base_of_file(path: &Path) -> Result<Base, Problems> {

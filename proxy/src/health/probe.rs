@@ -17,7 +17,7 @@ use pingora::{
 
 use crate::{
     tls::{CellSocket, CellTls},
-    upstream::connect,
+    upstream::connect_to_cell,
 };
 
 /// Interim answers before the final one; as many as a request's answer may have.
@@ -72,7 +72,7 @@ impl Probe {
     }
 
     async fn check_in_time(&self) -> Result<(), Failed> {
-        let connected = connect(self.address, self.tls.as_ref(), self.time_limit).await;
+        let connected = connect_to_cell(self.address, self.tls.as_ref(), self.time_limit).await;
         let socket = match connected {
             Ok(connection) => connection.socket,
             Err(error) if is_exhaustion(&error) => return Err(Failed::OutOfResources(error)),

@@ -60,7 +60,8 @@ impl Connector {
     }
 
     async fn connect_new(&self) -> Result<Connection> {
-        let connected = connect(self.address, self.tls.as_ref(), self.connect_timeout).await;
+        let connected =
+            connect_to_cell(self.address, self.tls.as_ref(), self.connect_timeout).await;
         connected.map_err(|error| {
             let context = format!("connecting to {}", self.address);
             Error::because(error_type(&error), context, error)
@@ -69,24 +70,25 @@ impl Connector {
 }
 
 /// Makes a connection to a cell, with TLS on it if there is to be. All of it has to be done within the time.
-pub async fn connect(
+pub async fn connect_to_cell(
     address: SocketAddr,
     tls: Option<&Arc<CellTls>>,
     limit: Duration,
 ) -> io::Result<Connection> {
     let Some(tls) = tls else {
-        let socket = connect_tcp(address, limit).await?;
+        let socket = connect(address, limit).await?;
         return Ok(Connection::new(CellSocket::Plain(socket), None));
     };
     tls.check_usable()?;
     let began = Instant::now();
-    let socket = connect_tcp(address, limit).await?;
+    let socket = connect(address, limit).await?;
     let left = limit.saturating_sub(began.elapsed());
     let socket = CellSocket::Tls(Box::new(tls.connect(socket, left).await?));
     Ok(Connection::new(socket, Some(Arc::clone(tls))))
 }
 
-async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+/// Makes a connection, without anything on it.
+pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let connected = timeout(limit, TcpStream::connect(address)).await;
     let socket = connected
         .unwrap_or_else(|elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)))?;

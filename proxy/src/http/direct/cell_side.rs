@@ -16,7 +16,9 @@ use crate::{
     config::Timeouts,
     exchange::{Exchange, Failure, UpstreamFault},
     outgoing::Pieces,
-    upstream::{AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect, is_refusal},
+    upstream::{
+        AnswerRefusal, Connection, IdleCheck, answer::AnswerScan, connect_to_cell, is_refusal,
+    },
 };
 
 /// See the module's documentation.
@@ -86,7 +88,7 @@ impl CellSide {
             return Ok(Self::new(connection, now));
         }
         let address = endpoint.state.address;
-        match connect(address, endpoint.tls.as_ref(), services.timeouts.connect).await {
+        match connect_to_cell(address, endpoint.tls.as_ref(), services.timeouts.connect).await {
             Ok(connection) => Ok(Self::new(connection, Instant::now())),
             Err(error) if is_exhaustion(&error) => Err(Failure::OutOfResources),
             Err(_) => Err(Failure::Unreachable),
