@@ -134,6 +134,7 @@ fn is_about_certificate(error: &Error) -> bool {
             | AlertDescription::CertificateRequired
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
             | AlertDescription::HandshakeFailure
             | AlertDescription::UnknownCA
             | AlertDescription::UnsupportedCertificate

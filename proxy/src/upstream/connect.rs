@@ -122,17 +122,17 @@ impl L4Connect for Connector {
 
 impl VirtualSocket for CellSocket {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
-        option_is_set(option)
+        option_is_set(&option)
     }
 }
 
 impl VirtualSocket for CellStream {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
-        option_is_set(option)
+        option_is_set(&option)
     }
 }
 
-fn option_is_set(option: VirtualSockOpt) -> io::Result<()> {
+fn option_is_set(option: &VirtualSockOpt) -> io::Result<()> {
     match option {
         // Set when the connection was made.
         VirtualSockOpt::NoDelay => Ok(()),

@@ -37,12 +37,12 @@ pub enum CellCommand {
     #[command(after_help = "Examples:\n  \
             cellctl cell add eu-1 --endpoint 10.0.0.7:8080 --endpoint 10.0.0.8:8080=2 --health-path /healthz --wait\n  \
             cellctl cell add eu-2 --provider nomad --param size=large --capacity tenants=500 --label zone=eu-b")]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Change settings of a cell; what is not named stays.
     #[command(after_help = "Examples:\n  \
             cellctl cell update eu-1 --max-in-flight 4000 --wait\n  \
             cellctl cell update eu-1 --capacity tenants=800 --capacity gb=2000 --reason 'new disks'")]
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Let a cell have no more tenants, and move away what has no data in it.
     ///
     /// Slots and tenants of a cell that keeps data stay: nothing here can bring the data along. The answer names what
@@ -97,6 +97,10 @@ pub struct AddArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own of the command line"
+)]
 pub struct UpdateArgs {
     pub id: String,
     #[command(flatten)]

@@ -147,14 +147,9 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     fact("capacity", pairs(&cell.capacity));
     fact("usage", pairs(&cell.usage));
     fact("fullest", fullest(&cell));
-    fact(
-        "max in flight",
-        format!("{} from one proxy", cell.max_in_flight),
-    );
-    fact(
-        "tunnels max",
-        format!("{} from one proxy", cell.tunnels_max),
-    );
+    let of_proxy = |count: u32| format!("{count} from one proxy");
+    fact("max in flight", of_proxy(cell.max_in_flight));
+    fact("tunnels max", of_proxy(cell.tunnels_max));
     if let Some(share) = &cell.share {
         fact("share", share.clone());
     }

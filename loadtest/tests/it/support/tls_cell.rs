@@ -37,6 +37,17 @@ struct Shared {
     config: Mutex<Option<Arc<ServerConfig>>>,
 }
 
+impl Shared {
+    fn config(&self) -> Arc<ServerConfig> {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            config
+                .as_ref()
+                .expect("it is set before there is a connection"),
+        )
+    }
+}
+
 /// How a cell does its handshakes.
 pub(crate) struct Terms<'t> {
     /// By name.
@@ -144,9 +155,7 @@ fn serve(mut socket: TcpStream, shared: &Shared) {
         let _ = answer_all(&mut socket, &format!("plain {number}"));
         return;
     }
-    let config = shared.config.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = config.clone().unwrap();
-    let mut tls = ServerConnection::new(config).unwrap();
+    let mut tls = ServerConnection::new(shared.config()).unwrap();
     if tls.complete_io(&mut socket).is_err() {
         return;
     }
@@ -200,7 +209,7 @@ fn answer_all(stream: &mut (impl Read + Write), about: &str) -> io::Result<()> {
                 let count: usize = count.parse().map_err(io::Error::other)?;
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
                 for at in 0..count {
-                    let piece = vec![b'a' + (at % 26) as u8; 1_000];
+                    let piece = vec![b'a' + at.to_le_bytes()[0] % 26; 1_000];
                     stream.write_all(&[b"3e8\r\n", &piece[..], b"\r\n"].concat())?;
                     stream.flush()?;
                 }
