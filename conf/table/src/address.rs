@@ -160,7 +160,7 @@ fn url(scheme: &str, rest: &str, example: &str) -> (String, String) {
     let hint = if scheme.eq_ignore_ascii_case("http") {
         write
     } else {
-        format!("{write}; it is spoken to in plain HTTP, TLS does not work in this version yet")
+        format!("{write}; a cell is reached over TLS by its key `tls`, and nothing else is")
     };
     ("is a URL, not an IP address with a port".to_owned(), hint)
 }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn what_people_write_instead() {
         let check = |text: &str, expected: &str| check(text, Use::Connect, expected);
-        let tls = "it is spoken to in plain HTTP, TLS does not work in this version yet";
+        let tls = "a cell is reached over TLS by its key `tls`, and nothing else is";
         check(
             "http://10.0.0.7:8080/",
             "`http://10.0.0.7:8080/` is a URL, not an IP address with a port; write `10.0.0.7:8080` alone",

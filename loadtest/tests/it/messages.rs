@@ -68,7 +68,7 @@ fn mistakes_in_a_table_say_what_to_do() {
     check(
         address,
         "https://127.0.0.1:9001",
-        &["is a URL", "TLS does not work in this version yet"],
+        &["is a URL", "over TLS by its key `tls`"],
     );
     check(
         address,
@@ -213,7 +213,7 @@ fn mistakes_in_the_daemons_configuration_say_what_to_do() {
     );
     check(
         &format!("{table}\napi: {{ tls: {{}} }}"),
-        &["TLS does not work in this version yet"],
+        &["nothing else has TLS"],
     );
 }
 

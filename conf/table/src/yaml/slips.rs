@@ -102,7 +102,7 @@ pub(super) fn later_key(name: &str, known: &[&str]) -> Option<(String, String)> 
     is_tls.then(|| {
         (
             "is not a known key here".to_owned(),
-            "TLS is set by the key `tls`: that of a listener for clients, that of a cell for the way to it"
+            "remove it; a listener has the key `tls` for its clients, a cell for the way to it, and nothing else has TLS"
                 .to_owned(),
         )
     })
