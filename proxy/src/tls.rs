@@ -29,7 +29,7 @@ pub use cell_tls::CellTls;
 pub use handshake::Refused;
 pub use identity::verified_names;
 pub use material::Stamps;
-pub use reload::{Failed, RETRY_INTERVAL, Readings};
+pub use reload::{RETRY_INTERVAL, Readings};
 pub use settings::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 pub use socket::TlsSocket;
 pub use stream::{CellSocket, ClientSocket};

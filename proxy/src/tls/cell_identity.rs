@@ -249,10 +249,7 @@ impl Usable {
             certificate: certificate.file.clone(),
             key: key.file.clone(),
         };
-        let stamps = (
-            Stamp::of(&certificate.file.path),
-            Stamp::of(&key.file.path),
-        );
+        let stamps = (Stamp::of(&certificate.file.path), Stamp::of(&key.file.path));
         let is_of_key = |problems: &Problems| {
             let key = key.file.path.display().to_string();
             problems.file == key && key != certificate.file.path.display().to_string()

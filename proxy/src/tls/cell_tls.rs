@@ -7,7 +7,10 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, HandshakeK
 use tokio::{net::TcpStream, time::timeout};
 use tracing::warn;
 
-use super::{cell_identity::CellIdentity, socket::{Step, TlsSocket}};
+use super::{
+    cell_identity::CellIdentity,
+    socket::{Step, TlsSocket},
+};
 use crate::{
     buffer::Buffer,
     metrics::{CellTlsFailure, CellTlsMetrics},

@@ -256,7 +256,11 @@ fn digest_of(pair: &Pair) -> Digest {
 }
 
 /// One certificate with its chain and its key, of a server or a client.
-pub(super) fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Result<Loaded, Problems> {
+pub(super) fn load_pair(
+    pair: &Pair,
+    digest: Digest,
+    stamps: PairStamps,
+) -> Result<Loaded, Problems> {
     let (certificate, key) = (&pair.certificate, &pair.key);
     let refuse = |file: &Path, message: String, hint: &str| {
         Problems::whole_file(message, hint).in_file(file.display())
@@ -267,8 +271,7 @@ pub(super) fn load_pair(pair: &Pair, digest: Digest, stamps: PairStamps) -> Resu
         refuse(&certificate.path, format!("is not PEM: {error}"), hint)
     })?;
     let Some(first) = chain.first() else {
-        let hint =
-            "put the certificate there in PEM (BEGIN CERTIFICATE), and its chain after it";
+        let hint = "put the certificate there in PEM (BEGIN CERTIFICATE), and its chain after it";
         return Err(refuse(
             &certificate.path,
             "holds no certificate".to_owned(),

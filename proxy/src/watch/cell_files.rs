@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::{
     metrics::CellTlsFamilies,
-    tls::{CellFault, CellIdentities, Failed, RETRY_INTERVAL, Readings, Stamps},
+    tls::{CellFault, CellIdentities, RETRY_INTERVAL, Readings, Stamps},
 };
 
 /// The state of the files that the table in force names, and of those that a refused one does.
@@ -68,18 +68,18 @@ impl CellFiles {
     /// What came of reading. A fault is logged and counted once, and only if it does not pass within a moment.
     pub(super) fn were_read(&self, faults: &[CellFault], metrics: &CellTlsFamilies, now: Instant) {
         let mut watched = self.watched();
-        let Some(what) = summary(faults) else {
-            watched.readings.succeeded();
-            metrics.last_reload_success.set(1);
-            *self.shown() = None;
-            return;
-        };
-        if watched.readings.failed(&what, now) == Failed::Report {
+        let faults = faults.iter().map(ToString::to_string).collect();
+        for what in watched.readings.note(faults, now) {
             metrics.reload_failures.inc();
-            metrics.last_reload_success.set(0);
             warn!("files for TLS to cells are refused, and what was in force before stays: {what}");
-            *self.shown() = Some(what);
         }
+        let error = summary(&watched.readings.reported());
+        if watched.readings.are_good() {
+            metrics.last_reload_success.set(1);
+        } else if error.is_some() {
+            metrics.last_reload_success.set(0);
+        }
+        *self.shown() = error;
     }
 
     /// When to look again, if that is sooner than usual.
@@ -164,10 +164,10 @@ fn refuse_at(value: &Value<'_>, keys: &[&str], fault: &CellFault, findings: &mut
 }
 
 /// The first fault, and how many others there are.
-fn summary(faults: &[CellFault]) -> Option<String> {
+fn summary(faults: &[&str]) -> Option<String> {
     let first = faults.first()?;
     Some(match faults.len() {
-        1 => first.to_string(),
+        1 => (*first).to_owned(),
         count => format!("{first} (and {} more)", count - 1),
     })
 }
