@@ -7,7 +7,7 @@
 
 LOCKED ?=
 TARGETS ?= --bins
-FUZZ := conf/table/fuzz/Cargo.toml
+FUZZ := conf/table/fuzz proxy/wire/fuzz
 COMPARE_PYTHON := PYTHONPATH=loadtest .tools/compare/bin/python
 
 .PHONY: help
@@ -46,13 +46,15 @@ test: ## Run every test; installs what they use if it can
 	  set -x; cargo test $(LOCKED) --workspace --lib --bins --tests; \
 	fi
 
-# The fuzz target has a workspace of its own, as cargo-fuzz wants it, and only has to go on building here.
+# The fuzz targets have workspaces of their own, as cargo-fuzz wants it, and only have to go on building here.
 .PHONY: fuzz-build
 fuzz-build:
 	@if command -v c++ >/dev/null; then \
-	  set -x; cargo build $(LOCKED) --manifest-path $(FUZZ) --target-dir target/fuzz; \
+	  set -ex; for fuzz in $(FUZZ); do \
+	    cargo build $(LOCKED) --manifest-path $$fuzz/Cargo.toml --target-dir target/fuzz; \
+	  done; \
 	else \
-	  echo "SKIPPED: the fuzz target, which needs a C++ compiler"; \
+	  echo "SKIPPED: the fuzz targets, which need a C++ compiler"; \
 	fi
 
 # ARGS="--rounds 3 --only small,64k" makes it shorter; docs/performance.md explains all options. Examples come with the

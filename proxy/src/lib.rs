@@ -42,4 +42,5 @@ pub mod tenant_key;
 pub mod tls;
 pub mod upstream;
 pub mod watch;
-pub mod wire;
+
+pub use cellgate_wire as wire;

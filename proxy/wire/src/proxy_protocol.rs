@@ -6,11 +6,13 @@
 
 mod crc32c;
 mod fault;
+mod outgoing;
 mod tlvs;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use fault::Fault;
+pub use outgoing::{OWN_V1, OWN_V2, Outgoing};
 
 /// The longest header that is taken. Addresses have 216 bytes at most; the rest is for a balancer's extensions, such as
 /// the name of a private link, which have a few hundred. The format allows 64 KiB.

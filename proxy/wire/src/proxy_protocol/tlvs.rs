@@ -3,7 +3,8 @@
 
 use super::{crc32c, fault::Fault};
 
-const CHECKSUM: u8 = 0x03;
+pub(super) const AUTHORITY: u8 = 0x02;
+pub(super) const CHECKSUM: u8 = 0x03;
 /// Of each, before its value.
 const FIXED_BYTES: usize = 3;
 

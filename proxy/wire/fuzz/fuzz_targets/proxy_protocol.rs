@@ -1,0 +1,11 @@
+//! Arbitrary bytes: see `check::proxy_protocol`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)]
+#[path = "../check.rs"]
+mod check;
+
+fuzz_target!(|bytes: &[u8]| check::proxy_protocol(bytes));

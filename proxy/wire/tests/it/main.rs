@@ -1,0 +1,5 @@
+//! What the fuzz targets check, where no fuzzer runs.
+
+#[path = "../../fuzz/check.rs"]
+mod check;
+mod mutated;
