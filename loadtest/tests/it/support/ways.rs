@@ -11,13 +11,15 @@ pub(crate) enum Way {
     Direct,
     /// All requests go the general way, through Pingora.
     General,
+    /// As directly, over TLS. Tests that run this way see to the certificates by themselves.
+    Tls,
 }
 
 impl Way {
     /// The value of `direct`.
     pub(crate) fn switch(self) -> &'static str {
         match self {
-            Self::Direct => "on",
+            Self::Direct | Self::Tls => "on",
             Self::General => "off",
         }
     }
@@ -60,3 +62,18 @@ macro_rules! both_ways {
 }
 
 pub(crate) use both_ways;
+
+/// Makes a third one of each function, `name_over_tls::tls`.
+macro_rules! over_tls {
+    ($($name:ident: $test:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::support::ways::{Way, over};
+
+            #[test]
+            fn tls() {
+                over(Way::Tls, super::$test);
+            }
+        }
+    )+};
+}
+pub(crate) use over_tls;

@@ -16,7 +16,7 @@ use crate::support::{
     PATIENCE,
     gauges::wait_until_idle,
     origin::{OK, Origin},
-    proxy::TENANT,
+    proxy::{Proxy, TENANT},
     tls::client,
     wait_until,
     ways::both_ways,
@@ -32,6 +32,8 @@ both_ways!(
     the_end_is_said,
     an_answer_that_is_cut_does_not_end_like_a_whole_one,
     who_waits_in_a_handshake_keeps_nobody_out,
+    a_proxy_header_comes_before_the_handshake,
+    python_speaks_tls,
     http_without_tls_gets_a_clear_answer,
     half_a_hello_is_cut_in_time_and_keeps_nobody_out,
 );
@@ -263,6 +265,62 @@ fn who_waits_in_a_handshake_keeps_nobody_out() {
     wait_until("those who left are counted", PATIENCE, || {
         proxy.metric("tls_handshake_failures_total", &aborted) == Some(20.0)
     });
+}
+
+/// Versions 1 and 2, in one piece with nothing of TLS, as a balancer sends them.
+fn a_proxy_header_comes_before_the_handshake() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let folder = world.certificates.folder().display();
+    let listener = format!(
+        r#"[{{ name: edge, address: "127.0.0.1:0", tls: {{ directory: {folder} }}, proxy_protocol: {{ from: ["127.0.0.1"], required: true }} }}]"#
+    );
+    let plan = Proxy::in_front_of(cell.address()).set("listeners", &listener);
+    let proxy = plan.start();
+    let first = b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\n".to_vec();
+    let second = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
+        &[192, 0, 2, 7, 192, 0, 2, 1, 195, 80, 1, 187],
+    ]
+    .concat();
+    for header in [first, second] {
+        let mut connection = Connection::open(proxy.address());
+        connection.send(header).unwrap();
+        let mut connection = connection.start_tls(client(&world.client(), NAME)).unwrap();
+        let answer = connection.exchange(&Request::get("/ok/1").header(TENANT, "a"));
+        assert_eq!(answer.status, 200);
+    }
+    let received = cell.received().concat();
+    assert_eq!(received.matches("192.0.2.7").count(), 2, "{received}");
+}
+
+fn python_speaks_tls() {
+    const SCRIPT: &str = r#"
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+plain = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
+with context.wrap_socket(plain, server_hostname=sys.argv[3]) as tls:
+    tls.sendall(b"GET /ok/7 HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: close\r\n\r\n")
+    answer = b""
+    while piece := tls.recv(4096):
+        answer += piece
+    print(tls.version(), answer.split(b"\r\n")[0].decode())
+"#;
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let proxy = world.plan(cell.address(), "").start();
+    let output = Command::new("python3")
+        .args(["-c", SCRIPT, &proxy.address().port().to_string()])
+        .arg(world.certificates.path("authority.ca"))
+        .arg(NAME)
+        .output();
+    let Ok(output) = output else {
+        eprintln!("SKIPPED: there is no python3");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim(), "TLSv1.3 HTTP/1.1 200 OK", "{error}");
 }
 
 fn http_without_tls_gets_a_clear_answer() {
