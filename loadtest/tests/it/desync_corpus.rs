@@ -3,35 +3,20 @@
 
 mod cases;
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use rustls::{ClientConfig, version::TLS13};
+use std::collections::BTreeSet;
 
 use cases::{Case, LEGAL_BUT_REFUSED, cases, with_body};
 
 use crate::support::{
-    gauges::wait_until_idle,
-    heavy::figure,
-    origin::Origin,
-    proxy::Proxy,
-    tls::{Authority, Certificates, client},
-    ways::{Way, both_ways, over_tls, way},
-    wire::{Answer, Connection},
+    gauges::wait_until_idle, heavy::figure, origin::Origin, proxy::Proxy, ways::every_way,
+    wire::Answer,
 };
 
-both_ways!(
+every_way!(
     no_severe_request_reaches_a_cell,
     legal_requests_reach_their_cell,
     ambiguous_requests_have_their_connection_to_themselves,
 );
-
-over_tls!(
-    no_severe_request_reaches_a_cell_over_tls: no_severe_request_reaches_a_cell,
-    legal_requests_reach_their_cell_over_tls: legal_requests_reach_their_cell,
-    ambiguous_requests_have_their_connection_to_themselves_over_tls: ambiguous_requests_have_their_connection_to_themselves,
-);
-
-const NAME: &str = "one.example.com";
 
 /// How many cases the corpus has; with others it would not be the one that these tests know.
 const SEVERE: usize = 58;
@@ -43,7 +28,6 @@ const LEGAL_REFUSED_MAX: usize = 3;
 struct Bench {
     proxy: Proxy,
     cell: Origin,
-    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Bench {
@@ -55,35 +39,17 @@ impl Bench {
                 visit.wait_for_end();
             }
         });
-        let certificates = Certificates::new();
-        let mut tls = None;
-        let mut plan = Proxy::in_front_of(cell.address());
-        if way() == Some(Way::Tls) {
-            let authority = Authority::new();
-            certificates.write_pair("one", &authority.server(&[NAME]));
-            let folder = certificates.folder().display();
-            let listener = format!(
-                r#"[{{ name: edge, address: "127.0.0.1:0", tls: {{ directory: {folder} }} }}]"#
-            );
-            plan = plan.set("listeners", &listener);
-            tls = Some(authority.client_config(&[&TLS13], None));
-        }
-        let proxy = plan
+        let proxy = Proxy::in_front_of(cell.address())
             .set("tenant_key", "[{ source_ip: true }]")
             // Some cases announce a body that never comes.
             .set("timeouts", "{ client_idle_ms: 1000 }")
             .start();
-        Self { proxy, cell, tls }
+        Self { proxy, cell }
     }
 
     /// The answer to a case, if the proxy does not just close.
     fn send(&self, bytes: &[u8]) -> Option<Answer> {
-        let address = self.proxy.address();
-        let mut connection = match &self.tls {
-            None => Connection::open(address),
-            Some(config) => Connection::try_open_tls(address, client(config, NAME))
-                .expect("it is the certificate that it wants"),
-        };
+        let mut connection = self.proxy.open();
         connection.send(bytes).ok()?;
         connection.answer("GET").ok()
     }

@@ -5,6 +5,7 @@ mod certificates;
 mod clients;
 mod crowd;
 mod hsts;
+mod programs;
 mod requests;
 
 use std::{net::SocketAddr, sync::Arc};

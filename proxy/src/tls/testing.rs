@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, CustomExtension, KeyPair, date_time_ymd};
 
 use super::material::{Entry, FileBytes, Pair, Reading};
 use crate::regular_file::Stamp;
@@ -16,6 +16,20 @@ pub(super) struct Pem {
 /// Self-signed and valid until the year 4096.
 pub(super) fn certificate(names: &[&str]) -> Pem {
     valid_in(names, 1975..4096)
+}
+
+/// Self-signed, with an extension that nobody knows and whoever does not know it must refuse.
+pub(super) fn with_unknown_extension(names: &[&str]) -> Pem {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 1], vec![5, 0]);
+    extension.set_criticality(true);
+    params.custom_extensions.push(extension);
+    let key = KeyPair::generate().unwrap();
+    Pem {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
 }
 
 /// Self-signed and valid from the first to the second year's beginning.

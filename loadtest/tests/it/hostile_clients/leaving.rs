@@ -1,8 +1,6 @@
 //! Clients that go away.
 
 use std::{
-    io::Read,
-    net::Shutdown,
     thread,
     time::{Duration, Instant},
 };
@@ -15,11 +13,11 @@ use crate::support::{
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
     wait_until,
-    ways::both_ways,
-    wire::{Connection, Request},
+    ways::every_way,
+    wire::Request,
 };
 
-both_ways!(
+every_way!(
     clients_that_leave_in_the_middle_leave_nothing_behind,
     what_a_client_left_behind_is_nobody_elses_answer,
     half_an_upload_never_looks_whole,
@@ -49,19 +47,13 @@ fn clients_that_leave_in_the_middle_leave_nothing_behind() {
         &no_answer,
         &half_answer,
     ] {
-        let mut clients: Vec<_> = (0..CLIENTS)
-            .map(|_| Connection::open(proxy.address()))
-            .collect();
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.open()).collect();
         for client in &mut clients {
             client.send(bytes).expect("the proxy listens");
         }
         if bytes == &half_answer {
             for client in &mut clients {
-                let mut some = [0; 1000];
-                client
-                    .stream()
-                    .read_exact(&mut some)
-                    .expect("an answer begins");
+                client.take(1_000).expect("an answer begins");
             }
         }
         let busy = || proxy.status()["client_connections"] == CLIENTS;
@@ -93,7 +85,7 @@ fn what_a_client_left_behind_is_nobody_elses_answer() {
     });
     let proxy = Proxy::in_front_of(cell.address()).start();
     for round in 0..20 {
-        let mut leaver = Connection::open(proxy.address());
+        let mut leaver = proxy.open();
         let request = Request::get("/large").header(TENANT, "a");
         leaver.send(request.bytes()).expect("the proxy listens");
         thread::sleep(Duration::from_millis(3 * round));
@@ -144,13 +136,13 @@ fn half_an_upload(
     half_closed: bool,
     has_begun: impl FnMut() -> bool,
 ) {
-    let mut client = Connection::open(proxy.address());
+    let mut client = proxy.open();
     let head = "POST /upload HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\n";
     let sent = client.send([head, framing_and_half].concat());
     sent.expect("the proxy listens");
     wait_until("the upload begins", PATIENCE, has_begun);
     if half_closed {
-        let shut = client.stream().shutdown(Shutdown::Write);
+        let shut = client.finish();
         shut.expect("it is open");
         let rest = client.rest().unwrap_or_default();
         assert!(!rest.ends_with(b"whole"), "{framing_and_half}");
@@ -162,13 +154,10 @@ fn a_client_that_has_said_all_may_still_be_answered() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
     for path in ["/", "/slow/300"] {
-        let mut client = Connection::open(proxy.address());
+        let mut client = proxy.open();
         let request = Request::get(path).header(TENANT, "a");
         client.send(request.bytes()).expect("the proxy listens");
-        client
-            .stream()
-            .shutdown(Shutdown::Write)
-            .expect("it is open");
+        client.finish().expect("it is open");
         // Whether it is answered is not promised; that it is not left waiting is.
         if let Ok(answer) = client.answer("GET") {
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -187,9 +176,7 @@ fn slow_readers_cost_neither_memory_nor_others_time() {
         .start();
     proxy.cell_of("a");
     let before = proxy.resident_bytes();
-    let mut readers: Vec<_> = (0..SLOW_READERS)
-        .map(|_| Connection::open(proxy.address()))
-        .collect();
+    let mut readers: Vec<_> = (0..SLOW_READERS).map(|_| proxy.open()).collect();
     for reader in &mut readers {
         let request = Request::get("/bytes/100000000").header(TENANT, "a");
         reader.send(request.bytes()).expect("the proxy listens");

@@ -7,11 +7,11 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin, ok},
     proxy::{Proxy, TENANT},
-    ways::both_ways,
-    wire::{Answer, Connection, Request},
+    ways::{Way, every_way, way},
+    wire::{Answer, Request},
 };
 
-both_ways!(
+every_way!(
     pipelined_requests_are_answered_in_order_each_by_its_cell,
     clients_cannot_speak_in_the_proxys_name,
     trailers_of_a_request_forge_nothing,
@@ -52,7 +52,7 @@ fn pipelined_requests_are_answered_in_order_each_by_its_cell() {
             )
         })
         .collect();
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     let bytes: Vec<u8> = requests
         .iter()
         .flat_map(|(_, request, _)| request.bytes())
@@ -78,7 +78,7 @@ fn received(proxy: &Proxy, fields: &str, body: &str) -> Vec<(String, String)> {
 }
 
 fn try_received(proxy: &Proxy, fields: &str, body: &str) -> Result<Vec<(String, String)>, Answer> {
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     let head =
         format!("POST /whoami HTTP/1.1\r\nhost: test\r\nx-tenant-id: real\r\n{fields}\r\n{body}");
     connection.send(head).expect("the proxy listens");
@@ -154,7 +154,12 @@ fn is_not_forged(received: &[(String, String)], spelling: &str) {
     assert_eq!(of("x-cellgate-cell"), ["cell-1"], "{spelling}");
     assert_eq!(of("x-cellgate-generation"), ["1"], "{spelling}");
     assert_eq!(of("x-forwarded-for"), ["127.0.0.1"], "{spelling}");
-    assert_eq!(of("x-forwarded-proto"), ["http"], "{spelling}");
+    let scheme = if way() == Some(Way::Tls) {
+        "https"
+    } else {
+        "http"
+    };
+    assert_eq!(of("x-forwarded-proto"), [scheme], "{spelling}");
     assert_eq!(of("x-forwarded-host"), ["test"], "{spelling}");
     let forged = received.iter().find(|(_, value)| value == "forged");
     assert_eq!(forged, None, "{spelling}");
@@ -163,7 +168,7 @@ fn is_not_forged(received: &[(String, String)], spelling: &str) {
 fn trailers_of_a_request_forge_nothing() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     let head =
         "POST /ok/1 HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\ntransfer-encoding: chunked\r\n\r\n";
     let body = "3\r\nall\r\n0\r\nX_Cellgate-Tenant: forged\r\nx-sum: 1\r\n\r\n";
@@ -183,7 +188,7 @@ fn trailers_of_a_request_forge_nothing() {
 fn a_body_is_sent_once_the_cell_asks_for_it() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     let head = "PUT /kv/x HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
     connection.send(head).expect("the proxy listens");
     let interim = connection.interim().expect("it says to go on");
@@ -203,7 +208,7 @@ fn a_refused_expectation_cannot_smuggle() {
     let head = format!(
         "POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n"
     );
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     connection.send(head).expect("the proxy listens");
     assert_eq!(connection.answer("POST").expect("it answers").status, 400);
     let _ = connection.send(hidden);
@@ -216,7 +221,7 @@ fn old_clients_are_served() {
     let fleet = Fleet::start(1);
     let proxy = Proxy::start(fleet.table());
     let ask = |fields: &str| {
-        let mut connection = Connection::open(proxy.address());
+        let mut connection = proxy.open();
         let head =
             format!("GET /bytes/10 HTTP/1.0\r\nhost: test\r\nx-tenant-id: a\r\n{fields}\r\n");
         connection.send(&head).expect("the proxy listens");
@@ -251,7 +256,7 @@ fn answers_without_a_body_have_none() {
         }
     });
     let proxy = Proxy::in_front_of(cell.address()).start();
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     for (method, path, status) in [
         ("HEAD", "/x", 200),
         ("GET", "/204", 204),
@@ -294,7 +299,7 @@ fn a_target_with_a_host_agrees_with_host_in_other_bytes() {
     .into_iter()
     .enumerate()
     {
-        let mut connection = Connection::open(proxy.address());
+        let mut connection = proxy.open();
         let head =
             format!("GET {target}{OK}{number} HTTP/1.1\r\nHost: {host}\r\nx-tenant-id: a\r\n\r\n");
         connection.send(head).expect("the proxy listens");
@@ -331,7 +336,7 @@ fn only_listed_protocols_are_offered() {
     .into_iter()
     .enumerate()
     {
-        let mut connection = Connection::open(proxy.address());
+        let mut connection = proxy.open();
         let head = format!(
             "GET {OK}{number} HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: upgrade\r\n{fields}\r\n\r\n"
         );

@@ -5,11 +5,11 @@ use crate::support::{
     gauges::wait_until_idle,
     origin::{OK, Origin},
     proxy::{Proxy, TENANT},
-    ways::both_ways,
-    wire::{Answer, Connection, Request},
+    ways::every_way,
+    wire::{Answer, Request},
 };
 
-both_ways!(
+every_way!(
     what_can_be_read_in_two_ways_is_refused,
     a_malformed_body_never_reaches_its_end,
     what_is_too_large_is_refused,
@@ -24,7 +24,7 @@ const FIELDS: &str = "host: test\r\nx-tenant-id: a\r\n";
 
 #[track_caller]
 fn check(proxy: &Proxy, name: &str, request: impl AsRef<[u8]>, status: u16, reason: &str) {
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     // Large ones are cut off before their end.
     let _ = connection.send([request.as_ref(), BEHIND.as_bytes()].concat());
     let answer = connection
@@ -284,7 +284,7 @@ fn what_is_too_large_is_refused() {
     let request = Request::new("POST", &format!("{OK}fits"))
         .header(TENANT, "a")
         .body("x".repeat(1000));
-    assert_eq!(request.send(proxy.address()).text(), "fits");
+    assert_eq!(proxy.answer_to(&request).text(), "fits");
 }
 
 fn tenants_that_cannot_be_known_are_refused() {
@@ -305,7 +305,7 @@ fn tenants_that_cannot_be_known_are_refused() {
             "bad_tenant_key",
         ),
     ] {
-        let mut connection = Connection::open(proxy.address());
+        let mut connection = proxy.open();
         let head = format!("GET /x HTTP/1.1\r\nhost: test\r\n{fields}\r\n");
         connection.send(head).expect("the proxy listens");
         let answer = connection.answer("GET").expect("it answers");

@@ -1,11 +1,6 @@
 //! Long streams: large bodies, and connections that change their protocol.
 
-use std::{
-    io::{Read, Write},
-    net::Shutdown,
-    thread,
-    time::Duration,
-};
+use std::{io::Write, thread, time::Duration};
 
 use sha2::{Digest, Sha256};
 
@@ -15,15 +10,16 @@ use crate::support::{
     gauges::wait_until_idle,
     heavy,
     origin::{Origin, Visit, ok},
-    proxy::{Proxy, TENANT},
+    proxy::Proxy,
     wait_until,
-    ways::both_ways,
-    wire::{Connection, Request},
+    ways::{both_ways, every_way},
 };
 
-both_ways!(
-    large_bodies_pass_whole_and_leave_the_memory_flat,
-    an_upgraded_connection_passes_both_ways_and_ends,
+// Whoever sends and receives at the same time does so without TLS here.
+both_ways!(large_bodies_pass_whole_and_leave_the_memory_flat);
+
+every_way!(
+    an_upgraded_connection_passes_every_way_and_ends,
     bytes_before_the_switch_go_nowhere,
     a_declined_upgrade_is_an_answer_like_any_other,
 );
@@ -41,7 +37,7 @@ fn large_bodies_pass_whole_and_leave_the_memory_flat() {
     assert_eq!(proxy.cell_of("a"), "cell-1");
     let before = proxy.resident_bytes();
     for framing in ["content-length", "chunked"] {
-        let connection = Connection::open(proxy.address());
+        let connection = proxy.open();
         let stream = connection.stream().try_clone().expect("the socket is open");
         let sender = thread::spawn(move || upload(stream, framing));
         let mut connection = connection;
@@ -118,7 +114,7 @@ fn switching_cell(visit: &mut Visit) {
     }
 }
 
-fn an_upgraded_connection_passes_both_ways_and_ends() {
+fn an_upgraded_connection_passes_every_way_and_ends() {
     let cell = Origin::start(switching_cell);
     let proxy = Proxy::in_front_of(cell.address()).start();
     for end in [
@@ -126,7 +122,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
         "the client ends it",
         "the client is done",
     ] {
-        let mut connection = Connection::open(proxy.address());
+        let mut connection = proxy.open();
         connection.send(UPGRADE).expect("the proxy listens");
         let answer = connection.answer("GET").expect("it switches");
         assert_eq!(answer.status, 101, "{end}");
@@ -136,11 +132,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
             "GET /behind HTTP/1.1\r\n\r\n \0\u{e9} GET / HTTP/9.9\r\ncontent-length: 9, 9\r\n\r\n";
         for byte in text.bytes() {
             connection.send([byte]).expect("it is still open");
-            let mut echo = [0; 1];
-            connection
-                .stream()
-                .read_exact(&mut echo)
-                .expect("it comes back");
+            let echo = connection.take(1).expect("it comes back");
             assert_eq!(echo[0], byte);
         }
         let only = proxy.status()["cells"]["only"].clone();
@@ -155,7 +147,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
                 assert_eq!(connection.rest().expect("it ends in order"), b"bye");
             }
             "the client is done" => {
-                let done = connection.stream().shutdown(Shutdown::Write);
+                let done = connection.finish();
                 done.expect("it is still open");
                 let _ = connection.rest();
             }
@@ -164,9 +156,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
         drop(connection);
         wait_until_idle(&proxy);
     }
-    let answer = Request::get("/ok/1")
-        .header(TENANT, "a")
-        .send(proxy.address());
+    let answer = proxy.get("a", "/ok/1");
     assert_eq!(answer.text(), "1");
 }
 
@@ -174,7 +164,7 @@ fn an_upgraded_connection_passes_both_ways_and_ends() {
 fn bytes_before_the_switch_go_nowhere() {
     let cell = Origin::start(switching_cell);
     let proxy = Proxy::in_front_of(cell.address()).start();
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     connection.send(UPGRADE).expect("the proxy listens");
     wait_until("the cell is asked", PATIENCE, || {
         cell.has_received("upgrade")
@@ -196,7 +186,7 @@ fn bytes_before_the_switch_go_nowhere() {
 fn a_declined_upgrade_is_an_answer_like_any_other() {
     let cell = Origin::answering(ok("HTTP/1.1 101 "));
     let proxy = Proxy::in_front_of(cell.address()).start();
-    let mut connection = Connection::open(proxy.address());
+    let mut connection = proxy.open();
     for _ in 0..3 {
         let answer = connection.exchange_bytes("GET", UPGRADE);
         assert_eq!((answer.status, answer.text()), (200, "HTTP/1.1 101 "));

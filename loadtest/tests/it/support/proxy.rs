@@ -12,20 +12,22 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustls::{ClientConfig, version::TLS13};
 use tempfile::TempDir;
 
 use super::{
     PATIENCE, built_program,
     process::{Process, Signal},
     table::TableText,
+    tls::{Authority, Pem, client},
     wait_for, wait_until,
-    ways::way,
-    wire::{Answer, Request},
+    ways::{Way, way},
+    wire::{Answer, Connection, Request},
 };
 
 /// The header that names the tenant, unless `tenant_key` is set otherwise.
@@ -33,6 +35,9 @@ pub(crate) const TENANT: &str = "x-tenant-id";
 
 /// The cell of [`Proxy::in_front_of`].
 pub(crate) const ONLY: &str = "only";
+
+/// For which a proxy with TLS has a certificate.
+const NAME: &str = "one.example.com";
 
 /// The user and group `nobody`.
 const NOBODY: u32 = 65_534;
@@ -46,6 +51,7 @@ pub(crate) struct Proxy {
     start: Start,
     address: SocketAddr,
     admin: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// How to start a proxy.
@@ -54,6 +60,8 @@ pub(crate) struct Plan {
     /// The top-level keys of `proxy.yaml`, with their values in YAML.
     config: BTreeMap<String, String>,
     start: Start,
+    /// What its clients go by where they speak TLS.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// As whom and with what the program is started.
@@ -124,7 +132,10 @@ impl Plan {
     pub(crate) fn start_unready(self) -> Proxy {
         self.write_config();
         let Self {
-            directory, start, ..
+            directory,
+            start,
+            tls,
+            ..
         } = self;
         if let Some(user) = start.user {
             give_to(user, directory.path());
@@ -137,6 +148,7 @@ impl Plan {
             start,
             address,
             admin,
+            tls,
         }
     }
 
@@ -160,6 +172,18 @@ impl Plan {
             .expect("the program is there");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), said)
+    }
+
+    /// The listener speaks TLS, and so do the clients of [`Proxy::open`].
+    fn over_tls(mut self) -> Self {
+        let authority = Authority::new();
+        let Pem { certificate, key } = authority.server(&[NAME]);
+        let path = self.directory().join("server.pem");
+        fs::write(path, certificate + &key).expect("the scratch directory is ours");
+        self.tls = Some(authority.client_config(&[&TLS13], None));
+        let tls = "{ certificates: [{ certificate: server.pem, key: server.pem }] }";
+        let listener = format!(r#"[{{ name: edge, address: "127.0.0.1:0", tls: {tls} }}]"#);
+        self.set("listeners", &listener)
     }
 
     fn write_config(&self) {
@@ -206,11 +230,16 @@ impl Proxy {
             directory,
             config: config.map(|(key, value)| (key.into(), value.into())).into(),
             start: Start::default(),
+            tls: None,
         };
-        match way() {
-            Some(way) => plan.set("direct", way.switch()),
-            None => plan,
+        let Some(way) = way() else {
+            return plan;
+        };
+        let plan = plan.set("direct", way.switch());
+        if way == Way::Tls {
+            return plan.over_tls();
         }
+        plan
     }
 
     /// With a single cell of this one endpoint, to which all tenants belong.
@@ -246,10 +275,28 @@ impl Proxy {
         self.directory().join("state")
     }
 
+    /// A client's connection, with TLS where the way of the test is [`Way::Tls`].
+    #[track_caller]
+    pub(crate) fn open(&self) -> Connection {
+        let connection = Connection::open(self.address);
+        match &self.tls {
+            None => connection,
+            Some(config) => connection
+                .start_tls(client(config, NAME))
+                .unwrap_or_else(|error| panic!("no handshake with {}: {error}", self.address)),
+        }
+    }
+
+    /// Sends a request on a connection of its own.
+    #[track_caller]
+    pub(crate) fn answer_to(&self, request: &Request) -> Answer {
+        self.open().exchange(request)
+    }
+
     /// Sends a GET for a tenant on a connection of its own.
     #[track_caller]
     pub(crate) fn get(&self, tenant: impl AsRef<[u8]>, path: &str) -> Answer {
-        Request::get(path).header(TENANT, tenant).send(self.address)
+        self.answer_to(&Request::get(path).header(TENANT, tenant))
     }
 
     /// The cell that answers a tenant; panics if none does.

@@ -1,6 +1,6 @@
-//! The two ways that a request can take through the proxy, and tests that run over both.
+//! The ways that a request can take through the proxy, and tests that run over each.
 //!
-//! What a test asserts holds for both ways. Where it may not, the test asks [`way`] and says why.
+//! What a test asserts holds for all of them. Where it may not, the test asks [`way`] and says why.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ pub(crate) enum Way {
     Direct,
     /// All requests go the general way, through Pingora.
     General,
-    /// As directly, over TLS. Tests that run this way see to the certificates by themselves.
+    /// As directly, from clients that speak TLS: see [`Proxy::open`](super::proxy::Proxy::open).
     Tls,
 }
 
@@ -63,11 +63,21 @@ macro_rules! both_ways {
 
 pub(crate) use both_ways;
 
-/// Makes a third one of each function, `name_over_tls::tls`.
-macro_rules! over_tls {
-    ($($name:ident: $test:ident),+ $(,)?) => {$(
-        mod $name {
+/// Makes three: also `name::tls`.
+macro_rules! every_way {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
             use crate::support::ways::{Way, over};
+
+            #[test]
+            fn direct() {
+                over(Way::Direct, super::$test);
+            }
+
+            #[test]
+            fn general() {
+                over(Way::General, super::$test);
+            }
 
             #[test]
             fn tls() {
@@ -76,4 +86,5 @@ macro_rules! over_tls {
         }
     )+};
 }
-pub(crate) use over_tls;
+
+pub(crate) use every_way;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
 };
 
 use rustix::net::{AddressFamily, SocketType};
@@ -111,6 +111,15 @@ impl Connection {
         let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
         stream.write_all(bytes.as_ref())?;
         stream.flush()
+    }
+
+    /// Says that nothing more is sent, and goes on receiving.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            self.send("")?;
+        }
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// Reads the answer to a request of this method. Interim answers (1xx) are skipped.

@@ -1,21 +1,13 @@
 //! Which clients are let in: versions, certificates, tickets.
 
-use std::{
-    fs,
-    io::Write as _,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, sync::Arc};
 
 use rustls::{
     ClientConfig, HandshakeKind,
     version::{TLS12, TLS13},
 };
 
-use super::{NAME, World};
+use super::{NAME, World, programs::s_client};
 use crate::support::{
     PATIENCE,
     origin::Origin,
@@ -32,48 +24,6 @@ fn visit(proxy: &Proxy, config: &Arc<ClientConfig>) -> std::io::Result<(u16, Han
     let answer = connection.answer("GET")?;
     let kind = connection.tls().handshake_kind();
     Ok((answer.status, kind.expect("the handshake is over")))
-}
-
-/// What `openssl s_client` says of a connection, after a request over it.
-fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
-    let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &address.to_string(), "-ign_eof"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("openssl is installed");
-    let request = "GET /ok/1 HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: close\r\n\r\n";
-    // Where the handshake fails there is nobody to read it.
-    let _ = child.stdin.take().unwrap().write_all(request.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    [output.stdout, output.stderr]
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .concat()
-}
-
-#[test]
-fn openssl_is_served_with_and_without_a_name_and_resumes_its_session() {
-    let world = World::new();
-    let cell = Origin::well_behaved();
-    let proxy = world.plan(cell.address(), "").start();
-    let session = world.certificates.path("session.pem");
-    let session = session.to_str().unwrap();
-    for version in ["-tls1_2", "-tls1_3"] {
-        for name in [&["-servername", NAME][..], &["-noservername"]] {
-            let out = [&[version, "-sess_out", session], name].concat();
-            let said = s_client(proxy.address(), &out);
-            assert!(said.contains("HTTP/1.1 200 OK"), "{said}");
-            assert!(said.contains("\nNew, TLSv1."), "{said}");
-            let again = [&[version, "-sess_in", session], name].concat();
-            let said = s_client(proxy.address(), &again);
-            assert!(said.contains("HTTP/1.1 200 OK"), "{said}");
-            assert!(said.contains("\nReused, TLSv1."), "{said}");
-        }
-    }
-    let resumed = [("listener", "edge"), ("kind", "resumed")];
-    assert_eq!(proxy.metric("tls_handshakes_total", &resumed), Some(4.0));
 }
 
 #[test]

@@ -32,8 +32,8 @@ both_ways!(
     the_end_is_said,
     an_answer_that_is_cut_does_not_end_like_a_whole_one,
     who_waits_in_a_handshake_keeps_nobody_out,
+    a_handshake_that_stalls_is_cut_in_time,
     a_proxy_header_comes_before_the_handshake,
-    python_speaks_tls,
     http_without_tls_gets_a_clear_answer,
     half_a_hello_is_cut_in_time_and_keeps_nobody_out,
 );
@@ -267,6 +267,49 @@ fn who_waits_in_a_handshake_keeps_nobody_out() {
     });
 }
 
+/// After its hello, which was answered, and in the middle of what comes next, a byte at a time.
+fn a_handshake_that_stalls_is_cut_in_time() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let proxy = world.plan(cell.address(), "handshake_ms: 1000").start();
+    let config = world.client();
+    let begun = || {
+        let mut stream = TcpStream::connect(proxy.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut tls = client(&config, NAME);
+        tls.write_tls(&mut stream).unwrap();
+        tls.read_tls(&mut stream).unwrap();
+        (stream, tls)
+    };
+    let began = Instant::now();
+    let (mut silent, _) = begun();
+    let (mut dripping, mut tls) = begun();
+    while tls.process_new_packets().is_ok() && !tls.wants_write() {
+        tls.read_tls(&mut dripping).unwrap();
+    }
+    let mut rest = Vec::new();
+    tls.write_tls(&mut rest).unwrap();
+    for byte in &rest[..rest.len() - 1] {
+        // It is cut in the middle.
+        if dripping.write_all(&[*byte]).is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    for stream in [&mut silent, &mut dripping] {
+        // Perhaps by a reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let took = began.elapsed();
+    let limits = Duration::from_secs(1)..Duration::from_secs(10);
+    assert!(limits.contains(&took), "{took:?}");
+    let labels = [("listener", "edge"), ("reason", "timeout")];
+    wait_until("both are counted", PATIENCE, || {
+        proxy.metric("tls_handshake_failures_total", &labels) == Some(2.0)
+    });
+    wait_until_idle(&proxy);
+}
+
 /// Versions 1 and 2, in one piece with nothing of TLS, as a balancer sends them.
 fn a_proxy_header_comes_before_the_handshake() {
     let world = World::new();
@@ -292,35 +335,6 @@ fn a_proxy_header_comes_before_the_handshake() {
     }
     let received = cell.received().concat();
     assert_eq!(received.matches("192.0.2.7").count(), 2, "{received}");
-}
-
-fn python_speaks_tls() {
-    const SCRIPT: &str = r#"
-import socket, ssl, sys
-context = ssl.create_default_context(cafile=sys.argv[2])
-plain = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
-with context.wrap_socket(plain, server_hostname=sys.argv[3]) as tls:
-    tls.sendall(b"GET /ok/7 HTTP/1.1\r\nhost: test\r\nx-tenant-id: a\r\nconnection: close\r\n\r\n")
-    answer = b""
-    while piece := tls.recv(4096):
-        answer += piece
-    print(tls.version(), answer.split(b"\r\n")[0].decode())
-"#;
-    let world = World::new();
-    let cell = Origin::well_behaved();
-    let proxy = world.plan(cell.address(), "").start();
-    let output = Command::new("python3")
-        .args(["-c", SCRIPT, &proxy.address().port().to_string()])
-        .arg(world.certificates.path("authority.ca"))
-        .arg(NAME)
-        .output();
-    let Ok(output) = output else {
-        eprintln!("SKIPPED: there is no python3");
-        return;
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.trim(), "TLSv1.3 HTTP/1.1 200 OK", "{error}");
 }
 
 fn http_without_tls_gets_a_clear_answer() {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::tls::material::FileBytes;
-use crate::tls::testing::{certificate, found, valid_in};
+use crate::tls::testing::{certificate, found, valid_in, with_unknown_extension};
 
 /// 2026-11-28.
 const NOW: i64 = 1_795_824_000;
@@ -86,17 +86,25 @@ fn each_file_that_is_bad_is_named_with_what_is_wrong() {
     no_certificate.certificate.bytes = b"nothing".to_vec();
     let mut torn = good.pair("torn");
     torn.certificate.bytes.truncate(good.certificate.len() / 2);
-    let refusals = refusal(
-        &[mixed, no_key, no_certificate, torn, other.pair("good")],
-        None,
-    );
+    // Of the two files it is the certificate that is at fault, not its key.
+    let strange = with_unknown_extension(&["three.example.com"]).pair("strange");
+    let pairs = [
+        mixed,
+        no_key,
+        no_certificate,
+        torn,
+        strange,
+        other.pair("good"),
+    ];
+    let refusals = refusal(&pairs, None);
     let lines: Vec<&str> = refusals.lines().collect();
-    assert_eq!(lines.len(), 4, "{refusals}");
+    assert_eq!(lines.len(), 5, "{refusals}");
     for (line, expected) in lines.iter().zip([
         "mixed.key: the key does not fit the certificate in mixed.crt",
         "no-key.key: holds no private key",
         "no-certificate.crt: holds no certificate",
         "torn.crt: is not PEM",
+        "strange.crt: holds a certificate that cannot be used",
     ]) {
         assert!(line.starts_with(expected), "{line}");
     }
