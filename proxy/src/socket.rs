@@ -86,16 +86,22 @@ pub fn poll_receive_into(
     bytes_max: Option<u64>,
 ) -> Poll<io::Result<usize>> {
     let before = buf.filled().len();
-    let bytes_max = bytes_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
-    if bytes_max >= buf.remaining() {
+    let room = room_of(buf, bytes_max);
+    if room == buf.remaining() {
         ready!(Pin::new(socket).poll_read(cx, buf))?;
     } else {
-        let mut window = ReadBuf::new(buf.initialize_unfilled_to(bytes_max));
+        let mut window = ReadBuf::new(buf.initialize_unfilled_to(room));
         ready!(Pin::new(socket).poll_read(cx, &mut window))?;
         let count = window.filled().len();
         buf.advance(count);
     }
     Poll::Ready(Ok(buf.filled().len() - before))
+}
+
+/// How much may be received into a buffer of which no more than this may be used.
+pub fn room_of(buf: &ReadBuf<'_>, bytes_max: Option<u64>) -> usize {
+    let bytes_max = bytes_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
+    bytes_max.min(buf.remaining())
 }
 
 /// Makes a call when the socket is ready for it. A call that moves fewer bytes than wanted has used the readiness up: it is

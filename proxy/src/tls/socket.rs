@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     buffer::{BUFFER_BYTES, Buffer},
-    socket::poll_receive,
+    socket::{poll_receive, room_of},
 };
 
 /// A record with all that surrounds it (RFC 8446, section 5.2), and the beginning of the next.
@@ -183,8 +183,7 @@ impl<S: Side> TlsSocket<S> {
         buf: &mut ReadBuf<'_>,
         bytes_max: Option<u64>,
     ) -> Poll<io::Result<usize>> {
-        let bytes_max = bytes_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
-        let room = bytes_max.min(buf.remaining());
+        let room = room_of(buf, bytes_max);
         self.poll_plaintext(cx, room, |bytes| buf.put_slice(bytes))
     }
 
