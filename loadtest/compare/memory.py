@@ -10,8 +10,9 @@ from .failure import Failure
 from .workloads import TENANT_MARK
 
 CONNECTIONS = 10_000
-# For the cells, files and the programs themselves.
+# For the cells, files and the programs themselves. A proxy may need two for each client: one is for its cell.
 DESCRIPTORS_SPARE = 2_000
+DESCRIPTORS_EACH = 2
 # At the same time; so many connections to cells there are at most.
 REQUESTS_AT_ONCE = 50
 SETTLE_SECONDS_MAX = 10
@@ -20,7 +21,7 @@ SETTLE_STEP_SECONDS = 0.25
 
 def measure(bench, workload, names):
     """One round, with a dict by peer: there is nothing to repeat, as it hardly differs from time to time."""
-    count = min(CONNECTIONS, bench.descriptors - DESCRIPTORS_SPARE)
+    count = min(CONNECTIONS, (bench.descriptors - DESCRIPTORS_SPARE) // DESCRIPTORS_EACH)
     if count < CONNECTIONS:
         bench.note(f"memory: {count:,} idle connections, because descriptors do not allow {CONNECTIONS:,}")
     figures = {}
