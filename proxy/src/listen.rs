@@ -15,5 +15,6 @@ pub use accept::{Accepted, ListenService, ServeConnection};
 pub use bind::{BoundListener, bind};
 pub use close_reason::CloseReason;
 pub use open::{Opened, Opener};
+pub use sources::SourcePlace;
 
 pub use crate::tls::ClientSocket;

@@ -37,7 +37,7 @@ use crate::{
     field_lines::FieldLines,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_lines},
     lifecycle::Phase,
-    listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection},
+    listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection, SourcePlace},
     metrics::Metrics,
     request_id::RequestId,
     tls::Refused,
@@ -92,23 +92,7 @@ impl ServeConnection for Edge {
         };
         self.share_descriptors();
         match self.opener.open(accepted).await {
-            Ok(Some(opened)) => {
-                let Opened {
-                    socket,
-                    ahead,
-                    waited,
-                    connection,
-                    place: _place,
-                } = opened;
-                let client = ClientStream::new(socket, &ahead);
-                drop(ahead);
-                let first = HeadWait {
-                    idle_until: None,
-                    head: self.services.timeouts.head.saturating_sub(waited),
-                };
-                self.serve_requests(client, Arc::new(connection), first, shutdown)
-                    .await;
-            }
+            Ok(Some(opened)) => self.serve_requests(self.begin(opened), shutdown).await,
             Ok(None) => {}
             Err(refused) => Box::pin(self.answer_refused(refused)).await,
         }
@@ -133,6 +117,15 @@ impl Edge {
     }
 }
 
+/// A connection before its first request.
+struct Begun {
+    client: ClientStream,
+    connection: Arc<Connection>,
+    first: HeadWait,
+    /// Held as long as the connection.
+    place: Option<SourcePlace>,
+}
+
 /// How a request leaves its connection.
 enum After {
     /// The next one may come.
@@ -141,80 +134,108 @@ enum After {
 }
 
 impl Edge {
+    fn begin(&self, opened: Box<Opened>) -> Begun {
+        let Opened {
+            socket,
+            ahead,
+            waited,
+            connection,
+            place,
+        } = *opened;
+        Begun {
+            client: ClientStream::new(socket, &ahead),
+            connection: Arc::new(connection),
+            first: HeadWait {
+                idle_until: None,
+                head: self.services.timeouts.head.saturating_sub(waited),
+            },
+            place,
+        }
+    }
+
     /// One request after the other, until the connection is done. What is rare is boxed, so that an idle connection does not
     /// carry it.
-    async fn serve_requests(
-        &self,
-        mut client: ClientStream,
-        connection: Arc<Connection>,
-        mut wait: HeadWait,
-        shutdown: &ShutdownWatch,
-    ) {
-        let limits = self.gate_limits();
-        let mut timer = Timer::default();
-        let drain_idle = self.services.timeouts.drain_idle;
-        let mut stop = Stop::new(&self.services.lifecycle, drain_idle, shutdown);
-        loop {
-            let alarms = (&mut timer, &mut stop);
-            let head_bytes = match client.next_head(&limits, wait, alarms).await {
-                NextHead::Head { bytes } => bytes,
-                NextHead::Done => return client.end().await,
-                NextHead::TimedOut => {
-                    let reason = Reason::RequestTimeout;
-                    return Box::pin(self.refuse(client, &connection, reason, None)).await;
+    fn serve_requests<'s>(
+        &'s self,
+        begun: Begun,
+        shutdown: &'s ShutdownWatch,
+    ) -> impl Future<Output = ()> + Send + 's {
+        // Taken apart here: the future would have a second place for whatever it takes apart itself.
+        let Begun {
+            mut client,
+            connection,
+            first: mut wait,
+            place,
+        } = begun;
+        async move {
+            let _place = place;
+            let limits = self.gate_limits();
+            let mut timer = Timer::default();
+            let drain_idle = self.services.timeouts.drain_idle;
+            let mut stop = Stop::new(&self.services.lifecycle, drain_idle, shutdown);
+            loop {
+                let alarms = (&mut timer, &mut stop);
+                let head_bytes = match client.next_head(&limits, wait, alarms).await {
+                    NextHead::Head { bytes } => bytes,
+                    NextHead::Done => return client.end().await,
+                    NextHead::TimedOut => {
+                        let reason = Reason::RequestTimeout;
+                        return Box::pin(self.refuse(client, &connection, reason, None)).await;
+                    }
+                    NextHead::Refused(refusal) => {
+                        return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
+                    }
+                };
+                // In flight from the last byte of the head until the answer is written.
+                let _busy = self.services.lifecycle.request();
+                let mut request = match self.inspect(&client, head_bytes, &limits, &connection) {
+                    Ok(request) => request,
+                    Err(refusal) => {
+                        return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
+                    }
+                };
+                if let Some(local) = request.local.take() {
+                    let answering = self.answer_locally(client, &connection, &request, local);
+                    match Box::pin(answering).await {
+                        After::Next(next) => client = next,
+                        After::Closed => return,
+                    }
+                    wait = self.next_wait(Instant::now());
+                    continue;
                 }
-                NextHead::Refused(refusal) => {
-                    return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
+                // Held until the request is over.
+                let mut memory = None;
+                let reading = self.read_small_body(&mut client, &mut request, &mut memory);
+                if let Err(end) = reading.await {
+                    return Box::pin(self.end_unread(client, &connection, &request, end)).await;
                 }
-            };
-            // In flight from the last byte of the head until the answer is written.
-            let _busy = self.services.lifecycle.request();
-            let mut request = match self.inspect(&client, head_bytes, &limits, &connection) {
-                Ok(request) => request,
-                Err(refusal) => {
-                    return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
+                let mut handed_over = None;
+                if let Some(whole) = request.take_whole(&connection) {
+                    let held = whole.head_bytes + whole.body_bytes;
+                    match direct::carry(&self.services, &mut client, &mut timer, whole).await {
+                        Outcome::Answered { at, is_kept } => {
+                            client.ahead.advance(held);
+                            wait = self.next_wait(at);
+                            if is_kept {
+                                continue;
+                            }
+                            if client.ahead.is_empty() {
+                                return client.end().await;
+                            }
+                            return Box::pin(client.linger()).await;
+                        }
+                        Outcome::HandedOver(what) => handed_over = Some(what),
+                        Outcome::Cut => return,
+                    }
                 }
-            };
-            if let Some(local) = request.local.take() {
-                let answering = self.answer_locally(client, &connection, &request, local);
-                match Box::pin(answering).await {
+                let serving =
+                    self.serve_request(client, &connection, request, handed_over, shutdown);
+                match Box::pin(serving).await {
                     After::Next(next) => client = next,
                     After::Closed => return,
                 }
                 wait = self.next_wait(Instant::now());
-                continue;
             }
-            // Held until the request is over.
-            let mut memory = None;
-            let reading = self.read_small_body(&mut client, &mut request, &mut memory);
-            if let Err(end) = reading.await {
-                return Box::pin(self.end_unread(client, &connection, &request, end)).await;
-            }
-            let mut handed_over = None;
-            if let Some(whole) = request.take_whole(&connection) {
-                let held = whole.head_bytes + whole.body_bytes;
-                match direct::carry(&self.services, &mut client, &mut timer, whole).await {
-                    Outcome::Answered { at, is_kept } => {
-                        client.ahead.advance(held);
-                        wait = self.next_wait(at);
-                        if is_kept {
-                            continue;
-                        }
-                        if client.ahead.is_empty() {
-                            return client.end().await;
-                        }
-                        return Box::pin(client.linger()).await;
-                    }
-                    Outcome::HandedOver(what) => handed_over = Some(what),
-                    Outcome::Cut => return,
-                }
-            }
-            let serving = self.serve_request(client, &connection, request, handed_over, shutdown);
-            match Box::pin(serving).await {
-                After::Next(next) => client = next,
-                After::Closed => return,
-            }
-            wait = self.next_wait(Instant::now());
         }
     }
 

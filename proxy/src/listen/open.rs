@@ -95,8 +95,9 @@ impl Opener {
         }
     }
 
-    /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first.
-    pub async fn open(&self, accepted: Accepted) -> Result<Option<Opened>, Refused> {
+    /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first. The
+    /// rest is boxed, so that what waits for requests does not carry a place for it.
+    pub async fn open(&self, accepted: Accepted) -> Result<Option<Box<Opened>>, Refused> {
         let Accepted {
             mut socket,
             peer,
@@ -123,13 +124,13 @@ impl Opener {
                     connection.evidence_mut().extensions = extensions;
                 }
                 let Some(terminator) = terminator else {
-                    return Ok(Some(Opened {
+                    return Ok(Some(Box::new(Opened {
                         socket: ClientSocket::Plain(socket),
                         ahead,
                         waited,
                         connection,
                         place,
-                    }));
+                    })));
                 };
                 // Not a part of the future, which every connection carries.
                 let established = Box::pin(terminator.accept(socket, &ahead)).await?;
@@ -139,14 +140,14 @@ impl Opener {
                 if let Some(names) = verified_names(tls, wanted) {
                     connection.evidence_mut().names = Some(names);
                 }
-                Ok(Some(Opened {
+                Ok(Some(Box::new(Opened {
                     socket: ClientSocket::Tls(Box::new(established.socket)),
                     ahead: Vec::new(),
                     // The handshake had a limit of its own.
                     waited: Duration::ZERO,
                     connection,
                     place,
-                }))
+                })))
             }
             Err(Closing { reason, peer }) => {
                 self.metrics.connection_closed(reason);
