@@ -77,7 +77,7 @@ pub(super) struct HeadWait {
 }
 
 /// What came instead of a request or as one.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum NextHead {
     /// The next so many bytes are a whole head that the scanner let through.
     Head {

@@ -1,6 +1,7 @@
 //! The life of a client's connection: head, gate, Pingora, and again.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -177,14 +178,7 @@ impl Edge {
                 let alarms = (&mut timer, &mut stop);
                 let head_bytes = match client.next_head(&limits, wait, alarms).await {
                     NextHead::Head { bytes } => bytes,
-                    NextHead::Done => return client.end().await,
-                    NextHead::TimedOut => {
-                        let reason = Reason::RequestTimeout;
-                        return Box::pin(self.refuse(client, &connection, reason, None)).await;
-                    }
-                    NextHead::Refused(refusal) => {
-                        return Box::pin(self.refuse_malformed(client, &connection, refusal)).await;
-                    }
+                    end => return self.end_without_head(client, &connection, end).await,
                 };
                 // In flight from the last byte of the head until the answer is written.
                 let _busy = self.services.lifecycle.request();
@@ -236,6 +230,24 @@ impl Edge {
                 }
                 wait = self.next_wait(Instant::now());
             }
+        }
+    }
+
+    /// Boxed like whatever ends a connection, so that one that is served does not carry it.
+    fn end_without_head<'s>(
+        &'s self,
+        client: ClientStream,
+        connection: &'s Connection,
+        end: NextHead,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+        match end {
+            NextHead::TimedOut => {
+                Box::pin(self.refuse(client, connection, Reason::RequestTimeout, None))
+            }
+            NextHead::Refused(refusal) => {
+                Box::pin(self.refuse_malformed(client, connection, refusal))
+            }
+            NextHead::Head { .. } | NextHead::Done => Box::pin(client.end()),
         }
     }
 

@@ -54,7 +54,8 @@ impl Connector {
         });
         let connection = match kept {
             Some(connection) => connection,
-            None => self.connect_new().await?,
+            // Boxed, as it is rare: what serves a client has no place for it.
+            None => Box::pin(self.connect_new()).await?,
         };
         Ok(CellStream::new(connection, self.terms.clone()))
     }
@@ -75,13 +76,14 @@ pub async fn connect_to_cell(
     tls: Option<&Arc<CellTls>>,
     limit: Duration,
 ) -> io::Result<Connection> {
-    let Some(tls) = tls else {
-        let socket = connect(address, limit).await?;
-        return Ok(Connection::new(CellSocket::Plain(socket), None));
-    };
-    tls.check_usable()?;
+    if let Some(tls) = tls {
+        tls.check_usable()?;
+    }
     let began = Instant::now();
     let socket = connect(address, limit).await?;
+    let Some(tls) = tls else {
+        return Ok(Connection::new(CellSocket::Plain(socket), None));
+    };
     let left = limit.saturating_sub(began.elapsed());
     let socket = CellSocket::Tls(Box::new(tls.connect(socket, left).await?));
     Ok(Connection::new(socket, Some(Arc::clone(tls))))
