@@ -88,7 +88,9 @@ impl CellSide {
             return Ok(Self::new(connection, now));
         }
         let address = endpoint.state.address;
-        match connect_to_cell(address, endpoint.tls.as_ref(), services.timeouts.connect).await {
+        let limit = services.timeouts.connect;
+        // Boxed, as it is rare: what serves a client has no place for it.
+        match Box::pin(connect_to_cell(address, endpoint.tls.as_ref(), limit)).await {
             Ok(connection) => Ok(Self::new(connection, Instant::now())),
             Err(error) if is_exhaustion(&error) => Err(Failure::OutOfResources),
             Err(_) => Err(Failure::Unreachable),
