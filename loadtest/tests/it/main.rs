@@ -21,6 +21,7 @@ mod bulkhead;
 mod cell_tls;
 mod cli;
 mod comparison;
+mod connection_keys;
 mod control;
 mod demo_cell;
 mod desync_corpus;

@@ -11,6 +11,7 @@ use crate::support::{
     PATIENCE,
     gauges::wait_until_idle,
     origin::Origin,
+    process::Signal,
     proxy::{Plan, Proxy, TENANT},
     wait_until,
     ways::both_ways,
@@ -346,6 +347,41 @@ fn silent_connections_from_elsewhere_are_checked_and_counted() {
     wait_until("it is counted", PATIENCE, || {
         closed(&proxy, "not_allowed") == 1.0
     });
+}
+
+/// Whoever has not begun to ask for anything does not keep the process from ending, as long as a head might take.
+#[test]
+fn who_waits_with_its_header_does_not_hold_up_the_end() {
+    for rule in [FROM_HERE, FROM_ELSEWHERE] {
+        let cell = Origin::well_behaved();
+        let mut proxy = plan(&cell, rule)
+            .set(
+                "timeouts",
+                "{ head_ms: 60000, shutdown_ms: 60000, drain_idle_ms: 300 }",
+            )
+            .start();
+        let silent = Connection::open(proxy.address());
+        let mut begun = Connection::open(proxy.address());
+        begun.send(&V1[..3]).unwrap();
+        wait_until("both connections are open", PATIENCE, || {
+            proxy.metric("client_connections", &[]) == Some(2.0)
+        });
+        let terminated = Instant::now();
+        proxy.signal(Signal::TERM);
+        let status = proxy.wait(PATIENCE);
+        assert_eq!(status.code(), Some(0), "{rule}: {status}");
+        let took = terminated.elapsed();
+        assert!(took >= Duration::from_millis(300), "{rule}: {took:?}");
+        for mut connection in [silent, begun] {
+            assert_eq!(connection.until_broken(), b"", "{rule}");
+        }
+        assert_eq!(
+            proxy.count_in_log("connection closed"),
+            0,
+            "{}",
+            proxy.log()
+        );
+    }
 }
 
 /// It has claimed nothing yet: it is a slow client like any other, with one head's time in all.

@@ -92,7 +92,7 @@ impl ServeConnection for Edge {
             return;
         };
         self.share_descriptors();
-        match self.opener.open(accepted).await {
+        match self.opener.open(accepted, shutdown).await {
             Ok(Some(opened)) => self.serve_requests(self.begin(opened), shutdown).await,
             Ok(None) => {}
             Err(refused) => Box::pin(self.answer_refused(refused)).await,

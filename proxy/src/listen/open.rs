@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use pingora::server::ShutdownWatch;
+use tokio::{net::TcpStream, select, time::sleep};
 use tracing::{field::display, warn};
 
 use super::{
@@ -31,6 +32,8 @@ pub struct Opener {
     metrics: Arc<Metrics>,
     /// How long a PROXY header may take.
     header_limit: Duration,
+    /// How long it may still take once the process wants to end.
+    drain_idle: Duration,
     sources: Option<Arc<Sources>>,
     /// They bring the connections of many sources.
     trusted_proxies: Networks,
@@ -84,12 +87,14 @@ impl Opener {
     pub fn new(
         metrics: Arc<Metrics>,
         header_limit: Duration,
+        drain_idle: Duration,
         connections_per_source_max: Option<NonZeroU32>,
         trusted_proxies: Networks,
     ) -> Self {
         Self {
             metrics,
             header_limit,
+            drain_idle,
             sources: connections_per_source_max.map(|max| Arc::new(Sources::new(max))),
             trusted_proxies,
         }
@@ -97,7 +102,11 @@ impl Opener {
 
     /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first. The
     /// rest is boxed, so that what waits for requests does not carry a place for it.
-    pub async fn open(&self, accepted: Accepted) -> Result<Option<Box<Opened>>, Refused> {
+    pub async fn open(
+        &self,
+        accepted: Accepted,
+        shutdown: &ShutdownWatch,
+    ) -> Result<Option<Box<Opened>>, Refused> {
         let Accepted {
             mut socket,
             peer,
@@ -105,7 +114,7 @@ impl Opener {
             terminator,
         } = accepted;
         let sender = peer.ip().to_canonical();
-        match self.begin(&mut socket, sender, &listener).await {
+        match self.begin(&mut socket, sender, &listener, shutdown).await {
             Ok(begun) => {
                 let Some(begun) = begun else {
                     return Ok(None);
@@ -165,6 +174,36 @@ impl Opener {
         socket: &mut TcpStream,
         sender: IpAddr,
         listener: &Listener,
+        shutdown: &ShutdownWatch,
+    ) -> Result<Option<Begun>, Closing> {
+        if listener.proxy_protocol.is_none() {
+            return self.admit(sender, listener).map(Some);
+        }
+        Box::pin(async {
+            select! {
+                biased;
+                begun = self.wait_for_header(socket, sender, listener) => begun,
+                // It has asked for nothing yet.
+                () = self.drained(shutdown) => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Ends when an idle connection has to.
+    async fn drained(&self, shutdown: &ShutdownWatch) {
+        let mut shutdown = shutdown.clone();
+        // Whoever would say so is gone: that is the end too.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        sleep(self.drain_idle).await;
+    }
+
+    /// Reads the header, or that there is none.
+    async fn wait_for_header(
+        &self,
+        socket: &mut TcpStream,
+        sender: IpAddr,
+        listener: &Listener,
     ) -> Result<Option<Begun>, Closing> {
         let closing = |reason| Closing {
             reason,
@@ -174,7 +213,7 @@ impl Opener {
             return self.admit(sender, listener).map(Some);
         };
         if rule.from.contain(sender) {
-            return Box::pin(self.begin_behind(socket, sender, listener)).await;
+            return self.begin_behind(socket, sender, listener).await;
         }
         if rule.required {
             return Err(closing(CloseReason::ProxyRequired));
@@ -183,7 +222,7 @@ impl Opener {
         let mut begun = self.admit(sender, listener)?;
         let since = Instant::now();
         let reading = proxy_header::read_none(socket, self.header_limit);
-        let Some(ahead) = Box::pin(reading).await.map_err(closing)? else {
+        let Some(ahead) = reading.await.map_err(closing)? else {
             return Ok(None);
         };
         begun.ahead = ahead;

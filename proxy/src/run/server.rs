@@ -134,6 +134,7 @@ fn edge_app(
     let opener = Opener::new(
         Arc::clone(&parts.metrics),
         config.timeouts.head,
+        config.timeouts.drain_idle,
         limits.connections_per_source_max,
         config.trust.proxies.clone(),
     );

@@ -9,7 +9,7 @@ use std::{
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
@@ -68,6 +68,15 @@ impl Authority {
     pub(crate) fn client(&self, name: &str, serial: u64) -> Pem {
         let mut params = CertificateParams::new([name.to_owned()]).expect("the name is good");
         params.serial_number = Some(SerialNumber::from(serial));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("there are random numbers");
+        self.sign(&params, key)
+    }
+
+    /// A client's certificate with these names.
+    pub(crate) fn client_with(&self, names: &[SanType]) -> Pem {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("there are random numbers");
         self.sign(&params, key)
