@@ -8,6 +8,7 @@ mod body;
 mod fault;
 mod host_name;
 
+use body::Wishes;
 pub use fault::Fault;
 
 /// The longest beginning of a connection that is waited for, records included. Nearly every hello has under 2 KiB.
@@ -44,7 +45,16 @@ pub enum Progress {
 pub fn parse(bytes: &[u8]) -> Result<Progress, Fault> {
     let window = &bytes[..bytes.len().min(HELLO_BYTES_MAX)];
     match message(window)? {
-        Some(message) => body::read(&message[MESSAGE_FIXED_BYTES..]),
+        Some(message) => {
+            let Wishes {
+                server_name,
+                has_ech,
+            } = body::read(&message[MESSAGE_FIXED_BYTES..])?;
+            Ok(Progress::Complete {
+                server_name,
+                has_ech,
+            })
+        }
         None if window.len() < HELLO_BYTES_MAX => Ok(Progress::Partial),
         None => Err(Fault::TooLarge),
     }

@@ -76,8 +76,8 @@ pub fn extensions(header: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let fixed = header.first_chunk::<V2_FIXED_BYTES>();
     let fixed = fixed.filter(|fixed| fixed.starts_with(V2_BEGINNING));
     let begin = fixed.and_then(|fixed| match (command(fixed[12]), family(fixed[13])) {
-        (Ok(Command::Proxy), Ok(Family::Unspecified)) => None,
-        (Ok(Command::Proxy), Ok(family)) => Some(V2_FIXED_BYTES + family.bytes()),
+        (Ok(Kind::Proxy), Ok(Family::Unspecified)) => None,
+        (Ok(Kind::Proxy), Ok(family)) => Some(V2_FIXED_BYTES + family.bytes()),
         _ => None,
     });
     tlvs::all(
@@ -168,8 +168,8 @@ fn parse_v2(bytes: &[u8]) -> Result<Progress, Fault> {
     };
     let family = match command {
         // Whatever else it says is to be ignored.
-        Command::Local => None,
-        Command::Proxy => Some(self::family(family)?),
+        Kind::Local => None,
+        Kind::Proxy => Some(self::family(family)?),
     };
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED_BYTES>() else {
         return Ok(Progress::Partial);
@@ -193,15 +193,15 @@ fn parse_v2(bytes: &[u8]) -> Result<Progress, Fault> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
+enum Kind {
     Local,
     Proxy,
 }
 
-fn command(byte: u8) -> Result<Command, Fault> {
+fn command(byte: u8) -> Result<Kind, Fault> {
     match byte {
-        0x20 => Ok(Command::Local),
-        0x21 => Ok(Command::Proxy),
+        0x20 => Ok(Kind::Local),
+        0x21 => Ok(Kind::Proxy),
         _ => Err(Fault::Malformed),
     }
 }

@@ -1,4 +1,4 @@
-//! What load balancers say in the PROXY header, HAProxy among them.
+//! What load balancers say in the PROXY header, one of them real.
 
 use std::{
     fs,
@@ -134,7 +134,7 @@ fn what_a_client_says_of_its_address_is_ignored_behind_a_balancer() {
     assert!(!cell.has_received("203.0.113.66"));
 }
 
-/// What curl gets by HAProxy over TLS for this name: the status.
+/// What curl gets from the load balancer over TLS for this name: the status.
 fn curl(balancer: SocketAddr, name: &str) -> String {
     let (port, at) = (balancer.port(), balancer.ip());
     let output = Command::new("curl")

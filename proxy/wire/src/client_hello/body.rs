@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fault, Progress, host_name};
+use super::{fault::Fault, host_name};
 
 const RANDOM_BYTES: usize = 32;
 const SESSION_ID_BYTES_MAX: usize = 32;
@@ -11,8 +11,14 @@ const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ECH: u16 = 0xfe0d;
 const NAME_HOST: u8 = 0;
 
+/// What it asks for.
+pub(super) struct Wishes {
+    pub(super) server_name: Option<String>,
+    pub(super) has_ech: bool,
+}
+
 /// Reads a whole one, without the type and length before it.
-pub(super) fn read(message: &[u8]) -> Result<Progress, Fault> {
+pub(super) fn read(message: &[u8]) -> Result<Wishes, Fault> {
     let mut rest = Bytes(message);
     let [major, _] = rest.take()?;
     rest.take::<RANDOM_BYTES>()?;
@@ -50,7 +56,7 @@ pub(super) fn read(message: &[u8]) -> Result<Progress, Fault> {
             _ => {}
         }
     }
-    Ok(Progress::Complete {
+    Ok(Wishes {
         server_name,
         has_ech,
     })
