@@ -19,6 +19,7 @@ use crate::{
     clock,
     descriptors::Budget,
     explain::{Explanation, explain},
+    handover::{CellReport, Predecessor, PredecessorStatus, Report},
     lifecycle::{Lifecycle, Phase},
     listen::{Accepted, ServeConnection},
     metrics::Metrics,
@@ -45,6 +46,7 @@ pub struct Admin {
     pub budget: Budget,
     /// Of the listeners with TLS.
     pub terminators: Arc<[Arc<Terminator>]>,
+    pub predecessor: Arc<Predecessor>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +82,8 @@ struct Status {
     cells: BTreeMap<String, CellStatus>,
     /// Tenants whose requests wait. This version holds none.
     held: BTreeMap<String, u64>,
+    /// The process before this one, as long as it drains. What is in flight there is counted above, too.
+    predecessor: Option<PredecessorStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,7 +143,7 @@ impl ServeHttp for Admin {
             "/readyz" if host.is_err() => self.ready_without_reason(),
             "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
-            "/status" => json_answer(200, &self.status()),
+            "/status" => json_answer(200, &self.status(self.ask_predecessor().await)),
             "/explain" => self.explain(uri.query().unwrap_or_default()),
             _ => text(
                 404,
@@ -228,7 +232,14 @@ impl Admin {
         )
     }
 
-    fn status(&self) -> Status {
+    /// It may hang, which must not keep others from being answered.
+    async fn ask_predecessor(&self) -> Option<PredecessorStatus> {
+        let predecessor = Arc::clone(&self.predecessor);
+        let asked = tokio::task::spawn_blocking(move || predecessor.ask());
+        asked.await.ok().flatten()
+    }
+
+    fn status(&self, predecessor: Option<PredecessorStatus>) -> Status {
         let snapshot = self.current.load();
         let table = self.loader.status();
         let not_ready_because = self.readiness.not_ready_because();
@@ -251,16 +262,18 @@ impl Admin {
             state_dir_error: table.state_dir_error,
             client_connections: self.lifecycle.connections(),
             client_connections_max: self.budget.connections_max,
-            requests_in_flight: self.lifecycle.requests(),
+            requests_in_flight: self.lifecycle.requests()
+                + predecessor.as_ref().map_or(0, Report::requests),
             tls: self
                 .terminators
                 .iter()
                 .map(|tls| (tls.listener().to_owned(), tls.status()))
                 .collect(),
             cells: snapshot
-                .map(|it| cell_statuses(it, now))
+                .map(|it| cell_statuses(it, predecessor.as_ref(), now))
                 .unwrap_or_default(),
             held: BTreeMap::new(),
+            predecessor,
         }
     }
 
@@ -304,10 +317,16 @@ fn explain_now(snapshot: &Snapshot, key: &[u8]) -> ExplanationNow {
     }
 }
 
-fn cell_statuses(snapshot: &Snapshot, now_ms: u64) -> BTreeMap<String, CellStatus> {
+fn cell_statuses(
+    snapshot: &Snapshot,
+    predecessor: Option<&PredecessorStatus>,
+    now_ms: u64,
+) -> BTreeMap<String, CellStatus> {
     let cells = snapshot.cells().iter().map(|cell| {
         let id = &cell.state.id;
-        let status = cell_status(cell, snapshot.cell_tls.of(id), now_ms);
+        let before = predecessor.map(|report| report.of_cell(id.as_str()));
+        let identity = snapshot.cell_tls.of(id);
+        let status = cell_status(cell, identity, before.unwrap_or_default(), now_ms);
         (id.to_string(), status)
     });
     cells.collect()
@@ -325,6 +344,7 @@ fn cell_tls_status(identity: &Arc<CellIdentity>) -> CellTlsStatus {
 fn cell_status(
     cell: &CellRuntime,
     identity: Option<&Arc<CellIdentity>>,
+    before: CellReport,
     now_ms: u64,
 ) -> CellStatus {
     let state = |endpoint: &EndpointState| {
@@ -338,9 +358,9 @@ fn cell_status(
     };
     CellStatus {
         tls: identity.map(cell_tls_status),
-        in_flight: cell.state.in_flight(),
+        in_flight: cell.state.in_flight().saturating_add(before.in_flight),
         max_in_flight: cell.in_flight_max,
-        tunnels: cell.state.tunnels(),
+        tunnels: cell.state.tunnels().saturating_add(before.tunnels),
         tunnels_max: cell.tunnels_max,
         healthy: cell.usable_endpoints(now_ms),
         endpoints: cell.endpoints.len(),

@@ -17,7 +17,7 @@ pub use commands::run;
 /// table file and takes each good change; a bad one is refused with its reasons while the last good table stays in force.
 ///
 /// Signals: SIGTERM and SIGINT drain and end, a second one ends immediately; SIGHUP reads the table file now; SIGUSR1
-/// opens the access log anew.
+/// opens the access log anew; SIGUSR2 starts the program anew with --upgrade.
 ///
 /// Exit codes: 0 all is fine, 1 the input is bad or the proxy cannot start, 2 wrong usage, 3 `check` could not judge
 /// everything.
@@ -35,6 +35,10 @@ pub struct Cli {
     /// The configuration file (proxy.yaml).
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// Take over from the proxy that uses the same state directory: its sockets, and what it is. It drains once this
+    /// one serves; if this one cannot, it goes on.
+    #[arg(long, requires = "config")]
+    pub upgrade: bool,
     #[command(subcommand)]
     pub command: Option<Command>,
 }

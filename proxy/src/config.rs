@@ -210,6 +210,8 @@ pub struct Timeouts {
     pub shutdown: Duration,
     /// How long an idle connection may wait for its next request from the drain's beginning on.
     pub drain_idle: Duration,
+    /// How long a successor may take until it serves.
+    pub upgrade: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

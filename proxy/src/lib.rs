@@ -22,6 +22,7 @@ pub mod explain;
 pub mod field_lines;
 pub mod forwarding;
 pub mod gate;
+pub mod handover;
 pub mod health;
 pub mod http;
 pub mod lifecycle;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cellgate_process::notify;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::sync::{OwnedMutexGuard, watch};
 use tracing::{info, warn};
 
 use crate::{metrics::Metrics, signals::StopSignals};
@@ -163,13 +165,26 @@ pub struct Shutdown {
     pub signals: Arc<tokio::sync::Mutex<StopSignals>>,
     /// How long readiness fails before the listeners close.
     pub delay: Duration,
+    /// Becomes true once a successor serves.
+    pub given: watch::Receiver<bool>,
+    /// Becomes true if the process has to leave by itself.
+    pub stopped: watch::Receiver<bool>,
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
         let mut signals = Arc::clone(&self.signals).lock_owned().await;
-        signals.asked().await;
+        let (mut given, mut stopped) = (self.given.clone(), self.stopped.clone());
+        let is_given = tokio::select! {
+            () = signals.asked() => false,
+            Ok(_) = stopped.wait_for(|stopped| *stopped) => true,
+            Ok(_) = given.wait_for(|given| *given) => true,
+        };
+        if is_given {
+            return self.drain_behind_successor(signals);
+        }
+        notify::send("STOPPING=1");
         info!(
             requests = self.lifecycle.requests(),
             connections = self.lifecycle.connections(),
@@ -184,6 +199,22 @@ impl ShutdownSignalWatch for Shutdown {
         self.lifecycle.enter(Phase::Draining);
         let lifecycle = Arc::clone(&self.lifecycle);
         tokio::spawn(async move {
+            signals.asked().await;
+            warn!("a second signal: leaving at once");
+            lifecycle.enter(Phase::GivenUp);
+        });
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Shutdown {
+    /// Readiness is the successor's now, and so is what a service manager hears.
+    fn drain_behind_successor(&self, mut signals: OwnedMutexGuard<StopSignals>) -> ShutdownSignal {
+        self.lifecycle.enter(Phase::Draining);
+        let lifecycle = Arc::clone(&self.lifecycle);
+        tokio::spawn(async move {
+            signals.asked().await;
+            info!("draining already; a second signal ends it");
             signals.asked().await;
             warn!("a second signal: leaving at once");
             lifecycle.enter(Phase::GivenUp);

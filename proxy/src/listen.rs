@@ -12,7 +12,7 @@ mod proxy_header;
 mod sources;
 
 pub use accept::{Accepted, ListenService, ServeConnection};
-pub use bind::{BoundListener, bind};
+pub use bind::{BoundListener, adopt, bind};
 pub use close_reason::CloseReason;
 pub use open::{Opened, Opener};
 pub use sources::SourcePlace;

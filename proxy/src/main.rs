@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         }
     };
     let log = start_log(&config);
-    run::serve(config, signals, log.counts())
+    run::serve(config, cli.upgrade, signals, log.counts())
 }
 
 /// Pingora's own account of its start and stop is left out.

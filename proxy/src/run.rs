@@ -1,5 +1,6 @@
 //! Puts the rooms together and starts them: the one place where threads and services are made.
 
+mod begin;
 mod housekeeping;
 mod idle;
 mod server;
@@ -15,19 +16,21 @@ use std::{
     time::Duration,
 };
 
-use cellgate_process::{lines::LinesWriter, log::LogCounts};
+use cellgate_process::log::LogCounts;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use self::{
+    begin::{Accepting, Start, Started},
     housekeeping::Housekeeping,
-    server::{Parts, Sockets, build_server, run_in_thread},
-    start::{assemble, bind_all, read_certificates, share_descriptors},
+    server::{build_server, run_in_thread},
     table_watch::{TableWatch, no_thread},
 };
 use crate::{
-    access_log::AccessLog, config::Config, lifecycle::Shutdown, metrics::Metrics, signals::Signals,
-    state_dir::StateDir,
+    config::Config,
+    handover,
+    lifecycle::{Lifecycle, Shutdown},
+    signals::Signals,
 };
 
 /// At the end the table watcher and the access log have what is left of the time for the drain, and each at least this
@@ -35,17 +38,9 @@ use crate::{
 const END_LIMIT_MIN: Duration = Duration::from_millis(300);
 
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
-    // Before anything of it is read: what is kept there outranks the table file.
-    let state_dir = StateDir::new(config.state_dir.clone());
-    let claimed = state_dir
-        .claim(&config.table.path)
-        .map_err(|refusal| format!("{refusal}; {}", refusal.hint()));
-    let ended = claimed.and_then(|_claim| {
-        let started = start(&config, state_dir, log)?;
-        run(config, started, signals)
-    });
-    match ended {
+pub fn serve(config: Config, is_upgrade: bool, signals: Signals, log: &LogCounts) -> ExitCode {
+    let started = Start::begin(&config, is_upgrade).and_then(|start| start.finish(&config, log));
+    match started.and_then(|started| run(config, started, signals)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -54,52 +49,42 @@ pub fn serve(config: Config, signals: Signals, log: &LogCounts) -> ExitCode {
     }
 }
 
-/// What there is before anything is served.
-struct Started {
-    parts: Parts,
-    sockets: Sockets,
-    log_writer: Option<LinesWriter>,
-}
-
-fn start(config: &Config, state_dir: StateDir, log: &LogCounts) -> Result<Started, String> {
-    for warning in &config.warnings.problems {
-        warn!("{}: {warning}", config.warnings.file);
-    }
-    let budget = share_descriptors(config);
-    let metrics = Arc::new(Metrics::new());
-    let terminators = read_certificates(config, &metrics)?;
-    let sockets = bind_all(config, &terminators)?;
-    metrics.add_process(log);
-    let (access_log, log_writer) = AccessLog::start(config.access_log.as_ref(), &metrics);
-    let parts = assemble(config, state_dir, metrics, access_log, budget);
-    parts.loader.start();
-    Ok(Started {
-        parts,
-        sockets,
-        log_writer,
-    })
-}
-
 fn run(config: Config, started: Started, signals: Signals) -> Result<(), String> {
     let Started {
         parts,
         sockets,
         log_writer,
+        giving,
+        place,
+        pledged,
     } = started;
     let watch = TableWatch::start(Arc::clone(&parts.loader), config.table.poll_interval)?;
-    let shutdown_limit = config.timeouts.shutdown;
+    let (shutdown_limit, upgrade_limit) = (config.timeouts.shutdown, config.timeouts.upgrade);
     let lifecycle = Arc::clone(&parts.lifecycle);
     let housekeeping = Housekeeping {
         signals: Mutex::new(signals.housekeeping),
         waker: watch.waker(),
         access_log: parts.access_log.clone(),
+        giving: Arc::clone(&giving),
     };
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let shutdown = Shutdown {
         lifecycle: Arc::clone(&lifecycle),
         signals: Arc::new(Mutex::new(signals.stop)),
         delay: config.timeouts.shutdown_delay,
+        given: giving.given.subscribe(),
+        stopped,
     };
-    let server = build_server(config, parts, sockets, housekeeping);
+    let accepting = Accepting::new(&sockets, &giving);
+    let predecessor = Arc::clone(&giving.predecessor);
+    let server = build_server(
+        config,
+        parts,
+        sockets,
+        housekeeping,
+        predecessor,
+        accepting.parts(),
+    );
     let ended = Arc::new(AtomicBool::new(false));
     let serving = match run_in_thread(server, shutdown, Arc::clone(&ended)) {
         Ok(serving) => serving,
@@ -108,19 +93,38 @@ fn run(config: Config, started: Started, signals: Signals) -> Result<(), String>
             return Err(no_thread(&error));
         }
     };
-    let cut = lifecycle.wait_until_drained(shutdown_limit, || ended.load(Ordering::Acquire));
-    if cut > 0 {
-        warn!(requests = cut, "time is up: requests in flight are cut");
+    let has_ended = || ended.load(Ordering::Acquire);
+    let taken_over = accepting.begin(&giving, pledged, place, upgrade_limit, has_ended);
+    if let Err(message) = &taken_over {
+        error!("{message}");
+        stop.send_replace(true);
     }
+    wait_until_drained(&lifecycle, shutdown_limit, has_ended);
     let left = || lifecycle.left_to_drain(shutdown_limit).max(END_LIMIT_MIN);
+    if *giving.given.borrow() {
+        // Only through this process the successor hears of the one before.
+        giving
+            .predecessor
+            .wait_until_gone(lifecycle.left_to_drain(shutdown_limit));
+    }
+    if !*giving.given.borrow() && taken_over.is_ok() {
+        handover::remove(giving.state_dir.path());
+    }
     watch.end(left());
     if let Some(writer) = log_writer {
         writer.finish(left());
     }
     info!("stopped");
-    if ended.load(Ordering::Acquire) && serving.join().is_err() {
+    if has_ended() && serving.join().is_err() {
         return Err("the server panicked".to_owned());
     }
     // Otherwise Pingora would sit out the whole grace period; its threads end with the process.
-    Ok(())
+    taken_over
+}
+
+fn wait_until_drained(lifecycle: &Lifecycle, limit: Duration, has_ended: impl Fn() -> bool) {
+    let cut = lifecycle.wait_until_drained(limit, has_ended);
+    if cut > 0 {
+        warn!(requests = cut, "time is up: requests in flight are cut");
+    }
 }

@@ -28,6 +28,7 @@ pub struct StopSignals {
 pub struct HousekeepingSignals {
     pub hangup: Signal,
     pub user1: Signal,
+    pub user2: Signal,
 }
 
 impl Signals {
@@ -42,6 +43,7 @@ impl Signals {
                 housekeeping: HousekeepingSignals {
                     hangup: signal(SignalKind::hangup())?,
                     user1: signal(SignalKind::user_defined1())?,
+                    user2: signal(SignalKind::user_defined2())?,
                 },
             })
         })

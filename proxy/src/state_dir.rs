@@ -5,6 +5,7 @@
 //! the good one before it, and a file that rotted on disk is noticed.
 
 mod crashes;
+mod gate;
 mod owner;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 use cellgate_table::{Digest, Generation};
 use tracing::warn;
 
-use self::crashes::TABLES_REMEMBERED;
+use self::{crashes::TABLES_REMEMBERED, gate::Gate};
 
 pub use self::{
     crashes::StartupCrashes,
@@ -44,6 +45,7 @@ const NOTES: [&str; 4] = [MARK, CRASHES, PROVEN, OWNER];
 #[derive(Clone, Debug)]
 pub struct StateDir {
     folder: PathBuf,
+    gate: Gate,
 }
 
 /// A table file in the state directory whose bytes are what its name says.
@@ -56,7 +58,24 @@ pub struct Kept {
 
 impl StateDir {
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            gate: Gate::default(),
+        }
+    }
+
+    /// Writes nothing from here on, since another process may: waits until what is being written is whole.
+    pub fn pause(&self) {
+        self.gate.close();
+    }
+
+    /// Writes again, first of all what was put off.
+    pub fn resume(&self) {
+        if let Some((generation, digest, bytes)) = self.gate.open()
+            && let Err(error) = self.keep(generation, digest, &bytes)
+        {
+            warn!(%error, "a table that was accepted during a hand-over cannot be kept");
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -124,6 +143,11 @@ impl StateDir {
     /// # Errors
     /// Those of the file system. The table is in force all the same; only a restart would miss it.
     pub fn keep(&self, generation: Generation, digest: Digest, bytes: &[u8]) -> io::Result<()> {
+        let mut writing = self.gate.enter();
+        if writing.is_closed() {
+            writing.put_off(generation, digest, bytes);
+            return Ok(());
+        }
         let name = file_name(generation, digest);
         self.write_whole(&name, bytes)?;
         self.remove_remains();
@@ -185,16 +209,28 @@ impl StateDir {
 
     /// Marks the first seconds under a new table. A mark that is still there after a restart is a crash under it.
     pub fn mark_start(&self, digest: Digest) -> io::Result<()> {
+        let writing = self.gate.enter();
+        if writing.is_closed() {
+            return Ok(());
+        }
         self.write_whole(MARK, format!("{digest}\n").as_bytes())
     }
 
     /// Takes the mark back: no new table is in force, or the process ends in good order.
     pub fn unmark(&self) -> io::Result<()> {
+        let writing = self.gate.enter();
+        if writing.is_closed() {
+            return Ok(());
+        }
         self.remove(MARK)
     }
 
     /// The first seconds under a table went well. From here on no crash counts against it.
     pub fn proved(&self, digest: Digest) -> io::Result<()> {
+        let writing = self.gate.enter();
+        if writing.is_closed() {
+            return Ok(());
+        }
         self.remove(MARK)?;
         let digest = digest.to_string();
         let mut proven = vec![digest.clone()];
@@ -220,7 +256,12 @@ impl StateDir {
 
     /// The crashes of all previous runs; that of the last one is counted now, from the mark that it left behind.
     pub fn startup_crashes(&self) -> StartupCrashes {
+        let writing = self.gate.enter();
         let mut crashes = self.read_crashes();
+        if writing.is_closed() {
+            // The mark is that of a process that runs.
+            return crashes;
+        }
         if let Ok(mark) = fs::read_to_string(self.folder.join(MARK)) {
             crashes.count(mark.trim());
             let written = self.write_whole(CRASHES, crashes.to_string().as_bytes());

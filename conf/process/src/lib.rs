@@ -9,6 +9,7 @@ pub mod host;
 pub mod lines;
 pub mod lock;
 pub mod log;
+pub mod notify;
 pub mod restart;
 pub mod signals;
 

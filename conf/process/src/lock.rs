@@ -4,7 +4,10 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -117,6 +120,33 @@ impl Lock {
         Ok(lock)
     }
 
+    /// A lock that another process holds by the same open file, which it has passed on.
+    ///
+    /// # Errors
+    /// It is no lock of that path, or nobody holds it by this file.
+    pub fn inherit(path: &Path, file: OwnedFd, note: &str) -> Result<Self, LockError> {
+        let failed = |error| LockError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let lock = Self {
+            path: path.to_owned(),
+            file: file.into(),
+        };
+        // Whoever has it by this file gets it once more.
+        lock.file.try_lock().map_err(|error| failed(error.into()))?;
+        if !lock.is_held() {
+            return Err(failed(io::Error::other("another file is in its place")));
+        }
+        lock.write_note(note);
+        Ok(lock)
+    }
+
+    /// To be passed on to another process, which then holds the lock as long as it has this.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// Whether the file in the lock's place is still the one that is locked here.
     pub fn is_held(&self) -> bool {
         let (Ok(mine), Ok(there)) = (self.file.metadata(), std::fs::metadata(&self.path)) else {
@@ -185,6 +215,20 @@ mod tests {
         let _lock = Lock::take(&path, "process 1").unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_lock_that_is_passed_on_outlives_who_had_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::take(&path, "process 1").unwrap();
+        let passed = first.descriptor().try_clone_to_owned().unwrap();
+        let second = Lock::inherit(&path, passed, "process 2").unwrap();
+        drop(first);
+        let refused = Lock::take(&path, "process 3").unwrap_err().to_string();
+        assert!(refused.ends_with("is held by process 2"), "{refused}");
+        drop(second);
+        assert!(Lock::take(&path, "process 3").unwrap().is_held());
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod draining;
 mod early_answers;
 mod explain;
 mod forwarding;
+mod handover;
 mod health;
 mod health_requests;
 mod hostile_cells;

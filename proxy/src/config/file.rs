@@ -437,6 +437,9 @@ struct TimeoutsSection {
     /// with `connection: close`. Not beyond `shutdown_ms`. Default: `keepalive_ms`.
     #[schemars(range(min = 0, max = 86_400_000))]
     drain_idle_ms: Option<u32>,
+    /// How long a successor may take until it serves. Default 60,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    upgrade_ms: Option<u32>,
 }
 
 #[derive(JsonSchema)]

@@ -1,6 +1,14 @@
 //! Accepting, on sockets that listen already.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cellgate_process::descriptors::is_of_one_connection;
@@ -10,7 +18,7 @@ use pingora::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tracing::{debug, error};
 
@@ -58,6 +66,9 @@ pub struct ListenService<A> {
     /// A place for each connection at once, of all listeners.
     places: Arc<Semaphore>,
     accepts_while_draining: bool,
+    /// Becomes true once a successor accepts.
+    given: watch::Receiver<bool>,
+    is_accepting: Arc<AtomicUsize>,
     cuts_oldest: bool,
 }
 
@@ -69,6 +80,7 @@ impl<A> ListenService<A> {
         app: A,
         threads: usize,
         connections_max: usize,
+        (given, is_accepting): (watch::Receiver<bool>, Arc<AtomicUsize>),
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -77,6 +89,8 @@ impl<A> ListenService<A> {
             threads,
             places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             accepts_while_draining: false,
+            given,
+            is_accepting,
             cuts_oldest: false,
         }
     }
@@ -89,7 +103,7 @@ impl<A> ListenService<A> {
         self
     }
 
-    /// Goes on accepting until the process ends: for whoever wants to watch it end.
+    /// Goes on accepting until the process ends, or a successor serves: for whoever wants to watch it end.
     #[must_use]
     pub fn accepting_while_draining(mut self) -> Self {
         self.accepts_while_draining = true;
@@ -110,7 +124,11 @@ impl<A: ServeConnection> Service for ListenService<A> {
             } else {
                 End::WhenDrained
             };
-            accepting.spawn(accept(listener, app, places, shutdown, end));
+            let (given, is_accepting) = (self.given.clone(), Arc::clone(&self.is_accepting));
+            accepting.spawn(async move {
+                is_accepting.fetch_add(1, Ordering::AcqRel);
+                accept(listener, app, places, shutdown, end, given).await;
+            });
         }
         accepting.join_all().await;
         // Let those that were accepted last be counted before anybody looks whether connections are open.
@@ -151,12 +169,14 @@ async fn accept<A: ServeConnection>(
     places: Places,
     shutdown: ShutdownWatch,
     end: End,
+    mut given: watch::Receiver<bool>,
 ) {
     let BoundListener {
         listener,
         address,
         socket,
         terminator,
+        is_shared,
     } = bound;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -176,8 +196,12 @@ async fn accept<A: ServeConnection>(
     tokio::select! {
         () = accepting.accept_on(&socket) => {}
         _ = stop.wait_for(|stop| *stop), if end == End::WhenDrained => {}
+        _ = given.wait_for(|given| *given), if end == End::Never => {}
     }
-    accepting.accept_queued(socket).await;
+    // Of a socket that a successor has, too, the queue is not lost.
+    if !is_shared.load(Ordering::Acquire) {
+        accepting.accept_queued(socket).await;
+    }
 }
 
 /// What becomes of the connections of a listener.

@@ -1,6 +1,11 @@
 //! Listening sockets: bound before anything starts, so that a taken port is a clear error and not a dead thread.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,6 +29,8 @@ pub struct BoundListener {
     pub(super) socket: std::net::TcpListener,
     /// Its clients speak TLS.
     pub(super) terminator: Option<Arc<Terminator>>,
+    /// A successor accepts on it, too.
+    pub(super) is_shared: Arc<AtomicBool>,
 }
 
 impl BoundListener {
@@ -32,6 +39,11 @@ impl BoundListener {
     pub fn with_tls(mut self, terminator: Arc<Terminator>) -> Self {
         self.terminator = Some(terminator);
         self
+    }
+
+    /// The socket once more, for a successor, and what to set once that one accepts on it.
+    pub fn share(&self) -> io::Result<(std::net::TcpListener, Arc<AtomicBool>)> {
+        Ok((self.socket.try_clone()?, Arc::clone(&self.is_shared)))
     }
 
     pub fn terminator(&self) -> Option<&Arc<Terminator>> {
@@ -59,12 +71,25 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
     set_limits(&socket, listener.tcp)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = std::net::TcpListener::from(socket);
+    adopt_as_is(listener, socket.into())
+}
+
+/// Takes a socket that listens already.
+pub fn adopt(listener: &Listener, socket: std::net::TcpListener) -> io::Result<BoundListener> {
+    socket.set_nonblocking(true)?;
+    let socket = Socket::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    set_limits(&socket, listener.tcp)?;
+    adopt_as_is(listener, socket.into())
+}
+
+fn adopt_as_is(listener: &Listener, socket: std::net::TcpListener) -> io::Result<BoundListener> {
     Ok(BoundListener {
         listener: Arc::new(listener.clone()),
         address: socket.local_addr()?,
         socket,
         terminator: None,
+        is_shared: Arc::default(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What the signals that do not end the process ask for.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cellgate_process::restart;
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
@@ -8,6 +10,7 @@ use tracing::info;
 
 use crate::{
     access_log::AccessLog,
+    handover::Giving,
     signals::HousekeepingSignals,
     watch::{Wake, Waker},
 };
@@ -17,6 +20,7 @@ pub(super) struct Housekeeping {
     pub(super) signals: Mutex<HousekeepingSignals>,
     pub(super) waker: Waker,
     pub(super) access_log: AccessLog,
+    pub(super) giving: Arc<Giving>,
 }
 
 #[async_trait]
@@ -29,7 +33,11 @@ impl BackgroundService for Housekeeping {
 impl Housekeeping {
     async fn act_on_signals(&self) {
         let mut signals = self.signals.lock().await;
-        let HousekeepingSignals { hangup, user1 } = &mut *signals;
+        let HousekeepingSignals {
+            hangup,
+            user1,
+            user2,
+        } = &mut *signals;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
@@ -37,6 +45,7 @@ impl Housekeeping {
                     self.waker.wake(Wake::Reread);
                 }
                 _ = user1.recv() => self.access_log.reopen(),
+                _ = user2.recv() => self.giving.start_successor(),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -16,7 +16,7 @@ use pingora::{
     services::background::background_service,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{housekeeping::Housekeeping, idle::IdleConnections};
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Upstream},
     descriptors::{ACME_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX},
     exchange::Policy,
+    handover::Predecessor,
     health::HealthChecks,
     http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
     lifecycle::{Lifecycle, Shutdown},
@@ -63,6 +64,8 @@ pub(super) fn build_server(
     parts: Parts,
     sockets: Sockets,
     housekeeping: Housekeeping,
+    predecessor: Arc<Predecessor>,
+    accepting: (watch::Receiver<bool>, Arc<AtomicUsize>),
 ) -> Server {
     let Sockets { edge, admin } = sockets;
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
@@ -84,17 +87,31 @@ pub(super) fn build_server(
     let admin_hosts = config.admin_hosts.clone();
     let edge_app = edge_app(config, &parts, services, &server.configuration);
     let edge_places = budget.connections_max + REFUSED_CLIENTS_MAX;
-    let edge = ListenService::new("edge", edge, edge_app, threads, edge_places);
+    let edge = ListenService::new(
+        "edge",
+        edge,
+        edge_app,
+        threads,
+        edge_places,
+        accepting.clone(),
+    );
     server.add_service(edge);
     let health = HealthChecks {
         current: Arc::clone(&parts.current),
         checks_at_once_max: budget.checks_at_once_max,
     };
     let (admin_app, places) = (
-        Arc::new(admin_app(parts, admin_hosts, terminators)),
+        Arc::new(admin_app(parts, admin_hosts, terminators, predecessor)),
         ADMIN_CONNECTIONS_MAX,
     );
-    let admin = ListenService::new("admin", vec![admin], admin_app, ADMIN_THREADS, places);
+    let admin = ListenService::new(
+        "admin",
+        vec![admin],
+        admin_app,
+        ADMIN_THREADS,
+        places,
+        accepting,
+    );
     server.add_service(admin.accepting_while_draining().cutting_oldest());
     server.add_service(background_service("health", health));
     server.add_service(background_service("certificates", certificates));
@@ -163,7 +180,12 @@ fn edge_app(
     }
 }
 
-fn admin_app(parts: Parts, hosts: Hosts, terminators: Arc<[Arc<Terminator>]>) -> Admin {
+fn admin_app(
+    parts: Parts,
+    hosts: Hosts,
+    terminators: Arc<[Arc<Terminator>]>,
+    predecessor: Arc<Predecessor>,
+) -> Admin {
     Admin {
         hosts,
         current: parts.current,
@@ -173,6 +195,7 @@ fn admin_app(parts: Parts, hosts: Hosts, terminators: Arc<[Arc<Terminator>]>) ->
         metrics: parts.metrics,
         budget: parts.budget,
         terminators,
+        predecessor,
     }
 }
 

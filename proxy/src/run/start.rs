@@ -10,8 +10,9 @@ use crate::{
     access_log::AccessLog,
     config::{Config, Listener},
     descriptors::{Budget, Wanted},
+    handover::{Role, Taking},
     lifecycle::Lifecycle,
-    listen::bind,
+    listen::{adopt, bind},
     metrics::Metrics,
     readiness::Readiness,
     snapshot::Current,
@@ -46,13 +47,17 @@ pub(super) fn share_descriptors(config: &Config) -> Budget {
 }
 
 /// Reads the certificates of all listeners; by listener.
-pub(super) fn read_certificates(config: &Config, metrics: &Metrics) -> Result<Terminators, String> {
+pub(super) fn read_certificates(
+    config: &Config,
+    metrics: &Metrics,
+    taking: Option<&Taking>,
+) -> Result<Terminators, String> {
     let speak_tls = config.listeners.iter().filter_map(|listener| {
         let settings = listener.tls.as_ref()?;
         Some((&listener.name, settings))
     });
     speak_tls
-        .map(|(name, settings)| Ok((name.clone(), start_tls(name, settings, metrics)?)))
+        .map(|(name, settings)| Ok((name.clone(), start_tls(name, settings, metrics, taking)?)))
         .collect()
 }
 
@@ -60,8 +65,14 @@ fn start_tls(
     listener: &str,
     settings: &TlsSettings,
     metrics: &Metrics,
+    taking: Option<&Taking>,
 ) -> Result<Arc<Terminator>, String> {
-    let started = Terminator::start(listener, settings.clone(), metrics, None);
+    let started = Terminator::start(
+        listener,
+        settings.clone(),
+        metrics,
+        taking.and_then(|taking| taking.ticket_keys(listener)),
+    );
     started.map(Arc::new).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         format!(
@@ -71,11 +82,24 @@ fn start_tls(
     })
 }
 
-/// Binds the listeners' addresses and that of the admin.
-pub(super) fn bind_all(config: &Config, terminators: &Terminators) -> Result<Sockets, String> {
+/// Binds the listeners' addresses and that of the admin, or has the sockets of the process before.
+pub(super) fn claim_sockets(
+    config: &Config,
+    terminators: &Terminators,
+    mut taking: Option<&mut Taking>,
+) -> Result<Sockets, String> {
+    let mut claim = |role, listener: &Listener| {
+        let taken = taking
+            .as_mut()
+            .and_then(|taking| taking.socket_of(role, listener));
+        match taken {
+            Some(socket) => adopt(listener, socket),
+            None => bind(listener),
+        }
+    };
     let mut edge = Vec::new();
     for listener in &config.listeners {
-        let bound = bind(listener).map_err(|error| {
+        let bound = claim(Role::Edge, listener).map_err(|error| {
             format!(
                 "listener `{}` cannot listen on {}: {}",
                 listener.name,
@@ -88,7 +112,7 @@ pub(super) fn bind_all(config: &Config, terminators: &Terminators) -> Result<Soc
             None => bound,
         });
     }
-    let admin = bind(&Listener::new("admin", config.admin)).map_err(|error| {
+    let admin = claim(Role::Admin, &Listener::new("admin", config.admin)).map_err(|error| {
         format!(
             "admin cannot listen on {}: {}",
             config.admin,
@@ -103,7 +127,9 @@ pub(super) fn bind_all(config: &Config, terminators: &Terminators) -> Result<Soc
 
 fn reason(error: &io::Error) -> String {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program listens there already",
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there already (to take over from a cellgate-proxy, use --upgrade)"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         _ => "",

@@ -5,6 +5,7 @@
 
 use std::{
     fmt, io,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -54,7 +55,14 @@ impl Owner {
 #[derive(Debug)]
 pub struct Claim {
     /// `None` where nothing can be locked. That stops no proxy from serving.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+}
+
+impl Claim {
+    /// To be passed on to a successor.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(Lock::descriptor)
+    }
 }
 
 /// Why a state directory may not be used.
@@ -106,7 +114,9 @@ impl ClaimError {
     /// What to do.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::InUse { .. } => "stop that process, or give this one a `state_dir` of its own",
+            Self::InUse { .. } => {
+                "stop that process, take over from it with --upgrade, or give this one a `state_dir` of its own"
+            }
             Self::OtherTable { .. } => {
                 "give this proxy a `state_dir` of its own; or, if the table was renamed, run `cellgate-proxy state adopt --config FILE`"
             }
@@ -144,6 +154,24 @@ impl StateDir {
                 Ok(None)
             }
         })?;
+        self.claim_with(lock, table)
+    }
+
+    /// The same with the lock of the process before, which it has passed on.
+    ///
+    /// # Errors
+    /// The directory is another table's, or may be; or that is not its lock.
+    pub fn inherit(&self, lock: Option<OwnedFd>, table: &Path) -> Result<Claim, ClaimError> {
+        let path = self.folder.join(LOCK);
+        let lock = lock.map(|file| Lock::inherit(&path, file, &note(table)));
+        let lock = lock.transpose().map_err(|error| ClaimError::InUse {
+            folder: self.folder.clone(),
+            by: format!("another process: {error}"),
+        })?;
+        self.claim_with(lock, table)
+    }
+
+    fn claim_with(&self, lock: Option<Lock>, table: &Path) -> Result<Claim, ClaimError> {
         let now = Owner::of(table);
         let before = match self.owner() {
             Ok(before) => before,
@@ -164,7 +192,7 @@ impl StateDir {
         {
             warn!(directory = %self.folder.display(), %error, "the state directory cannot note which table it belongs to");
         }
-        Ok(Claim { _lock: lock })
+        Ok(Claim { lock })
     }
 
     /// Says whether the proxy of this table could claim the directory, as far as reading it shows.
@@ -202,13 +230,8 @@ impl StateDir {
 
     fn lock(&self, table: &Path) -> Result<Option<Lock>, LockError> {
         let path = self.folder.join(LOCK);
-        let process = std::process::id();
-        let note = format!(
-            "process {process}, a proxy with the table {}",
-            table.display()
-        );
         match std::fs::create_dir_all(&self.folder) {
-            Ok(()) => Lock::take(&path, &note).map(Some),
+            Ok(()) => Lock::take(&path, &note(table)).map(Some),
             Err(error) => Err(LockError::Io { path, error }),
         }
     }
@@ -244,6 +267,14 @@ impl StateDir {
             configured: now.configured.clone(),
         }
     }
+}
+
+fn note(table: &Path) -> String {
+    let process = std::process::id();
+    format!(
+        "process {process}, a proxy with the table {}",
+        table.display()
+    )
 }
 
 /// The file can be read, and says nothing.

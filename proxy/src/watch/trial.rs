@@ -76,6 +76,12 @@ impl Trial {
         before
     }
 
+    /// Writes the mark once more, where another process may have changed it.
+    pub(super) fn mark_again(&self) {
+        let before = *self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.restore_mark(before);
+    }
+
     /// Takes a mark back: the process still runs, so the table in force is the one to watch, if it has yet to prove
     /// itself.
     pub(super) fn restore_mark(&self, before: Option<Marked>) {

@@ -86,6 +86,7 @@ fn every_default() {
         shutdown_delay: ms(0),
         shutdown: ms(30_000),
         drain_idle: ms(75_000),
+        upgrade: Duration::from_secs(60),
     };
     assert_eq!(config.timeouts, timeouts);
     let upstream = Upstream {

@@ -22,6 +22,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeo
         "shutdown_delay_ms",
         "shutdown_ms",
         "drain_idle_ms",
+        "upgrade_ms",
     ];
     section(fields, "timeouts", &known, findings, |fields, findings| {
         let mut ms =
@@ -39,6 +40,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeo
         let idle_ms = keepalive.map_or(KEEPALIVE_MS.into(), |limit| limit.as_millis());
         let idle_ms = u32::try_from(idle_ms).unwrap_or(u32::MAX);
         let drain_idle = ms("drain_idle_ms", 0, idle_ms);
+        let upgrade = ms("upgrade_ms", 1, 60_000);
         Some(Timeouts {
             head: head?,
             keepalive: keepalive?,
@@ -50,6 +52,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Timeo
             shutdown_delay: shutdown_delay?,
             shutdown: shutdown?,
             drain_idle: drain_idle?,
+            upgrade: upgrade?,
         })
     })
 }

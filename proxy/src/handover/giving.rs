@@ -1,0 +1,364 @@
+//! The side that gives: offers what it has to a successor, and goes on as if nothing had been unless that one serves.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    net::TcpListener,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    process::{Child, Command},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cellgate_process::{descriptors, notify};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{
+    channel::Channel,
+    message::{CellReport, Offer, Offered, Reply, Report, Request, Role, VERSION},
+    place::{Place, check_peer},
+    predecessor::Predecessor,
+};
+use crate::{
+    lifecycle::{Lifecycle, Phase},
+    listen::BoundListener,
+    snapshot::Current,
+    state_dir::{Claim, StateDir},
+    tls::Terminator,
+};
+
+/// How often a successor that was started here is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How successors are started.
+#[derive(Clone, Debug)]
+pub struct Successors {
+    /// The program's path as it was called: another file may be there by then, and that is the point.
+    pub program: PathBuf,
+    pub arguments: Vec<OsString>,
+    /// How long one may take until it serves.
+    pub limit: Duration,
+}
+
+/// What is given away.
+#[derive(Debug)]
+pub struct Stock {
+    sockets: Vec<(Offered, TcpListener, Arc<AtomicBool>)>,
+    terminators: Vec<Arc<Terminator>>,
+}
+
+impl Stock {
+    /// Of the listeners that this process accepts on.
+    pub fn of(edge: &[BoundListener], admin: &BoundListener) -> std::io::Result<Self> {
+        let edge_roles = edge.iter().map(|bound| (Role::Edge, bound));
+        let sockets = edge_roles
+            .chain([(Role::Admin, admin)])
+            .map(|(role, bound)| {
+                let offered = Offered {
+                    role,
+                    name: bound.listener.name.clone(),
+                    configured: bound.listener.address,
+                    ipv6_only: bound.listener.ipv6_only,
+                };
+                let (socket, is_shared) = bound.share()?;
+                Ok((offered, socket, is_shared))
+            });
+        Ok(Self {
+            sockets: sockets.collect::<std::io::Result<_>>()?,
+            terminators: edge
+                .iter()
+                .filter_map(|bound| bound.terminator().cloned())
+                .collect(),
+        })
+    }
+}
+
+/// What the process knows of itself, and gives away when it is asked to.
+#[derive(Debug)]
+pub struct Giving {
+    pub state_dir: StateDir,
+    pub claim: Mutex<Option<Claim>>,
+    pub current: Arc<Current>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub predecessor: Arc<Predecessor>,
+    pub successors: Successors,
+    pub stock: Mutex<Option<Stock>>,
+    /// Becomes true once a successor serves.
+    pub given: watch::Sender<bool>,
+    pub is_busy: AtomicBool,
+    /// The process that serves now.
+    pub served_by: AtomicU32,
+}
+
+/// Why nothing was handed over.
+struct Failed(String);
+
+impl<E: fmt::Display> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Giving {
+    /// Waits for successors until one serves.
+    pub fn listen(self: &Arc<Self>, place: Place) -> std::io::Result<()> {
+        let giving = Arc::clone(self);
+        thread::Builder::new()
+            .name("hand-over".to_owned())
+            .spawn(move || giving.wait_for_successors(&Arc::new(place)))?;
+        Ok(())
+    }
+
+    fn wait_for_successors(self: Arc<Self>, place: &Arc<Place>) {
+        while !*self.given.borrow() {
+            match place.accept() {
+                Ok(None) => {}
+                Ok(Some(socket)) => {
+                    let (giving, place) = (Arc::clone(&self), Arc::clone(place));
+                    thread::spawn(move || giving.meet(socket, &place));
+                }
+                Err(error) => {
+                    warn!(%error, "a successor cannot be accepted");
+                    thread::sleep(CHECK_INTERVAL);
+                }
+            }
+        }
+    }
+
+    fn meet(&self, socket: OwnedFd, place: &Place) {
+        let peer = check_peer(&socket);
+        let Ok(channel) = Channel::new(socket) else {
+            return;
+        };
+        let process = match peer {
+            Ok(process) => process,
+            Err(error) => {
+                warn!(%error, "a successor is refused");
+                return;
+            }
+        };
+        let refuse = |why: &str| {
+            warn!(process, "a successor is refused: {why}");
+            let why = why.to_owned();
+            let _ = channel.send(&Reply::Refused { why }, &[]);
+        };
+        if self.lifecycle.has_reached(Phase::Leaving) {
+            return refuse("this process is about to end");
+        }
+        if self.is_busy.swap(true, Ordering::AcqRel) {
+            return refuse("another hand-over is under way");
+        }
+        info!(process, "a successor asks for the sockets");
+        let handed_over = self.hand_over(&channel, place, process);
+        if handed_over.is_ok() {
+            self.report_for_ever(&channel);
+            return;
+        }
+        self.state_dir.resume();
+        if let Err(Failed(why)) = handed_over {
+            warn!(
+                process,
+                "nothing is handed over, and this process goes on: {why}"
+            );
+        }
+        self.is_busy.store(false, Ordering::Release);
+    }
+
+    fn hand_over(&self, channel: &Channel, place: &Place, process: u32) -> Result<(), Failed> {
+        let deadline = Instant::now() + self.successors.limit;
+        let next = || -> Result<Request, Failed> {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let received = channel.receive(Some(left));
+            Ok(received
+                .map_err(|error| format!("the successor: {error}"))?
+                .0)
+        };
+        let Request::Hello { version, .. } = next()? else {
+            return Err("the successor does not begin with a greeting".into());
+        };
+        if version != VERSION {
+            let why =
+                format!("it hands over by version {VERSION}, and not {version}; restart instead");
+            channel.send(&Reply::Refused { why: why.clone() }, &[])?;
+            return Err(why.into());
+        }
+        self.offer(channel, place)?;
+        let Request::Ready = next()? else {
+            return Err("the successor does not say that it is ready".into());
+        };
+        self.state_dir.pause();
+        self.send_lock(channel)?;
+        let kept = loop {
+            match next()? {
+                Request::Ask { limit_ms } => self.report_to(channel, limit_ms)?,
+                Request::Serving { kept } => break kept,
+                _ => return Err("the successor does not say that it serves".into()),
+            }
+        };
+        notify::send(&format!("MAINPID={process}"));
+        if let Err(error) = channel.send(&Reply::Committed, &[]) {
+            notify::send(&format!("MAINPID={}", std::process::id()));
+            return Err(error.into());
+        }
+        self.let_go(&kept, process);
+        Ok(())
+    }
+
+    fn offer(&self, channel: &Channel, place: &Place) -> Result<(), Failed> {
+        let stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stock) = &*stock else {
+            return Err("there is nothing left".into());
+        };
+        let ticket_keys: BTreeMap<_, _> = stock
+            .terminators
+            .iter()
+            .filter_map(|tls| Some((tls.listener().to_owned(), tls.ticket_keys()?)))
+            .collect();
+        let offer = Offer {
+            version: VERSION,
+            process: std::process::id(),
+            sockets: stock.sockets.iter().map(|(o, ..)| o.clone()).collect(),
+            ticket_keys,
+            generation: self.current.load().map(|s| s.generation.get()),
+        };
+        let sockets = stock.sockets.iter().map(|(_, socket, _)| socket.as_fd());
+        let descriptors: Vec<BorrowedFd<'_>> = sockets.chain([place.socket.as_fd()]).collect();
+        Ok(channel.send(&Reply::Offer(offer), &descriptors)?)
+    }
+
+    fn send_lock(&self, channel: &Channel) -> Result<(), Failed> {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = claim.as_ref().and_then(Claim::descriptor);
+        Ok(channel.send(&Reply::Lock, lock.as_slice())?)
+    }
+
+    /// The successor serves: from here on there is no way back.
+    fn let_go(&self, kept: &[usize], process: u32) {
+        let stock = self
+            .stock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        for (at, (_, _, is_shared)) in stock.iter().flat_map(|stock| &stock.sockets).enumerate() {
+            is_shared.store(kept.contains(&at), Ordering::Release);
+        }
+        drop(stock);
+        self.claim
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.served_by.store(process, Ordering::Release);
+        info!(
+            process,
+            "handed over: the successor serves, and this process drains"
+        );
+        self.given.send_replace(true);
+    }
+
+    /// As long as the successor lives, it may ask.
+    fn report_for_ever(&self, channel: &Channel) {
+        while let Ok((Request::Ask { limit_ms }, _)) = channel.receive(None) {
+            if self.report_to(channel, limit_ms).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn report_to(&self, channel: &Channel, limit_ms: u64) -> Result<(), Failed> {
+        let before = self.predecessor.ask_within(Duration::from_millis(limit_ms));
+        let snapshot = self.current.load();
+        let cells = snapshot.iter().flat_map(|snapshot| snapshot.cells());
+        let report = Report {
+            process: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: snapshot.as_ref().map(|s| s.generation.get()),
+            digest: snapshot.as_ref().map(|s| s.digest.to_string()),
+            requests_in_flight: self.lifecycle.requests(),
+            client_connections: self.lifecycle.connections(),
+            cells: cells
+                .map(|cell| {
+                    let report = CellReport {
+                        in_flight: cell.state.in_flight(),
+                        tunnels: cell.state.tunnels(),
+                    };
+                    (cell.state.id.to_string(), report)
+                })
+                .filter(|(_, report)| *report != CellReport::default())
+                .collect(),
+            predecessors: before.into_iter().collect(),
+            answers: true,
+        };
+        Ok(channel.send(&Reply::Report(report), &[])?)
+    }
+
+    /// Starts a successor, which asks for everything by itself.
+    pub fn start_successor(self: &Arc<Self>) {
+        if std::process::id() == 1 {
+            error!(
+                "SIGUSR2: process 1 cannot be replaced, for all others end with it; restart the container"
+            );
+            return;
+        }
+        if *self.given.borrow() || self.is_busy.load(Ordering::Acquire) {
+            warn!("SIGUSR2: a hand-over is under way already");
+            return;
+        }
+        notify::reloading();
+        let mut command = Command::new(&self.successors.program);
+        command
+            .args(&self.successors.arguments)
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDNAMES");
+        match command.spawn() {
+            Ok(child) => {
+                descriptors::restore_limit_of(child.id());
+                info!(
+                    process = child.id(), program = %self.successors.program.display(),
+                    "SIGUSR2: a successor is started"
+                );
+                let giving = Arc::clone(self);
+                thread::spawn(move || giving.watch_over(child));
+            }
+            Err(error) => {
+                let program = self.successors.program.display();
+                error!(%program, %error, "SIGUSR2: no successor can be started, and this process goes on");
+                notify::send("READY=1");
+            }
+        }
+    }
+
+    fn watch_over(&self, mut child: Child) {
+        let process = child.id();
+        let began = Instant::now();
+        while self.served_by.load(Ordering::Acquire) != process {
+            let status = match child.try_wait() {
+                Ok(Some(status)) => status.to_string(),
+                Ok(None) if began.elapsed() < self.successors.limit => {
+                    thread::sleep(CHECK_INTERVAL);
+                    continue;
+                }
+                _ => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    "it took too long and was killed".to_owned()
+                }
+            };
+            error!(
+                process,
+                "the successor does not serve, and this process goes on: {status}"
+            );
+            notify::send("READY=1");
+            return;
+        }
+        // Only so that nothing is left of it should it end before this process.
+        let _ = child.wait();
+    }
+}

@@ -1,0 +1,126 @@
+//! The process before this one, as long as it drains.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    channel::Channel,
+    message::{CellReport, Reply, Report, Request},
+};
+
+/// How long `/status` waits for it.
+const ASK_LIMIT: Duration = Duration::from_millis(500);
+/// Whoever waits for its end looks this often.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Questions without an answer.
+const OWED_MAX: u32 = 4;
+
+/// For `/status`.
+pub type PredecessorStatus = Report;
+
+/// Asks the process before this one what is still in flight there.
+#[derive(Debug, Default)]
+pub struct Predecessor(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    channel: Channel,
+    last: Report,
+    /// Replies that have not come in time: they come before any later one.
+    owed: u32,
+}
+
+impl Predecessor {
+    pub(super) fn is(&self, channel: Channel, process: u32) {
+        let last = Report {
+            process,
+            ..Report::default()
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+            channel,
+            last,
+            owed: 0,
+        });
+    }
+
+    pub(super) fn request(&self, request: &Request, limit: Duration) -> io::Result<Reply> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = &*known else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        known.channel.send(request, &[])?;
+        Ok(known.channel.receive(Some(limit))?.0)
+    }
+
+    /// `None` once it is gone. It waits for an answer, for a while.
+    pub fn ask(&self) -> Option<PredecessorStatus> {
+        self.ask_within(ASK_LIMIT)
+    }
+
+    pub(super) fn ask_within(&self, limit: Duration) -> Option<PredecessorStatus> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = guard.as_mut()?;
+        let asked = Request::Ask {
+            limit_ms: u64::try_from(limit.as_millis() / 2).unwrap_or(0),
+        };
+        let until = Instant::now() + limit;
+        match known.ask(&asked, until) {
+            Ok(Reply::Report(report)) => {
+                known.last = report;
+                known.last.answers = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => known.last.answers = false,
+            _ => *guard = None,
+        }
+        guard.as_ref().map(|known| known.last.clone())
+    }
+
+    /// Waits until it is gone, or `limit` is over.
+    pub fn wait_until_gone(&self, limit: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < limit && self.ask_within(CHECK_INTERVAL).is_some() {
+            std::thread::sleep(CHECK_INTERVAL);
+        }
+    }
+}
+
+impl Known {
+    fn ask(&mut self, asked: &Request, until: Instant) -> io::Result<Reply> {
+        // One that does not take them in any more gets no further ones.
+        if self.owed < OWED_MAX {
+            self.channel.send(asked, &[])?;
+            self.owed += 1;
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let (reply, _) = self.channel.receive(Some(left))?;
+            self.owed -= 1;
+            if self.owed == 0 {
+                return Ok(reply);
+            }
+        }
+    }
+}
+
+impl Report {
+    /// What is in flight to a cell in it and in those before it.
+    pub fn of_cell(&self, cell: &str) -> CellReport {
+        let mut sum = self.cells.get(cell).copied().unwrap_or_default();
+        for predecessor in &self.predecessors {
+            let of = predecessor.of_cell(cell);
+            sum.in_flight = sum.in_flight.saturating_add(of.in_flight);
+            sum.tunnels = sum.tunnels.saturating_add(of.tunnels);
+        }
+        sum
+    }
+
+    /// Requests in flight in it and in those before it.
+    pub fn requests(&self) -> usize {
+        let before: usize = self.predecessors.iter().map(Self::requests).sum();
+        self.requests_in_flight.saturating_add(before)
+    }
+}
