@@ -14,7 +14,7 @@ use cellgate_process::{
     descriptors,
     lock::{Lock, LockError},
     log::LogCounts,
-    restart,
+    notify, restart,
 };
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -128,11 +128,13 @@ async fn run(
         restart::until_done("reload_tokens", panicked, reload).await;
     });
     let mut broken = None;
+    notify::send("READY=1");
     tokio::select! {
         () = signals.stop.asked() => {}
         ended = serving.join_next() => broken = Some(format!("a listener ended by itself: {ended:?}")),
     }
     info!("stopping");
+    notify::send("STOPPING=1");
     stopping.send_replace(true);
     let ended = timeout(STOP_LIMIT, async {
         while tasks.join_next().await.is_some() {}

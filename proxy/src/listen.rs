@@ -4,6 +4,7 @@
 //! [`ClientSocket`] and a [`Connection`](crate::exchange::Connection) and need not know how they came about.
 
 mod accept;
+mod activation;
 mod bind;
 mod close_reason;
 mod open;
@@ -12,7 +13,8 @@ mod proxy_header;
 mod sources;
 
 pub use accept::{Accepted, ListenService, ServeConnection};
-pub use bind::{BoundListener, adopt, bind};
+pub use activation::Activation;
+pub use bind::{BoundListener, Spare, adopt, bind, set_options};
 pub use close_reason::CloseReason;
 pub use open::{Opened, Opener};
 pub use sources::SourcePlace;

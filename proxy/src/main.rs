@@ -6,7 +6,9 @@ use cellgate_process::log::{self, Log};
 use cellgate_proxy::{
     cli::{self, Cli},
     config::{self, Config},
-    metrics, run,
+    listen::Activation,
+    metrics,
+    run::{self, Launch},
     signals::Signals,
 };
 use cellgate_table::yaml::settings::LogFormat;
@@ -28,6 +30,14 @@ fn main() -> ExitCode {
             .error(ErrorKind::MissingRequiredArgument, message)
             .exit();
     };
+    // Before there are threads, for it changes the environment.
+    let activation = match Activation::from_env() {
+        Ok(activation) => activation,
+        Err(message) => {
+            log::last_words(message);
+            return ExitCode::FAILURE;
+        }
+    };
     // Before anything that takes time: without handlers, a signal for the housekeeping would end the process.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -44,7 +54,11 @@ fn main() -> ExitCode {
         }
     };
     let log = start_log(&config);
-    run::serve(config, cli.upgrade, signals, log.counts())
+    let launch = Launch {
+        is_upgrade: cli.upgrade,
+        activation,
+    };
+    run::serve(config, launch, signals, log.counts())
 }
 
 /// Pingora's own account of its start and stop is left out.

@@ -3,6 +3,7 @@
 mod begin;
 mod housekeeping;
 mod idle;
+mod loading;
 mod server;
 mod start;
 mod table_watch;
@@ -23,6 +24,7 @@ use tracing::{error, info, warn};
 use self::{
     begin::{Accepting, Start, Started},
     housekeeping::Housekeeping,
+    loading::Loading,
     server::{build_server, run_in_thread},
     table_watch::{TableWatch, no_thread},
 };
@@ -30,6 +32,7 @@ use crate::{
     config::Config,
     handover,
     lifecycle::{Lifecycle, Shutdown},
+    listen::Activation,
     signals::Signals,
 };
 
@@ -37,10 +40,30 @@ use crate::{
 /// long: a disk that hangs must not keep the process alive.
 const END_LIMIT_MIN: Duration = Duration::from_millis(300);
 
+/// How the process was started.
+#[derive(Debug)]
+pub struct Launch {
+    /// In the place of one that runs.
+    pub is_upgrade: bool,
+    pub activation: Activation,
+}
+
 /// Serves until a signal ends it. Everything that can be wrong at start is found out before anything is served.
-pub fn serve(config: Config, is_upgrade: bool, signals: Signals, log: &LogCounts) -> ExitCode {
-    let started = Start::begin(&config, is_upgrade).and_then(|start| start.finish(&config, log));
-    match started.and_then(|started| run(config, started, signals)) {
+pub fn serve(config: Config, launch: Launch, signals: Signals, log: &LogCounts) -> ExitCode {
+    let Launch {
+        is_upgrade,
+        activation,
+    } = launch;
+    let loading = match Loading::begin(is_upgrade) {
+        Ok(loading) => loading,
+        Err(error) => {
+            error!(%error, "signals cannot be handled");
+            return ExitCode::FAILURE;
+        }
+    };
+    let started =
+        Start::begin(&config, is_upgrade, activation).and_then(|start| start.finish(&config, log));
+    match started.and_then(|started| run(config, started, signals, loading)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -49,7 +72,7 @@ pub fn serve(config: Config, is_upgrade: bool, signals: Signals, log: &LogCounts
     }
 }
 
-fn run(config: Config, started: Started, signals: Signals) -> Result<(), String> {
+fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> Result<(), String> {
     let Started {
         parts,
         sockets,
@@ -75,6 +98,8 @@ fn run(config: Config, started: Started, signals: Signals) -> Result<(), String>
         given: giving.given.subscribe(),
         stopped,
     };
+    let loader = Arc::clone(&parts.loader);
+    let pledged = pledged.map(|pledged| (pledged, &*loader));
     let accepting = Accepting::new(&sockets, &giving);
     let predecessor = Arc::clone(&giving.predecessor);
     let server = build_server(
@@ -86,6 +111,7 @@ fn run(config: Config, started: Started, signals: Signals) -> Result<(), String>
         accepting.parts(),
     );
     let ended = Arc::new(AtomicBool::new(false));
+    loading.end();
     let serving = match run_in_thread(server, shutdown, Arc::clone(&ended)) {
         Ok(serving) => serving,
         Err(error) => {

@@ -120,11 +120,12 @@ impl Lock {
         Ok(lock)
     }
 
-    /// A lock that another process holds by the same open file, which it has passed on.
+    /// A lock that another process holds by the same open file, which it has passed on. Its note stays that one's until
+    /// another is written.
     ///
     /// # Errors
     /// It is no lock of that path, or nobody holds it by this file.
-    pub fn inherit(path: &Path, file: OwnedFd, note: &str) -> Result<Self, LockError> {
+    pub fn inherit(path: &Path, file: OwnedFd) -> Result<Self, LockError> {
         let failed = |error| LockError::Io {
             path: path.to_owned(),
             error,
@@ -138,7 +139,6 @@ impl Lock {
         if !lock.is_held() {
             return Err(failed(io::Error::other("another file is in its place")));
         }
-        lock.write_note(note);
         Ok(lock)
     }
 
@@ -156,7 +156,7 @@ impl Lock {
     }
 
     /// The lock holds without it, too: on a full disk others hear of "another process".
-    fn write_note(&self, note: &str) {
+    pub fn write_note(&self, note: &str) {
         let mut file = &self.file;
         let _ = file
             .set_len(0)
@@ -223,7 +223,8 @@ mod tests {
         let path = folder.path().join("lock");
         let first = Lock::take(&path, "process 1").unwrap();
         let passed = first.descriptor().try_clone_to_owned().unwrap();
-        let second = Lock::inherit(&path, passed, "process 2").unwrap();
+        let second = Lock::inherit(&path, passed).unwrap();
+        second.write_note("process 2");
         drop(first);
         let refused = Lock::take(&path, "process 3").unwrap_err().to_string();
         assert!(refused.ends_with("is held by process 2"), "{refused}");

@@ -3,7 +3,7 @@
 
 use cellgate_table::CellId;
 
-use super::{ProxyState, Seen};
+use super::{ProxyState, ProxyStatus, Seen};
 
 /// Which listed proxies have been seen with a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Seen {
                 found.missing.push(Unconfirmed {
                     proxy: name.to_owned(),
                     state: status.map_or(ProxyState::Unknown, |it| it.state),
-                    generation: status.and_then(|it| it.generation),
+                    generation: status.and_then(ProxyStatus::oldest_generation),
                 });
             }
         }
@@ -60,7 +60,7 @@ impl Seen {
     pub fn all_of_have<'n>(&self, listed: impl Iterator<Item = &'n str>, generation: u64) -> bool {
         let has = |name: &str| {
             let status = self.proxies.get(name);
-            status.is_some_and(|it| it.is_forgotten || it.generation >= Some(generation))
+            status.is_some_and(|it| it.is_forgotten || it.oldest_generation() >= Some(generation))
         };
         listed.into_iter().all(has)
     }
@@ -77,7 +77,8 @@ impl Seen {
         listed.find(|name| match self.proxies.get(*name) {
             Some(status) if status.is_forgotten => false,
             Some(status) => {
-                status.generation < Some(clear_from) || status.cells.contains_key(cell.as_str())
+                status.oldest_generation() < Some(clear_from)
+                    || status.cells.contains_key(cell.as_str())
             }
             None => true,
         })
@@ -87,7 +88,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ProxyStatus, proxies::ProxyCell};
+    use crate::observe::proxies::ProxyCell;
 
     fn status(state: ProxyState, generation: u64, digest: &str) -> ProxyStatus {
         ProxyStatus {

@@ -46,6 +46,8 @@ pub struct ProxyStatus {
     /// Since when it has another table than the published one.
     pub behind_since_ms: Option<i64>,
     pub cells: BTreeMap<String, ProxyCell>,
+    /// The processes that it has replaced and that still serve requests.
+    pub predecessors: Vec<Predecessor>,
     pub samples: Samples,
     /// An operator has said that it is gone, and it has not answered since.
     pub is_forgotten: bool,
@@ -67,6 +69,27 @@ pub struct ProxyCell {
     pub endpoints: u64,
 }
 
+/// A process that a proxy has replaced. It drains, with its own table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Predecessor {
+    generation: Option<u64>,
+    digest: Option<String>,
+    /// Those before it.
+    #[serde(default)]
+    predecessors: Vec<Self>,
+}
+
+impl Predecessor {
+    fn all(self) -> Vec<Self> {
+        let mut all = vec![Self {
+            predecessors: Vec::new(),
+            ..self
+        }];
+        all.extend(self.predecessors.into_iter().flat_map(Self::all));
+        all
+    }
+}
+
 /// What of a proxy's `/status` is of interest here.
 #[derive(Debug, Deserialize)]
 struct Status {
@@ -79,6 +102,7 @@ struct Status {
     last_reload: Option<Reload>,
     #[serde(default)]
     cells: BTreeMap<String, ProxyCell>,
+    predecessor: Option<Predecessor>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,9 +187,17 @@ impl ProxyStatus {
     }
 
     /// Whether it has the table with these bytes. The digest decides: of a table that names no generation, each proxy
-    /// has a number of its own.
+    /// has a number of its own. A process that drains beside it has to have it, too.
     pub fn has(&self, digest: &str) -> bool {
-        self.digest.as_deref() == Some(digest)
+        let processes = self.predecessors.iter().map(|it| &it.digest);
+        let mut digests = processes.chain([&self.digest]);
+        digests.all(|of| of.as_deref() == Some(digest))
+    }
+
+    /// The oldest generation that requests go by there.
+    pub fn oldest_generation(&self) -> Option<u64> {
+        let processes = self.predecessors.iter().map(|it| it.generation);
+        processes.chain([self.generation]).min().flatten()
     }
 
     fn take_in(&mut self, answers: Answers, now_ms: i64, window_ms: i64) {
@@ -183,6 +215,7 @@ impl ProxyStatus {
             .filter(|reload| !reload.ok)
             .and_then(|reload| reload.error);
         self.cells = status.cells;
+        self.predecessors = status.predecessor.map(Predecessor::all).unwrap_or_default();
         self.samples.add(now_ms, window_ms, read_metrics(&metrics));
     }
 }
@@ -209,8 +242,9 @@ impl ProxyStatus {
         KnownProxy {
             name: name.to_owned(),
             seen_ms: self.seen_ms,
-            generation: self.generation,
-            digest: self.digest.clone(),
+            // After a restart of the daemon, too, only what all processes have counts as seen.
+            generation: self.oldest_generation(),
+            digest: self.digest.clone().filter(|digest| self.has(digest)),
             cells: self.cells.keys().cloned().collect(),
             is_forgotten: self.is_forgotten,
         }
@@ -282,6 +316,40 @@ mod tests {
             (None, None)
         );
         assert_eq!(status.cells["a"].endpoints, 2);
+    }
+
+    #[test]
+    fn a_table_is_there_once_the_processes_before_have_it_too() {
+        let mut status = ProxyStatus::default();
+        let mut see = |predecessor: serde_json::Value| {
+            let said =
+                serde_json::json!({ "generation": 5, "digest": "d5", "predecessor": predecessor });
+            let answers = Answers {
+                status: serde_json::from_value(said).unwrap(),
+                metrics: String::new(),
+            };
+            status.see(Ok(answers), Some("d5"), 100, 1000);
+            let known = status.known("edge");
+            assert_eq!(status.generation, Some(5));
+            assert_eq!(
+                (known.generation, known.digest.is_some()),
+                (status.oldest_generation(), status.has("d5"))
+            );
+            (status.oldest_generation(), status.has("d5"))
+        };
+        assert_eq!(see(serde_json::Value::Null), (Some(5), true));
+        let with = |before: serde_json::Value| serde_json::json!({ "process": 1, "generation": 5, "digest": "d5", "predecessors": before });
+        let old =
+            serde_json::json!({ "process": 2, "generation": 4, "digest": "d4", "answers": false });
+        assert_eq!(see(old.clone()), (Some(4), false));
+        assert_eq!(see(with(serde_json::json!([old]))), (Some(4), false));
+        assert_eq!(see(with(serde_json::json!([]))), (Some(5), true));
+        // One without a table may get any.
+        assert_eq!(
+            see(serde_json::json!({ "process": 3, "generation": null })),
+            (None, false)
+        );
+        assert_eq!(see(serde_json::Value::Null), (Some(5), true));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Restarts that nobody notices: a successor takes the sockets over, and one that cannot serve changes nothing.
 
+mod activation;
+mod steps;
+
 use std::{
     fs,
     os::unix::net::UnixDatagram,
+    path::Path,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -23,10 +27,14 @@ use crate::support::{
 
 /// A successor that is started by hand.
 fn upgrade(proxy: &Proxy) -> Process {
+    upgrade_from(proxy.directory())
+}
+
+fn upgrade_from(directory: &Path) -> Process {
     let mut command = command();
     command
         .arg("--config")
-        .arg(proxy.directory().join("proxy.yaml"))
+        .arg(directory.join("proxy.yaml"))
         .arg("--upgrade");
     Process::start("the successor", &mut command)
 }

@@ -55,4 +55,5 @@ mod surroundings;
 mod table;
 mod tenant_key;
 mod tls;
+mod units;
 mod websockets;

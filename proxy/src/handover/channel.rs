@@ -9,7 +9,7 @@ use std::{
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
     sockopt::{self, Timeout},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,6 +67,11 @@ impl Channel {
         let packet = [IoSlice::new(&mark), IoSlice::new(piece)];
         sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// The other side cannot send any more; what has been sent can still be received.
+    pub(super) fn end_receiving(&self) -> io::Result<()> {
+        Ok(shutdown(&self.0, Shutdown::Read)?)
     }
 
     /// The next message; an error once `limit` is over, or the other side is gone or sends anything else.

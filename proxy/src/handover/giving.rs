@@ -4,8 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt,
-    net::TcpListener,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{Child, Command},
     sync::{
@@ -27,8 +26,9 @@ use super::{
     predecessor::Predecessor,
 };
 use crate::{
+    config::Tcp,
     lifecycle::{Lifecycle, Phase},
-    listen::BoundListener,
+    listen::{BoundListener, Spare, set_options},
     snapshot::Current,
     state_dir::{Claim, StateDir},
     tls::Terminator,
@@ -50,7 +50,9 @@ pub struct Successors {
 /// What is given away.
 #[derive(Debug)]
 pub struct Stock {
-    sockets: Vec<(Offered, TcpListener, Arc<AtomicBool>)>,
+    sockets: Vec<(Offered, Arc<Spare>)>,
+    /// What the listeners want of them, in the same order.
+    options: Vec<Tcp>,
     terminators: Vec<Arc<Terminator>>,
 }
 
@@ -67,10 +69,14 @@ impl Stock {
                     configured: bound.listener.address,
                     ipv6_only: bound.listener.ipv6_only,
                 };
-                let (socket, is_shared) = bound.share()?;
-                Ok((offered, socket, is_shared))
+                Ok((offered, bound.keep_spare()?))
             });
         Ok(Self {
+            options: edge
+                .iter()
+                .chain([admin])
+                .map(|it| it.listener.tcp)
+                .collect(),
             sockets: sockets.collect::<std::io::Result<_>>()?,
             terminators: edge
                 .iter()
@@ -107,6 +113,21 @@ impl<E: fmt::Display> From<E> for Failed {
 }
 
 impl Giving {
+    /// The sockets that were taken over are this process's now, and so are their options.
+    pub fn set_options(&self) {
+        let stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stock) = &*stock else {
+            return;
+        };
+        for ((offered, spare), tcp) in stock.sockets.iter().zip(&stock.options) {
+            if let Some(socket) = spare.get()
+                && let Err(error) = set_options(&socket, *tcp)
+            {
+                warn!(listener = offered.name, %error, "the options of a socket that was taken over cannot be set");
+            }
+        }
+    }
+
     /// Waits for successors until one serves.
     pub fn listen(self: &Arc<Self>, place: Place) -> std::io::Result<()> {
         let giving = Arc::clone(self);
@@ -224,12 +245,16 @@ impl Giving {
         let offer = Offer {
             version: VERSION,
             process: std::process::id(),
-            sockets: stock.sockets.iter().map(|(o, ..)| o.clone()).collect(),
+            sockets: stock.sockets.iter().map(|(o, _)| o.clone()).collect(),
             ticket_keys,
             generation: self.current.load().map(|s| s.generation.get()),
         };
-        let sockets = stock.sockets.iter().map(|(_, socket, _)| socket.as_fd());
-        let descriptors: Vec<BorrowedFd<'_>> = sockets.chain([place.socket.as_fd()]).collect();
+        let sockets: Option<Vec<_>> = stock.sockets.iter().map(|(_, spare)| spare.get()).collect();
+        let Some(sockets) = sockets else {
+            return Err("the listeners are closed, or no further files can be opened".into());
+        };
+        let descriptors = sockets.iter().map(AsFd::as_fd);
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.chain([place.socket.as_fd()]).collect();
         Ok(channel.send(&Reply::Offer(offer), &descriptors)?)
     }
 
@@ -246,8 +271,12 @@ impl Giving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        for (at, (_, _, is_shared)) in stock.iter().flat_map(|stock| &stock.sockets).enumerate() {
-            is_shared.store(kept.contains(&at), Ordering::Release);
+        for (at, (_, spare)) in stock.iter().flat_map(|stock| &stock.sockets).enumerate() {
+            if kept.contains(&at) {
+                spare.take();
+            } else {
+                spare.close();
+            }
         }
         drop(stock);
         self.claim

@@ -53,7 +53,14 @@ impl Predecessor {
             return Err(io::ErrorKind::NotConnected.into());
         };
         known.channel.send(request, &[])?;
-        Ok(known.channel.receive(Some(limit))?.0)
+        match known.channel.receive(Some(limit)) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                // From here on nothing can be sent to here, so what has not come never will.
+                known.channel.end_receiving()?;
+                Ok(known.channel.receive(Some(limit.max(CHECK_INTERVAL)))?.0)
+            }
+            received => Ok(received?.0),
+        }
     }
 
     /// `None` once it is gone. It waits for an answer, for a while.

@@ -176,7 +176,7 @@ async fn accept<A: ServeConnection>(
         address,
         socket,
         terminator,
-        is_shared,
+        spare,
     } = bound;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -199,7 +199,8 @@ async fn accept<A: ServeConnection>(
         _ = given.wait_for(|given| *given), if end == End::Never => {}
     }
     // Of a socket that a successor has, too, the queue is not lost.
-    if !is_shared.load(Ordering::Acquire) {
+    spare.close();
+    if !spare.is_taken() {
         accepting.accept_queued(socket).await;
     }
 }

@@ -3,12 +3,16 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     config::{Listener, Tcp},
@@ -29,8 +33,40 @@ pub struct BoundListener {
     pub(super) socket: std::net::TcpListener,
     /// Its clients speak TLS.
     pub(super) terminator: Option<Arc<Terminator>>,
-    /// A successor accepts on it, too.
-    pub(super) is_shared: Arc<AtomicBool>,
+    pub(super) spare: Arc<Spare>,
+}
+
+/// A listening socket once more, for a successor. It has to be closed with the socket itself: as long as it is open,
+/// clients can connect, and nobody would accept them.
+#[derive(Debug, Default)]
+pub struct Spare {
+    socket: Mutex<Option<std::net::TcpListener>>,
+    is_taken: AtomicBool,
+}
+
+impl Spare {
+    /// `None` once it is closed, or if it cannot be had.
+    pub fn get(&self) -> Option<std::net::TcpListener> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.as_ref()?.try_clone().ok()
+    }
+
+    /// A successor accepts on it.
+    pub fn take(&self) {
+        self.is_taken.store(true, Ordering::Release);
+        self.close();
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Acquire)
+    }
+
+    pub fn close(&self) {
+        self.socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
 }
 
 impl BoundListener {
@@ -41,9 +77,15 @@ impl BoundListener {
         self
     }
 
-    /// The socket once more, for a successor, and what to set once that one accepts on it.
-    pub fn share(&self) -> io::Result<(std::net::TcpListener, Arc<AtomicBool>)> {
-        Ok((self.socket.try_clone()?, Arc::clone(&self.is_shared)))
+    /// Keeps the socket for a successor.
+    pub fn keep_spare(&self) -> io::Result<Arc<Spare>> {
+        let socket = self.socket.try_clone()?;
+        *self
+            .spare
+            .socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(socket);
+        Ok(Arc::clone(&self.spare))
     }
 
     pub fn terminator(&self) -> Option<&Arc<Terminator>> {
@@ -71,30 +113,36 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
     set_limits(&socket, listener.tcp)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    adopt_as_is(listener, socket.into())
+    adopt(listener, socket.into())
 }
 
-/// Takes a socket that listens already.
-pub fn adopt(listener: &Listener, socket: std::net::TcpListener) -> io::Result<BoundListener> {
+/// Sets what a listener wants of a socket that was not made here, also that it wants nothing.
+pub fn set_options(socket: &std::net::TcpListener, tcp: Tcp) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let socket = Socket::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    set_limits(&socket, listener.tcp)?;
-    adopt_as_is(listener, socket.into())
+    SockRef::from(socket).set_tcp_nodelay(true)?;
+    if tcp.keepalive.is_none() {
+        sockopt::set_socket_keepalive(socket, false)?;
+    }
+    #[cfg(target_os = "linux")]
+    if tcp.user_timeout.is_none() {
+        sockopt::set_tcp_user_timeout(socket, 0)?;
+    }
+    set_limits(socket, tcp)
 }
 
-fn adopt_as_is(listener: &Listener, socket: std::net::TcpListener) -> io::Result<BoundListener> {
+/// Takes a socket that listens already, with its options as they are: another process may still use it.
+pub fn adopt(listener: &Listener, socket: std::net::TcpListener) -> io::Result<BoundListener> {
     Ok(BoundListener {
         listener: Arc::new(listener.clone()),
         address: socket.local_addr()?,
         socket,
         terminator: None,
-        is_shared: Arc::default(),
+        spare: Arc::default(),
     })
 }
 
 /// Has the system find out which clients have vanished.
-fn set_limits(socket: &Socket, tcp: Tcp) -> io::Result<()> {
+fn set_limits(socket: impl AsFd, tcp: Tcp) -> io::Result<()> {
     if let Some(idle) = tcp.keepalive {
         // In whole seconds, and not sooner than asked for.
         let idle = Duration::from_secs(
@@ -104,15 +152,15 @@ fn set_limits(socket: &Socket, tcp: Tcp) -> io::Result<()> {
                 .unwrap_or(u64::MAX),
         );
         let between = (idle / KEEPALIVE_PROBES).max(Duration::from_secs(1));
-        socket.set_keepalive(true)?;
-        sockopt::set_tcp_keepidle(socket, idle)?;
-        sockopt::set_tcp_keepintvl(socket, between)?;
-        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, idle)?;
+        sockopt::set_tcp_keepintvl(&socket, between)?;
+        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
     }
     #[cfg(target_os = "linux")]
     if let Some(limit) = tcp.user_timeout {
         let ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(socket, ms)?;
+        sockopt::set_tcp_user_timeout(&socket, ms)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread,
@@ -24,8 +24,11 @@ use crate::{
     access_log::AccessLog,
     config::Config,
     handover::{Giving, Place, Pledged, Predecessor, Stock, Successors, Taking},
+    lifecycle::Phase,
+    listen::Activation,
     metrics::Metrics,
     state_dir::{Claim, StateDir},
+    watch::Loader,
 };
 
 /// How often it is looked whether all listeners accept.
@@ -33,7 +36,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Whose the state directory is: this process's, or still that of the one before.
 pub(super) enum Start {
-    Alone(StateDir, Claim),
+    Alone(StateDir, Claim, Activation),
     After(StateDir, Box<Taking>),
 }
 
@@ -51,7 +54,11 @@ pub(super) struct Started {
 
 impl Start {
     /// Before anything of the state directory is read: what is kept there outranks the table file.
-    pub(super) fn begin(config: &Config, is_upgrade: bool) -> Result<Self, String> {
+    pub(super) fn begin(
+        config: &Config,
+        is_upgrade: bool,
+        activation: Activation,
+    ) -> Result<Self, String> {
         let state_dir = StateDir::new(config.state_dir.clone());
         if is_upgrade {
             let taking = Taking::begin(state_dir.path(), config.timeouts.upgrade)?;
@@ -63,13 +70,15 @@ impl Start {
         let claim = state_dir
             .claim(&config.table.path)
             .map_err(|refusal| format!("{refusal}; {}", refusal.hint()))?;
-        Ok(Self::Alone(state_dir, claim))
+        Ok(Self::Alone(state_dir, claim, activation))
     }
 
     pub(super) fn finish(self, config: &Config, log: &LogCounts) -> Result<Started, String> {
-        let (state_dir, claim, mut taking) = match self {
-            Self::Alone(state_dir, claim) => (state_dir, Some(claim), None),
-            Self::After(state_dir, taking) => (state_dir, None, Some(taking)),
+        let (state_dir, claim, mut taking, activation) = match self {
+            Self::Alone(state_dir, claim, activation) => (state_dir, Some(claim), None, activation),
+            Self::After(state_dir, taking) => {
+                (state_dir, None, Some(taking), Activation::default())
+            }
         };
         for warning in &config.warnings.problems {
             warn!("{}: {warning}", config.warnings.file);
@@ -77,7 +86,7 @@ impl Start {
         let budget = share_descriptors(config);
         let metrics = Arc::new(Metrics::new());
         let terminators = read_certificates(config, &metrics, taking.as_deref())?;
-        let sockets = claim_sockets(config, &terminators, taking.as_deref_mut())?;
+        let sockets = claim_sockets(config, &terminators, taking.as_deref_mut(), activation)?;
         let stock = Stock::of(&sockets.edge, &sockets.admin).map_err(|error| {
             format!("a listening socket cannot be kept for a successor: {error}")
         })?;
@@ -92,7 +101,6 @@ impl Start {
                 check_table(&parts, taking.generation())?;
                 let table = &config.table.path;
                 let (claim, place, pledged) = taking.pledge(&state_dir, table, &predecessor)?;
-                parts.loader.take_over_state();
                 (Some(claim), Some(place), Some(pledged))
             }
         };
@@ -198,7 +206,7 @@ impl Accepting {
     pub(super) fn begin(
         &self,
         giving: &Arc<Giving>,
-        pledged: Option<Pledged>,
+        pledged: Option<(Pledged, &Loader)>,
         place: Option<Place>,
         limit: Duration,
         has_ended: impl Fn() -> bool,
@@ -210,12 +218,17 @@ impl Accepting {
             }
             thread::sleep(CHECK_INTERVAL);
         }
-        if let Some(pledged) = pledged
-            && let Err(message) = pledged.serves(&giving.predecessor)
-        {
-            // It writes there again.
-            giving.state_dir.pause();
-            return Err(message);
+        if let Some((pledged, loader)) = pledged {
+            if giving.lifecycle.has_reached(Phase::Leaving) {
+                return Err("asked to end before it served; the process before goes on".to_owned());
+            }
+            pledged.serves(&giving.predecessor)?;
+            // Only now the other one neither writes any more nor accepts.
+            if let Some(claim) = &*giving.claim.lock().unwrap_or_else(PoisonError::into_inner) {
+                claim.note(&giving.state_dir);
+            }
+            loader.take_over_state();
+            giving.set_options();
         }
         notify::send("READY=1");
         if let Some(place) = place

@@ -12,7 +12,7 @@ use crate::{
     descriptors::{Budget, Wanted},
     handover::{Role, Taking},
     lifecycle::Lifecycle,
-    listen::{adopt, bind},
+    listen::{Activation, adopt, bind, set_options},
     metrics::Metrics,
     readiness::Readiness,
     snapshot::Current,
@@ -82,18 +82,27 @@ fn start_tls(
     })
 }
 
-/// Binds the listeners' addresses and that of the admin, or has the sockets of the process before.
+/// Binds the listeners' addresses and that of the admin, or has the sockets of the process before, or the service
+/// manager's.
 pub(super) fn claim_sockets(
     config: &Config,
     terminators: &Terminators,
     mut taking: Option<&mut Taking>,
+    mut activation: Activation,
 ) -> Result<Sockets, String> {
     let mut claim = |role, listener: &Listener| {
         let taken = taking
             .as_mut()
             .and_then(|taking| taking.socket_of(role, listener));
-        match taken {
-            Some(socket) => adopt(listener, socket),
+        if let Some(socket) = taken {
+            // Its options are that process's for as long as it may go on.
+            return adopt(listener, socket);
+        }
+        match activation.take(listener).map_err(io::Error::other)? {
+            Some(socket) => {
+                set_options(&socket, listener.tcp)?;
+                adopt(listener, socket)
+            }
             None => bind(listener),
         }
     };
@@ -119,6 +128,7 @@ pub(super) fn claim_sockets(
             reason(&error)
         )
     })?;
+    activation.end()?;
     for bound in edge.iter().chain([&admin]) {
         info!(listener = bound.listener.name, address = %bound.address, "listening");
     }

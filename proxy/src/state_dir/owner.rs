@@ -56,9 +56,21 @@ impl Owner {
 pub struct Claim {
     /// `None` where nothing can be locked. That stops no proxy from serving.
     lock: Option<Lock>,
+    /// To be written once this process may write.
+    owner: Option<Owner>,
 }
 
 impl Claim {
+    /// Says in an inherited directory whose it is from here on. Whoever has passed it on writes nothing any more.
+    pub fn note(&self, state_dir: &StateDir) {
+        if let Some(owner) = &self.owner {
+            if let Some(lock) = &self.lock {
+                lock.write_note(&note(&owner.configured));
+            }
+            state_dir.note_owner(owner);
+        }
+    }
+
     /// To be passed on to a successor.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.lock.as_ref().map(Lock::descriptor)
@@ -157,26 +169,39 @@ impl StateDir {
         self.claim_with(lock, table)
     }
 
-    /// The same with the lock of the process before, which it has passed on.
+    /// The same with the lock of the process before, which it has passed on. Writes nothing: see [`Claim::note`].
     ///
     /// # Errors
     /// The directory is another table's, or may be; or that is not its lock.
     pub fn inherit(&self, lock: Option<OwnedFd>, table: &Path) -> Result<Claim, ClaimError> {
         let path = self.folder.join(LOCK);
-        let lock = lock.map(|file| Lock::inherit(&path, file, &note(table)));
+        let lock = lock.map(|file| Lock::inherit(&path, file));
         let lock = lock.transpose().map_err(|error| ClaimError::InUse {
             folder: self.folder.clone(),
             by: format!("another process: {error}"),
         })?;
-        self.claim_with(lock, table)
+        let (now, _) = self.owners(lock.is_some(), table)?;
+        Ok(Claim {
+            lock,
+            owner: Some(now),
+        })
     }
 
     fn claim_with(&self, lock: Option<Lock>, table: &Path) -> Result<Claim, ClaimError> {
+        let (now, is_new) = self.owners(lock.is_some(), table)?;
+        if is_new {
+            self.note_owner(&now);
+        }
+        Ok(Claim { lock, owner: None })
+    }
+
+    /// The owner that there is from here on, and whether it is another than before.
+    fn owners(&self, is_locked: bool, table: &Path) -> Result<(Owner, bool), ClaimError> {
         let now = Owner::of(table);
         let before = match self.owner() {
             Ok(before) => before,
             // Nothing can be used here, so nobody else's tables are served either.
-            Err(error) if lock.is_none() && !is_garbage(&error) => {
+            Err(error) if !is_locked && !is_garbage(&error) => {
                 warn!(directory = %self.folder.display(), %error, "whose the state directory is cannot be read");
                 None
             }
@@ -187,12 +212,14 @@ impl StateDir {
         {
             return Err(self.other_table(before, &now));
         }
-        if before.as_ref() != Some(&now)
-            && let Err(error) = self.write_owner(&now)
-        {
+        let is_new = before.as_ref() != Some(&now);
+        Ok((now, is_new))
+    }
+
+    fn note_owner(&self, owner: &Owner) {
+        if let Err(error) = self.write_owner(owner) {
             warn!(directory = %self.folder.display(), %error, "the state directory cannot note which table it belongs to");
         }
-        Ok(Claim { lock })
     }
 
     /// Says whether the proxy of this table could claim the directory, as far as reading it shows.
