@@ -129,9 +129,8 @@ fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> 
     let left = || lifecycle.left_to_drain(shutdown_limit).max(END_LIMIT_MIN);
     if *giving.given.borrow() {
         // Only through this process the successor hears of the one before.
-        giving
-            .predecessor
-            .wait_until_gone(lifecycle.left_to_drain(shutdown_limit));
+        let left = lifecycle.left_to_drain(shutdown_limit);
+        giving.predecessor.wait_until_gone(left);
     }
     if !*giving.given.borrow() && taken_over.is_ok() {
         handover::remove(giving.state_dir.path());
