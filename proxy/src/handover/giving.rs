@@ -133,18 +133,17 @@ impl Giving {
         let giving = Arc::clone(self);
         thread::Builder::new()
             .name("hand-over".to_owned())
-            .spawn(move || giving.wait_for_successors(&Arc::new(place)))?;
+            .spawn(move || giving.wait_for_successors(&place))?;
         Ok(())
     }
 
-    fn wait_for_successors(self: Arc<Self>, place: &Arc<Place>) {
+    fn wait_for_successors(&self, place: &Place) {
         while !*self.given.borrow() {
             match place.accept() {
                 Ok(None) => {}
-                Ok(Some(socket)) => {
-                    let (giving, place) = (Arc::clone(&self), Arc::clone(place));
-                    thread::spawn(move || giving.meet(socket, &place));
-                }
+                // One after the other: while one is here, the next waits. Once one serves, all others are its own, which
+                // this process must not accept in its place.
+                Ok(Some(socket)) => self.meet(socket, place),
                 Err(error) => {
                     warn!(%error, "a successor cannot be accepted");
                     thread::sleep(CHECK_INTERVAL);
@@ -173,9 +172,7 @@ impl Giving {
         if self.lifecycle.has_reached(Phase::Leaving) {
             return refuse("this process is about to end");
         }
-        if self.is_busy.swap(true, Ordering::AcqRel) {
-            return refuse("another hand-over is under way");
-        }
+        self.is_busy.store(true, Ordering::Release);
         info!(process, "a successor asks for the sockets");
         let handed_over = self.hand_over(&channel, place, process);
         if handed_over.is_ok() {

@@ -83,7 +83,10 @@ fn a_socket_without_a_listener_is_an_error() {
     // Nor one whose listener is configured to listen elsewhere.
     let path = first.directory().join("proxy.yaml");
     let config = fs::read_to_string(&path).unwrap();
-    let config = config.replacen("127.0.0.1:0", "127.0.0.1:1", 1);
+    let config = config.replace(
+        "edge, address: \"127.0.0.1:0\"",
+        "edge, address: \"127.0.0.1:1\"",
+    );
     fs::write(&path, config).unwrap();
     let mut proxy = start(&first, "edge");
     assert_eq!(proxy.wait(PATIENCE).code(), Some(1));
