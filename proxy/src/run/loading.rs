@@ -9,8 +9,8 @@ use std::{
     thread,
 };
 
+use cellgate_process::log;
 use tokio::runtime;
-use tracing::info;
 
 use crate::signals::Signals;
 
@@ -33,7 +33,9 @@ impl Loading {
             let heed = move || {
                 runtime.block_on(stop.asked());
                 if change(&state, ASKED) {
-                    info!("asked to end before it served; the process before goes on");
+                    // Not through the log, whose thread may not come to it any more.
+                    let text = "asked to end before it served; the process before goes on";
+                    log::last_words(text.to_owned());
                     leave();
                 }
             };
