@@ -93,6 +93,9 @@ struct CellStatus {
     /// Upgraded connections that are open.
     tunnels: u32,
     tunnels_max: u32,
+    /// Connections of TCP listeners that are open.
+    connections: u32,
+    connections_max: u32,
     /// Endpoints that may be chosen.
     healthy: usize,
     endpoints: usize,
@@ -306,6 +309,8 @@ struct ExplanationNow {
     explanation: Explanation,
     /// Upgraded connections that the tenant holds open to its cell.
     tunnels: u32,
+    /// Connections of TCP listeners that it holds open to its cell.
+    connections: u32,
 }
 
 fn explain_now(snapshot: &Snapshot, key: &[u8]) -> ExplanationNow {
@@ -313,6 +318,7 @@ fn explain_now(snapshot: &Snapshot, key: &[u8]) -> ExplanationNow {
     let cell = snapshot.cell(home.cell);
     ExplanationNow {
         tunnels: cell.state.tunnels_of(home.tenant),
+        connections: cell.state.connections_of(home.tenant),
         explanation: explain(&snapshot.table, Some(snapshot.generation), key),
     }
 }
@@ -362,6 +368,8 @@ fn cell_status(
         max_in_flight: cell.in_flight_max,
         tunnels: cell.state.tunnels().saturating_add(before.tunnels),
         tunnels_max: cell.tunnels_max,
+        connections: cell.state.connections(),
+        connections_max: cell.connections_max,
         healthy: cell.usable_endpoints(now_ms),
         endpoints: cell.endpoints.len(),
         endpoint_states: cell

@@ -5,7 +5,7 @@
 
 mod balance;
 mod health;
-mod tunnels;
+mod open;
 
 use std::{
     net::SocketAddr,
@@ -21,14 +21,15 @@ pub use balance::{Candidate, choose};
 pub use health::{Change, Health, may_eject_one_more};
 
 use crate::metrics::CellMetrics;
-use tunnels::Tunnels;
+use open::OpenByTenant;
 
 /// A cell's counters.
 #[derive(Debug)]
 pub struct CellState {
     pub id: CellId,
     in_flight: AtomicU32,
-    tunnels: Tunnels,
+    tunnels: OpenByTenant,
+    connections: OpenByTenant,
     ejecting: Mutex<()>,
     pub metrics: CellMetrics,
 }
@@ -54,6 +55,13 @@ pub struct OpenTunnel {
     tenant: Box<[u8]>,
 }
 
+/// An open TCP connection. Dropping it ends the count.
+#[derive(Debug)]
+pub struct OpenConnection {
+    cell: Arc<CellState>,
+    tenant: Box<[u8]>,
+}
+
 /// One request in flight to an endpoint. Dropping it ends the count.
 #[derive(Debug)]
 pub struct EndpointUse {
@@ -65,7 +73,8 @@ impl CellState {
         Self {
             id,
             in_flight: AtomicU32::new(0),
-            tunnels: Tunnels::default(),
+            tunnels: OpenByTenant::default(),
+            connections: OpenByTenant::default(),
             ejecting: Mutex::new(()),
             metrics,
         }
@@ -105,6 +114,26 @@ impl CellState {
         })
     }
 
+    /// `None` when `limit` TCP connections are open already.
+    pub fn admit_connection(self: &Arc<Self>, tenant: &[u8], limit: u32) -> Option<OpenConnection> {
+        self.connections.open(tenant, limit)?;
+        self.metrics.tcp.open.inc();
+        Some(OpenConnection {
+            cell: Arc::clone(self),
+            tenant: tenant.into(),
+        })
+    }
+
+    /// TCP connections that are open.
+    pub fn connections(&self) -> u32 {
+        self.connections.count()
+    }
+
+    /// TCP connections that one tenant holds open.
+    pub fn connections_of(&self, tenant: &[u8]) -> u32 {
+        self.connections.count_of(tenant)
+    }
+
     /// Tunnels that are open.
     pub fn tunnels(&self) -> u32 {
         self.tunnels.count()
@@ -127,6 +156,13 @@ impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.cell.tunnels.close(&self.tenant);
         self.cell.metrics.tunnels.dec();
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.cell.connections.close(&self.tenant);
+        self.cell.metrics.tcp.open.dec();
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cell_tls;
 mod families;
+mod tcp;
 mod tls;
 
 use cellgate_process::{
@@ -20,6 +21,7 @@ use families::{counter, counters, gauge, gauges};
 
 pub use cell_tls::{CellTlsFailure, CellTlsFamilies, CellTlsMetrics};
 pub use families::NAMESPACE;
+pub use tcp::TcpMetrics;
 pub use tls::TlsMetrics;
 
 /// Seconds; from a tenth of a millisecond to a minute.
@@ -62,6 +64,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     tls: tls::Families,
     pub cell_tls: CellTlsFamilies,
+    tcp: tcp::Families,
 }
 
 /// The metrics of one cell, looked up once when a table is taken and held in the snapshot.
@@ -73,6 +76,7 @@ pub struct CellMetrics {
     pub duration: Histogram,
     pub in_flight: IntGauge,
     pub tunnels: IntGauge,
+    pub tcp: TcpMetrics,
     pub healthy_endpoints: IntGauge,
     pub retries: IntCounter,
     pub ejections: IntCounter,
@@ -187,7 +191,7 @@ impl Metrics {
             rejected: counters(
                 r,
                 "rejected_total",
-                "Requests answered by the proxy itself, by reason; the cell is empty where none was found.",
+                "Requests answered by the proxy itself and TCP connections refused, by reason; the cell is empty where none was found.",
                 &["cell", "reason"],
             ),
             gate_refusals: ByRefusal::of(&counters(
@@ -275,6 +279,7 @@ impl Metrics {
             ),
             tls: tls::Families::new(r),
             cell_tls: CellTlsFamilies::new(r),
+            tcp: tcp::Families::new(r),
             registry,
         }
     }
@@ -292,6 +297,7 @@ impl Metrics {
             duration: self.request_duration.with_label_values(&[cell]),
             in_flight: self.in_flight.with_label_values(&[cell]),
             tunnels: self.tunnels.with_label_values(&[cell]),
+            tcp: self.tcp.of_cell(cell),
             healthy_endpoints: self.healthy_endpoints.with_label_values(&[cell]),
             retries: self.upstream_retries.with_label_values(&[cell]),
             ejections: self.ejections.with_label_values(&[cell]),
@@ -307,6 +313,7 @@ impl Metrics {
         let _ = self.request_duration.remove_label_values(&[cell]);
         let _ = self.in_flight.remove_label_values(&[cell]);
         let _ = self.tunnels.remove_label_values(&[cell]);
+        self.tcp.forget_cell(cell);
         let _ = self.healthy_endpoints.remove_label_values(&[cell]);
         let _ = self.upstream_retries.remove_label_values(&[cell]);
         let _ = self.ejections.remove_label_values(&[cell]);

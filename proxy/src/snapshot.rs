@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     cell::{
-        Candidate, CellState, Change, EndpointState, InFlight, OpenTunnel, choose,
+        Candidate, CellState, Change, EndpointState, InFlight, OpenConnection, OpenTunnel, choose,
         may_eject_one_more,
     },
     config::Ejection,
@@ -70,6 +70,7 @@ pub struct CellRuntime {
     pub head_end: Box<[u8]>,
     pub in_flight_max: u32,
     pub tunnels_max: u32,
+    pub connections_max: u32,
     /// Whose requests may share a kept connection, if the table says so.
     pub share: Option<Share>,
     pub endpoints: Box<[EndpointRuntime]>,
@@ -202,6 +203,7 @@ impl CellRuntime {
             head_end: head_end(id, generation).into(),
             in_flight_max: cell.in_flight_max(),
             tunnels_max: cell.tunnels_max(),
+            connections_max: cell.connections_max(),
             share: cell.share(),
             endpoints: endpoints.collect(),
             state,
@@ -216,6 +218,11 @@ impl CellRuntime {
     /// A place for a tunnel of this tenant; `None` when the cell has as many as it may.
     pub fn admit_tunnel(&self, tenant: &[u8]) -> Option<OpenTunnel> {
         self.state.admit_tunnel(tenant, self.tunnels_max)
+    }
+
+    /// A place for a TCP connection of this tenant; `None` when the cell has as many as it may.
+    pub fn admit_connection(&self, tenant: &[u8]) -> Option<OpenConnection> {
+        self.state.admit_connection(tenant, self.connections_max)
     }
 
     /// The position of an endpoint for a request that has tried `tried` already, which are left out.

@@ -106,6 +106,11 @@ pub struct CellFile {
     #[serde(skip_serializing_if = "is_tunnels_default")]
     #[schemars(range(min = 0, max = limits::TUNNELS_MAX), default = "tunnels_default")]
     pub tunnels_max: u32,
+    /// Connections of TCP listeners to this cell from one proxy; more are closed immediately with `cell_overloaded`.
+    /// Default 10,000.
+    #[serde(skip_serializing_if = "is_connections_default")]
+    #[schemars(range(min = 0, max = limits::CONNECTIONS_MAX), default = "connections_default")]
+    pub connections_max: u32,
     /// Whose requests may follow each other on a kept connection: those of the whole cell, or of one tenant only.
     /// Without it, `upstream.share` in `proxy.yaml` decides.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,6 +286,18 @@ fn is_tunnels_default(value: &u32) -> bool {
 
 pub(crate) fn tunnels_default() -> u32 {
     limits::TUNNELS_DEFAULT
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_connections_default(value: &u32) -> bool {
+    *value == limits::CONNECTIONS_DEFAULT
+}
+
+pub(crate) fn connections_default() -> u32 {
+    limits::CONNECTIONS_DEFAULT
 }
 
 pub(crate) fn weight_default() -> u16 {

@@ -37,6 +37,12 @@ pub const TUNNELS_MAX: u32 = 1_000_000;
 /// Open tunnels to one cell from one proxy where the table says nothing.
 pub const TUNNELS_DEFAULT: u32 = 10_000;
 
+/// Connections of TCP listeners to one cell from one proxy.
+pub const CONNECTIONS_MAX: u32 = 1_000_000;
+
+/// The same where the table says nothing.
+pub const CONNECTIONS_DEFAULT: u32 = 10_000;
+
 /// Number of slots of a table.
 pub const SLOTS_MAX: u32 = 1_048_576;
 

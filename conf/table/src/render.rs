@@ -81,6 +81,7 @@ fn cell_file(cell: &Cell) -> CellFile {
             .collect(),
         max_in_flight: cell.in_flight_max(),
         tunnels_max: cell.tunnels_max(),
+        connections_max: cell.connections_max(),
         share: cell.share().map(share_file),
         health_check: cell.health_check().map(health_check_file),
         tls: cell.tls().map(tls_file),

@@ -35,6 +35,7 @@ pub struct Cell {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) in_flight_max: u32,
     pub(crate) tunnels_max: u32,
+    pub(crate) connections_max: u32,
     pub(crate) share: Option<Share>,
     pub(crate) health_check: Option<HealthCheck>,
     pub(crate) tls: Option<TlsClient>,
@@ -306,6 +307,12 @@ impl Cell {
     /// refused. They do not count as requests in flight.
     pub fn tunnels_max(&self) -> u32 {
         self.tunnels_max
+    }
+
+    /// 0 to 1,000,000: connections of TCP listeners, open at the same time from one proxy; more are closed. They count
+    /// neither as requests in flight nor as tunnels.
+    pub fn connections_max(&self) -> u32 {
+        self.connections_max
     }
 
     /// `None` when the proxy's own configuration decides.

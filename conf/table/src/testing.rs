@@ -205,18 +205,20 @@ fn any_cell() -> impl Strategy<Value = Cell> {
         endpoints,
         1..=limits::IN_FLIGHT_MAX,
         0..=limits::TUNNELS_MAX,
+        0..=limits::CONNECTIONS_MAX,
         proptest::option::of(prop_oneof![Just(Share::Cell), Just(Share::Tenant)]),
         proptest::option::of(any_health_check()),
         proptest::option::of(any_tls()),
     )
         .prop_map(
-            |(endpoints, in_flight_max, tunnels_max, share, health_check, tls)| Cell {
+            |(endpoints, in_flight_max, tunnels_max, connections_max, share, health_check, tls)| Cell {
                 id: CellId::new("unnamed").unwrap(),
                 endpoints: (endpoints.into_iter())
                     .map(|(address, weight)| Endpoint { address, weight })
                     .collect(),
                 in_flight_max,
                 tunnels_max,
+                connections_max,
                 share,
                 health_check,
                 tls,

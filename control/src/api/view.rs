@@ -44,6 +44,7 @@ pub(super) struct CellView {
     pub endpoints: Vec<EndpointSpec>,
     pub max_in_flight: u32,
     pub tunnels_max: u32,
+    pub connections_max: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<ShareSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,6 +286,7 @@ impl CellView {
             endpoints: spec.endpoints,
             max_in_flight: spec.max_in_flight,
             tunnels_max: spec.tunnels_max,
+            connections_max: spec.connections_max,
             share: spec.share,
             health_check: spec.health_check,
             tls: spec.tls,

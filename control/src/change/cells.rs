@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use cellgate_table::{
     CellId,
-    limits::{CELLS_MAX, IN_FLIGHT_DEFAULT, TUNNELS_DEFAULT},
+    limits::{CELLS_MAX, CONNECTIONS_DEFAULT, IN_FLIGHT_DEFAULT, TUNNELS_DEFAULT},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ pub struct NewCell {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000)]
     pub tunnels_max: Option<u32>,
+    /// Connections of TCP listeners to the cell from one proxy; more are closed immediately. Default 10,000.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    pub connections_max: Option<u32>,
     /// Whose requests may follow each other on a kept connection. Where it is missing, each proxy's own configuration
     /// decides.
     #[serde(default)]
@@ -96,6 +100,9 @@ pub struct CellPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1_000_000)]
     pub tunnels_max: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    pub connections_max: Option<u32>,
     #[serde(
         default,
         deserialize_with = "present",
@@ -220,6 +227,7 @@ fn first_settings(id: &CellId, new: &NewCell) -> Result<Settings, Refusal> {
         endpoints: new.endpoints.clone(),
         max_in_flight: new.max_in_flight.unwrap_or(IN_FLIGHT_DEFAULT),
         tunnels_max: new.tunnels_max.unwrap_or(TUNNELS_DEFAULT),
+        connections_max: new.connections_max.unwrap_or(CONNECTIONS_DEFAULT),
         share: new.share,
         health_check: new.health_check.clone(),
         tls: new.tls.clone(),
@@ -267,6 +275,9 @@ pub fn update(
     }
     if let Some(tunnels_max) = patch.tunnels_max {
         spec.tunnels_max = tunnels_max;
+    }
+    if let Some(connections_max) = patch.connections_max {
+        spec.connections_max = connections_max;
     }
     if let Some(share) = patch.share {
         spec.share = share;

@@ -26,6 +26,7 @@ pub struct Cell {
     pub endpoints: Vec<Endpoint>,
     pub max_in_flight: u32,
     pub tunnels_max: u32,
+    pub connections_max: u32,
     pub share: Option<String>,
     pub health_check: Option<HealthCheck>,
     pub tls: Option<Tls>,

@@ -160,6 +160,9 @@ fn settings(args: &SettingArgs) -> Map<String, Value> {
     if let Some(tunnels_max) = args.tunnels_max {
         body.insert("tunnels_max".to_owned(), json!(tunnels_max));
     }
+    if let Some(connections_max) = args.connections_max {
+        body.insert("connections_max".to_owned(), json!(connections_max));
+    }
     if let Some(share) = &args.share {
         body.insert("share".to_owned(), json!(share));
     }

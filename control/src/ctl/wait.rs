@@ -355,7 +355,7 @@ mod tests {
     fn cell(state: &str, operations: &Value) -> Cell {
         let cell = json!({
             "id": "a", "state": state, "state_reason": null, "state_since": "", "may_become": [], "provider": "p",
-            "params": {}, "endpoints": [], "max_in_flight": 1, "tunnels_max": 1, "labels": {}, "stateless": true, "capacity": {}, "usage": {},
+            "params": {}, "endpoints": [], "max_in_flight": 1, "tunnels_max": 1, "connections_max": 1, "labels": {}, "stateless": true, "capacity": {}, "usage": {},
             "tenants": 2, "slots": 3, "operations": operations,
             "health": { "endpoints": [], "suspicion": [], "proxies": {}, "requests_per_second": 0.0, "error_share": 0.0 },
         });

@@ -124,6 +124,7 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     pub in_flight_max: u32,
     pub tunnels_max: u32,
+    pub connections_max: u32,
     pub share: Option<Share>,
     pub health_check: Option<HealthCheck>,
     pub tls: Option<TlsClient>,
@@ -145,6 +146,10 @@ pub struct SettingsSpec {
     #[serde(default = "tunnels_default")]
     #[schema(minimum = 0, maximum = 1_000_000, default = 10_000)]
     pub tunnels_max: u32,
+    /// Connections of TCP listeners to the cell from one proxy; more are closed immediately.
+    #[serde(default = "connections_default")]
+    #[schema(minimum = 0, maximum = 1_000_000, default = 10_000)]
+    pub connections_max: u32,
     /// Whose requests may follow each other on a kept connection. Where it is missing, each proxy's own configuration
     /// decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,6 +255,10 @@ fn tunnels_default() -> u32 {
     limits::TUNNELS_DEFAULT
 }
 
+fn connections_default() -> u32 {
+    limits::CONNECTIONS_DEFAULT
+}
+
 fn weight_default() -> u16 {
     1
 }
@@ -307,6 +316,7 @@ impl SettingsSpec {
             endpoints,
             max_in_flight: self.max_in_flight,
             tunnels_max: self.tunnels_max,
+            connections_max: self.connections_max,
             share: self.share.map(ShareSpec::file),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::file),
             tls: self.tls.as_ref().map(TlsSpec::file),
@@ -320,6 +330,7 @@ impl SettingsSpec {
                 },
                 in_flight_max: cell.in_flight_max(),
                 tunnels_max: cell.tunnels_max(),
+                connections_max: cell.connections_max(),
                 share: cell.share(),
                 health_check: cell.health_check().cloned(),
                 tls: cell.tls().cloned(),
@@ -348,6 +359,7 @@ impl SettingsSpec {
             endpoints: self.endpoints.iter().map(endpoint).collect::<Option<_>>()?,
             in_flight_max: self.max_in_flight,
             tunnels_max: self.tunnels_max,
+            connections_max: self.connections_max,
             share: self.share.map(ShareSpec::share),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::check),
             tls: self.tls.as_ref().map(TlsSpec::client),
@@ -445,6 +457,7 @@ impl Settings {
             endpoints: self.endpoints.iter().map(EndpointSpec::of).collect(),
             max_in_flight: self.in_flight_max,
             tunnels_max: self.tunnels_max,
+            connections_max: self.connections_max,
             share: self.share.map(ShareSpec::of),
             health_check: self.health_check.as_ref().map(HealthCheckSpec::of),
             tls: self.tls.as_ref().map(TlsSpec::of),
@@ -464,6 +477,7 @@ impl Settings {
                 .collect(),
             max_in_flight: self.in_flight_max,
             tunnels_max: self.tunnels_max,
+            connections_max: self.connections_max,
             share: self.share.map(|share| ShareSpec::of(share).file()),
             health_check: self
                 .health_check
@@ -479,6 +493,7 @@ impl Settings {
             endpoints: cell.endpoints().to_vec(),
             in_flight_max: cell.in_flight_max(),
             tunnels_max: cell.tunnels_max(),
+            connections_max: cell.connections_max(),
             share: cell.share(),
             health_check: cell.health_check().cloned(),
             tls: cell.tls().cloned(),

@@ -227,6 +227,7 @@ mod tests {
             }],
             in_flight_max: 10,
             tunnels_max: 10_000,
+            connections_max: 10_000,
             share: None,
             health_check: None,
             tls: None,

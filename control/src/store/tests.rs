@@ -34,6 +34,7 @@ fn cell(name: &str) -> Cell {
             endpoints: Vec::new(),
             in_flight_max: 10,
             tunnels_max: 10_000,
+            connections_max: 10_000,
             share: None,
             health_check: None,
             tls: None,

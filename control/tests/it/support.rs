@@ -63,6 +63,7 @@ pub(crate) fn new_cell(name: &str) -> NewCell {
         endpoints: vec![EndpointSpec { address, weight: 1 }],
         max_in_flight: None,
         tunnels_max: None,
+        connections_max: None,
         share: None,
         health_check: None,
         tls: None,

@@ -21,6 +21,7 @@ pub(crate) const CELL_KEYS: [&str; 6] = [
     "endpoints",
     "max_in_flight",
     "tunnels_max",
+    "connections_max",
     "share",
     "health_check",
     "tls",
@@ -99,6 +100,7 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
         endpoints: Vec::new(),
         in_flight_max: file::in_flight_default(),
         tunnels_max: file::tunnels_default(),
+        connections_max: file::connections_default(),
         share: None,
         health_check: None,
         tls: None,
@@ -116,6 +118,10 @@ fn read_cell(value: &Value<'_>, findings: &mut Findings) -> Cell {
     if let Some(limit) = fields.optional("tunnels_max") {
         let limit = limit.integer(0..=limits::TUNNELS_MAX, findings);
         cell.tunnels_max = limit.unwrap_or(cell.tunnels_max);
+    }
+    if let Some(limit) = fields.optional("connections_max") {
+        let limit = limit.integer(0..=limits::CONNECTIONS_MAX, findings);
+        cell.connections_max = limit.unwrap_or(cell.connections_max);
     }
     if let Some(share) = fields.optional("share") {
         let choices = [("cell", Share::Cell), ("tenant", Share::Tenant)];

@@ -42,6 +42,7 @@ fn fields(cell: &Cell) -> Map<String, Value> {
         ("endpoints", json!(spec.endpoints)),
         ("max_in_flight", json!(spec.max_in_flight)),
         ("tunnels_max", json!(spec.tunnels_max)),
+        ("connections_max", json!(spec.connections_max)),
         ("share", json!(spec.share)),
         ("health_check", json!(spec.health_check)),
         ("tls", json!(spec.tls)),

@@ -131,6 +131,9 @@ pub struct SettingArgs {
     /// Upgraded connections, such as WebSockets, to the cell from one proxy; more are refused immediately. Default 10,000.
     #[arg(long, value_name = "N")]
     pub tunnels_max: Option<u32>,
+    /// Connections of TCP listeners to the cell from one proxy; more are closed immediately. Default 10,000.
+    #[arg(long, value_name = "N")]
+    pub connections_max: Option<u32>,
     /// Whose requests may follow each other on a kept connection: those of the whole cell, or of one tenant only. By
     /// default each proxy's own configuration decides.
     #[arg(long, value_name = "WHOSE", value_parser = ["cell", "tenant"])]

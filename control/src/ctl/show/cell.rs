@@ -150,6 +150,7 @@ pub fn detail(answer: &Value) -> Result<String, Error> {
     let of_proxy = |count: u32| format!("{count} from one proxy");
     fact("max in flight", of_proxy(cell.max_in_flight));
     fact("tunnels max", of_proxy(cell.tunnels_max));
+    fact("connections max", of_proxy(cell.connections_max));
     if let Some(share) = &cell.share {
         fact("share", share.clone());
     }
@@ -344,7 +345,7 @@ mod tests {
         json!({
             "id": "eu-1", "state": "failed", "state_reason": "no endpoint", "state_since": "2026-03-01T12:00:00.5Z",
             "may_become": ["provisioning", "removed"], "provider": "nomad", "params": { "size": "large" },
-            "endpoints": [{ "address": "10.0.0.7:80", "weight": 2 }], "max_in_flight": 7, "tunnels_max": 9,
+            "endpoints": [{ "address": "10.0.0.7:80", "weight": 2 }], "max_in_flight": 7, "tunnels_max": 9, "connections_max": 8,
             "health_check": { "type": "http", "path": "/h", "interval_ms": 1, "timeout_ms": 2, "unhealthy_after": 3, "healthy_after": 4 },
             "tls": { "server_name": "eu-1.example", "ca": "/ca.pem", "client_cert": { "certificate": "/p.crt", "key": "/p.key" } },
             "labels": { "zone": "b" }, "stateless": false, "capacity": { "tenants": 4.0 }, "usage": {}, "tenants": 3, "slots": 9,

@@ -3,7 +3,7 @@ use super::*;
 fn cell(id: &str, more: &Value) -> Value {
     let mut cell = json!({
         "id": id, "state": "active", "state_since": "2026-03-01T12:00:00Z", "may_become": [], "provider": "static", "params": {},
-        "endpoints": [], "max_in_flight": 1024, "tunnels_max": 1, "labels": {}, "stateless": false, "capacity": {}, "usage": {}, "tenants": 12,
+        "endpoints": [], "max_in_flight": 1024, "tunnels_max": 1, "connections_max": 1, "labels": {}, "stateless": false, "capacity": {}, "usage": {}, "tenants": 12,
         "slots": 32768,
         "health": {
             "endpoints": [{ "address": "10.0.0.7:80", "ok": true, "streak": 3, "seen": "2026-03-01T12:00:00Z" }],

@@ -18,6 +18,13 @@ fn numbers_and_words_of_a_cell() {
     );
     check_good_but(
         "max_in_flight: 2000",
+        "connections_max: 1000001",
+        &[
+            "9:22: cells.eu-1.connections_max: is 1000001, out of range; write a whole number from 0 to 1000000",
+        ],
+    );
+    check_good_but(
+        "max_in_flight: 2000",
         "tunnels_max: 1000001",
         &[
             "9:18: cells.eu-1.tunnels_max: is 1000001, out of range; write a whole number from 0 to 1000000",

@@ -1,14 +1,15 @@
-//! Upgraded connections to a cell (WebSockets): they last for hours, so they have a limit of their own and do not count as
-//! requests in flight. By tenant too, since whoever wants to move a tenant has to know what it holds open.
+//! Upgraded connections to a cell (WebSockets), and those of TCP listeners: they last for hours, so each kind has a limit of
+//! its own and does not count as requests in flight. By tenant too, since whoever wants to move a tenant has to know what
+//! it holds open.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Who holds how many open. It has no more entries than there are open tunnels, and those are limited.
+/// Who holds how many open. It has no more entries than there are open connections, and those are limited.
 #[derive(Debug, Default)]
-pub(super) struct Tunnels(Mutex<Open>);
+pub(super) struct OpenByTenant(Mutex<Open>);
 
 #[derive(Debug, Default)]
 struct Open {
@@ -16,7 +17,7 @@ struct Open {
     by_tenant: HashMap<Box<[u8]>, u32>,
 }
 
-impl Tunnels {
+impl OpenByTenant {
     /// Counts one more; `None`, and nothing counted, when `limit` are open already.
     pub(super) fn open(&self, tenant: &[u8], limit: u32) -> Option<()> {
         let mut open = self.lock();
