@@ -6,12 +6,14 @@
 mod combined;
 mod entry;
 mod json;
+mod tcp;
 
 use std::{cell::RefCell, time::Duration};
 
 use cellgate_process::lines::{self, Lines, LinesWriter, Shard};
 
 pub use entry::{Entry, HeadParts, Served};
+pub use tcp::TcpEntry;
 
 use crate::{
     clock::DateWriter,

@@ -55,7 +55,7 @@ pub struct Config {
     pub warnings: Problems,
 }
 
-/// An address that takes connections. Only HTTP/1 so far.
+/// An address that takes connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub name: String,
@@ -71,6 +71,7 @@ pub struct Listener {
     pub http: HttpOptions,
     /// How what comes there names its tenant.
     pub key_rules: Arc<KeyRules>,
+    pub protocol: ListenerProtocol,
 }
 
 /// What a listener answers by itself, and what it adds to answers. Nothing, unless it is configured.
@@ -117,6 +118,33 @@ impl Hsts {
     }
 }
 
+/// What is done with a listener's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    /// HTTP/1: each request goes to its cell.
+    Http,
+    /// Each connection goes to its cell as a whole.
+    Tcp(Relaying),
+}
+
+/// How the connections of a TCP listener are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relaying {
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// Until the cell's first byte. `None` is any time.
+    pub first_byte: Option<Duration>,
+}
+
+impl Default for Relaying {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(3_600),
+            first_byte: None,
+        }
+    }
+}
+
 /// Whose connections begin with a header of the PROXY protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
@@ -157,6 +185,7 @@ impl Listener {
             tls: None,
             http: HttpOptions::default(),
             key_rules: Arc::default(),
+            protocol: ListenerProtocol::Http,
         }
     }
 }

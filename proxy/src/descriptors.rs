@@ -11,6 +11,8 @@ const CHECKS_MAX: usize = 1_024;
 const CHECKS_SHARE: usize = 16;
 /// Connections to ACME clients at the same time; they are among [`FILES`].
 pub const ACME_CONNECTIONS_MAX: usize = 8;
+/// Pipes, as a share of all descriptors.
+const PIPES_SHARE: usize = 16;
 /// Standard streams, logs, the table and its folder, the state directory, signals, metrics.
 const FILES: usize = 64;
 /// Each runtime of a service has an event loop, and each of its threads may hold a few more.
@@ -25,6 +27,8 @@ pub struct Wanted {
     pub idle_connections_max: usize,
     pub listeners: usize,
     pub threads: usize,
+    /// Pipes for the bytes of TCP listeners; 0 without one.
+    pub pipes_max: usize,
 }
 
 /// What there is.
@@ -35,6 +39,7 @@ pub struct Budget {
     /// Client connections and idle connections to cells together; `None` where there is enough for both.
     pub connections_and_idle_max: Option<usize>,
     pub checks_at_once_max: usize,
+    pub pipes_max: usize,
 }
 
 impl Budget {
@@ -45,11 +50,14 @@ impl Budget {
                 connections_max: wanted.connections_max,
                 connections_and_idle_max: None,
                 checks_at_once_max: CHECKS_MAX,
+                pipes_max: wanted.pipes_max,
             };
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let checks = (limit / CHECKS_SHARE).clamp(CHECKS_MIN, CHECKS_MAX);
-        let reserved = ADMIN_CONNECTIONS_MAX
+        let pipes_max = wanted.pipes_max.min(limit / PIPES_SHARE);
+        let reserved = 2 * pipes_max
+            + ADMIN_CONNECTIONS_MAX
             + REFUSED_CLIENTS_MAX
             + checks
             + FILES
@@ -63,6 +71,7 @@ impl Budget {
             connections_max,
             connections_and_idle_max: (!is_roomy).then(|| left - left.min(connections_max)),
             checks_at_once_max: checks,
+            pipes_max,
         }
     }
 }
@@ -77,6 +86,7 @@ mod tests {
             idle_connections_max: 4_096,
             listeners: 2,
             threads: 4,
+            pipes_max: 0,
         }
     }
 

@@ -29,9 +29,18 @@ use crate::{
     snapshot::EndpointRuntime, tenant_key::RequestKey, upstream::AnswerRefusal,
 };
 
-/// One request and its answer.
+/// What a client sends to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Request,
+    /// A whole connection of a TCP listener.
+    Connection,
+}
+
+/// One request and its answer; or one connection of a TCP listener.
 #[derive(Debug)]
 pub struct Exchange {
+    subject: Subject,
     started: Instant,
     /// The client's address, behind trusted proxies.
     client: IpAddr,
@@ -55,6 +64,7 @@ impl Exchange {
     /// A request that arrived at `started`, when its head was whole.
     pub fn new(started: Instant, client: IpAddr) -> Self {
         Self {
+            subject: Subject::Request,
             started,
             client,
             key: None,
@@ -65,6 +75,14 @@ impl Exchange {
             refusal: None,
             request_id: None,
             first_byte: None,
+        }
+    }
+
+    /// A connection of a TCP listener that came at `started`.
+    pub fn of_connection(started: Instant, client: IpAddr) -> Self {
+        Self {
+            subject: Subject::Connection,
+            ..Self::new(started, client)
         }
     }
 
@@ -185,6 +203,15 @@ impl Exchange {
             }
         }
         took
+    }
+
+    /// Records the bytes that a connection carried, by who sent them.
+    pub fn finish_connection(&self, from_client: u64, from_cell: u64) {
+        if let Some(destination) = &self.destination {
+            let metrics = &destination.cell().state.metrics.tcp;
+            metrics.bytes_from_clients.inc_by(from_client);
+            metrics.bytes_from_cell.inc_by(from_cell);
+        }
     }
 
     /// The endpoint of the current attempt.

@@ -15,7 +15,7 @@ use prometheus::{
     IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::{answer::Reason, gate::Refusal, listen::CloseReason};
+use crate::{answer::Reason, gate::Refusal, listen::CloseReason, tcp::End};
 
 use families::{counter, counters, gauge, gauges};
 
@@ -346,6 +346,11 @@ impl Metrics {
         if let Some((_, counter)) = self.connections_closed.iter().find(|it| it.0 == reason) {
             counter.inc();
         }
+    }
+
+    /// Counts a connection of a TCP listener at its end.
+    pub fn tcp_closed(&self, end: End) {
+        self.tcp.closed(end);
     }
 
     /// Adds what is known of the process, and of its log.

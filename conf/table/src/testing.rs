@@ -211,17 +211,19 @@ fn any_cell() -> impl Strategy<Value = Cell> {
         proptest::option::of(any_tls()),
     )
         .prop_map(
-            |(endpoints, in_flight_max, tunnels_max, connections_max, share, health_check, tls)| Cell {
-                id: CellId::new("unnamed").unwrap(),
-                endpoints: (endpoints.into_iter())
-                    .map(|(address, weight)| Endpoint { address, weight })
-                    .collect(),
-                in_flight_max,
-                tunnels_max,
-                connections_max,
-                share,
-                health_check,
-                tls,
+            |(endpoints, in_flight_max, tunnels_max, connections_max, share, health_check, tls)| {
+                Cell {
+                    id: CellId::new("unnamed").unwrap(),
+                    endpoints: (endpoints.into_iter())
+                        .map(|(address, weight)| Endpoint { address, weight })
+                        .collect(),
+                    in_flight_max,
+                    tunnels_max,
+                    connections_max,
+                    share,
+                    health_check,
+                    tls,
+                }
             },
         )
 }

@@ -53,6 +53,7 @@ mod state;
 mod support;
 mod surroundings;
 mod table;
+mod tcp;
 mod tenant_key;
 mod tls;
 mod units;

@@ -56,7 +56,7 @@ struct ListenerFile {
     name: String,
     /// IP address and port, such as `0.0.0.0:8080`.
     address: String,
-    /// `http` is HTTP/1. Default `http`.
+    /// `http` is HTTP/1; `tcp` carries whole connections of any protocol. Default `http`.
     protocol: Option<ProtocolFile>,
     /// An IPv6 address takes IPv6 connections only; otherwise `[::]` takes IPv4 ones too. Default false.
     ipv6_only: Option<bool>,
@@ -134,6 +134,12 @@ struct TcpSection {
     /// limit. Default 0.
     #[schemars(range(min = 0, max = 86_400_000))]
     user_timeout_ms: Option<u32>,
+    /// Of TCP listeners: how long a connection may stay without a byte in either direction. Default 3,600,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    idle_ms: Option<u32>,
+    /// Of TCP listeners: how long the cell may take for its first byte; 0 is any time. Default 0.
+    #[schemars(range(min = 0, max = 86_400_000))]
+    first_byte_ms: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -141,6 +147,7 @@ struct TcpSection {
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 enum ProtocolFile {
     Http,
+    Tcp,
 }
 
 /// `certificates`, `directory`, or both.

@@ -6,6 +6,7 @@ mod key_rules;
 mod limits;
 mod listeners;
 mod networks;
+mod tcp;
 mod timeouts;
 mod tls;
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Destination, Exchange};
+use super::{Destination, Exchange, Subject, destination::Place};
 use crate::{
     answer::Reason,
     config::Ejection,
@@ -91,13 +91,20 @@ impl Exchange {
         if policy.unknown_tenants == UnknownTenants::Refuse && !route.is_known() {
             return Err(refuse(Reason::UnknownTenant.into()));
         }
-        let Some(in_flight) = cell.admit() else {
+        let place = match self.subject {
+            Subject::Request => cell.admit().map(Place::Request),
+            Subject::Connection => cell.admit_connection(route.tenant).map(Place::Connection),
+        };
+        let Some(place) = place else {
             metrics.rejected(Reason::CellOverloaded);
             return Err(Reason::CellOverloaded.into());
         };
-        metrics.requests.inc();
+        match self.subject {
+            Subject::Request => metrics.requests.inc(),
+            Subject::Connection => metrics.tcp.connections.inc(),
+        }
         let alias_target = route.is_alias.then(|| route.tenant.into());
-        self.destination = Some(Destination::new(snapshot, cell, alias_target, in_flight));
+        self.destination = Some(Destination::new(snapshot, cell, alias_target, place));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::{
-    cell::{EndpointUse, InFlight},
+    cell::{EndpointUse, InFlight, OpenConnection},
     snapshot::{CellRuntime, EndpointRuntime, Snapshot},
 };
 
@@ -23,7 +23,15 @@ pub struct Destination {
     /// Endpoints tried, the current one included.
     tried: SmallVec<[SocketAddr; 2]>,
     /// Held for its `Drop`.
-    _in_flight: InFlight,
+    _place: Place,
+}
+
+/// A place in a cell.
+#[derive(Debug)]
+#[expect(dead_code, reason = "each is held for its `Drop`")]
+pub(super) enum Place {
+    Request(InFlight),
+    Connection(OpenConnection),
 }
 
 #[derive(Debug)]
@@ -39,7 +47,7 @@ impl Destination {
         snapshot: &Snapshot,
         cell: &Arc<CellRuntime>,
         alias_target: Option<Box<[u8]>>,
-        in_flight: InFlight,
+        place: Place,
     ) -> Self {
         Self {
             cell: Arc::clone(cell),
@@ -48,7 +56,7 @@ impl Destination {
             alias_target,
             attempt: None,
             tried: SmallVec::new(),
-            _in_flight: in_flight,
+            _place: place,
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     pub body_buffers: Arc<BodyBuffers>,
     pub budget: Budget,
-    pub opener: Opener,
+    pub opener: Arc<Opener>,
 }
 
 impl std::fmt::Debug for Edge {

@@ -50,7 +50,7 @@ impl Services {
     }
 
     /// Asks what a failure means, and says in the log what it did to its endpoint.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &self,
         exchange: &mut Exchange,
         failure: Failure,

@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counters, gauges};
+use crate::tcp::End;
 
 /// Of all cells.
 #[derive(Debug)]
@@ -10,6 +11,7 @@ pub(super) struct Families {
     open: IntGaugeVec,
     connections: IntCounterVec,
     bytes: IntCounterVec,
+    closed: IntCounterVec,
 }
 
 /// Of one cell.
@@ -45,7 +47,17 @@ impl Families {
                 "Bytes carried for TCP listeners, by who sent them; added when a connection ends.",
                 &["cell", "from"],
             ),
+            closed: counters(
+                r,
+                "tcp_connections_closed_total",
+                "Connections of TCP listeners that ended, by reason; refused ones, too.",
+                &["reason"],
+            ),
         }
+    }
+
+    pub(super) fn closed(&self, end: End) {
+        self.closed.with_label_values(&[end.code()]).inc();
     }
 
     pub(super) fn of_cell(&self, cell: &str) -> TcpMetrics {

@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Upstream},
     descriptors::{ACME_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX, Budget, REFUSED_CLIENTS_MAX},
     exchange::Policy,
+    front::Front,
     handover::Predecessor,
     health::HealthChecks,
     http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
@@ -33,6 +34,7 @@ use crate::{
     metrics::Metrics,
     readiness::Readiness,
     snapshot::Current,
+    tcp::{Carrier, Pipes},
     tls::{CertificateWatch, Terminator},
     upstream::{Pool, PoolLimits},
     watch::Loader,
@@ -146,15 +148,21 @@ fn edge_app(
     parts: &Parts,
     services: Arc<Services>,
     server_conf: &Arc<ServerConf>,
-) -> Edge {
+) -> Front {
     let limits = config.limits;
-    let opener = Opener::new(
+    let opener = Arc::new(Opener::new(
         Arc::clone(&parts.metrics),
         config.timeouts.head,
         config.timeouts.drain_idle,
         limits.connections_per_source_max,
         config.trust.proxies.clone(),
-    );
+    ));
+    let tcp = Carrier {
+        services: Arc::clone(&services),
+        opener: Arc::clone(&opener),
+        connections_max: parts.budget.connections_max,
+        pipes: Arc::new(Pipes::new(parts.budget.pipes_max)),
+    };
     let rules = Arc::new(PlanRules {
         preflights: config.preflights,
         trust: config.trust,
@@ -168,7 +176,7 @@ fn edge_app(
     };
     let mut proxy = HttpProxy::new(gateway, Arc::clone(server_conf));
     proxy.handle_init_modules();
-    Edge {
+    let http = Edge {
         proxy: Arc::new(proxy),
         services,
         rules,
@@ -177,7 +185,8 @@ fn edge_app(
         metrics: Arc::clone(&parts.metrics),
         budget: parts.budget,
         opener,
-    }
+    };
+    Front { http, tcp }
 }
 
 fn admin_app(

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::server::{Parts, Sockets};
 use crate::{
     access_log::AccessLog,
-    config::{Config, Listener},
+    config::{Config, Listener, ListenerProtocol},
     descriptors::{Budget, Wanted},
     handover::{Role, Taking},
     lifecycle::Lifecycle,
@@ -17,6 +17,7 @@ use crate::{
     readiness::Readiness,
     snapshot::Current,
     state_dir::StateDir,
+    tcp::PIPES_MAX,
     tls::{Terminator, TlsSettings},
     watch::Loader,
 };
@@ -27,11 +28,14 @@ pub(super) type Terminators = BTreeMap<String, Arc<Terminator>>;
 /// Takes all descriptors that there are to be had, and lowers what clients may use to what is left by the rest.
 pub(super) fn share_descriptors(config: &Config) -> Budget {
     let limit = descriptors::raise_limit();
+    let carries_connections =
+        (config.listeners.iter()).any(|listener| listener.protocol != ListenerProtocol::Http);
     let wanted = Wanted {
         connections_max: config.limits.connections_max,
         idle_connections_max: config.upstream.idle_connections_max,
         listeners: config.listeners.len() + 1,
         threads: config.threads.get(),
+        pipes_max: if carries_connections { PIPES_MAX } else { 0 },
     };
     let budget = Budget::of(limit, &wanted);
     if budget.connections_max < wanted.connections_max {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The keys of one cell, of one endpoint and of a health check.
-pub(crate) const CELL_KEYS: [&str; 6] = [
+pub(crate) const CELL_KEYS: [&str; 7] = [
     "endpoints",
     "max_in_flight",
     "tunnels_max",

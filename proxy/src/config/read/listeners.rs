@@ -3,20 +3,19 @@
 use std::{
     net::{Ipv6Addr, SocketAddr},
     path::Path,
-    time::Duration,
 };
 
-use cellgate_table::yaml::{
-    Fields, Findings, Value,
-    settings::{self, MS_MAX, section},
-};
+use cellgate_table::yaml::{Fields, Findings, Value, settings};
 
 use super::{
     http_options,
     key_rules::{self, Carries, Common},
-    networks, tls,
+    networks, tcp, tls,
 };
-use crate::config::{Listener, ProxyProtocol, Tcp};
+use crate::{
+    config::{Listener, ProxyProtocol},
+    tenant_key::{KeyRules, Source},
+};
 
 const LISTENERS_MAX: usize = 64;
 const KEYS: [&str; 9] = [
@@ -30,12 +29,6 @@ const KEYS: [&str; 9] = [
     "tls",
     key_rules::KEY,
 ];
-/// The system counts the time before it asks a client in seconds.
-const KEEPALIVE_MS_MIN: u32 = 1_000;
-/// Linux takes no more than 32,767 seconds.
-const KEEPALIVE_MS_MAX: u32 = 32_767_000;
-/// A network that is slow for a moment must not look like one that is gone.
-const USER_TIMEOUT_MS_MIN: u32 = 1_000;
 
 pub(super) fn read(
     value: &Value<'_>,
@@ -80,7 +73,7 @@ fn read_one(
     let address = fields
         .required("address", findings)
         .and_then(|v| read_address(&v, findings));
-    let carries = read_carries(&fields, findings);
+    let carries = tcp::read_protocol(&fields, findings);
     let ipv6_only = read_ipv6_only(&fields, address, findings);
     let proxy_protocol = match fields.optional("proxy_protocol") {
         Some(value) => read_proxy_protocol(&value, findings).map(Some),
@@ -90,23 +83,30 @@ fn read_one(
         Some(value) => networks::read_some(&value, findings).map(Some),
         None => Some(None),
     };
-    let tcp = read_tcp(&fields, findings);
+    let tcp = tcp::read(&fields, carries, findings);
     let tls = match fields.optional("tls") {
         Some(value) => tls::read(&value, folder, findings).map(Some),
         None => Some(None),
     };
     let http = http_options::read(&fields, findings);
-    let key_rules = key_rules::read_of_listener(item, &fields, carries, common, findings, warnings);
+    let key_rules = carries.and_then(|carries| {
+        key_rules::read_of_listener(item, &fields, carries, common, findings, warnings)
+    });
+    if carries == Some(Carries::Connections) && fields.optional("tls").is_none() {
+        refuse_sni(item, key_rules.as_deref(), findings);
+    }
+    let (tcp, protocol) = tcp?;
     Some(Listener {
         name: name?.to_owned(),
         address: address?,
         ipv6_only: ipv6_only?,
         proxy_protocol: proxy_protocol?,
         allow: allow?,
-        tcp: tcp?,
+        tcp,
         tls: tls?,
         http: http?,
         key_rules: key_rules?,
+        protocol,
     })
 }
 
@@ -123,20 +123,16 @@ fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr
     Some(address)
 }
 
-fn read_carries(fields: &Fields<'_>, findings: &mut Findings) -> Carries {
-    let Some(value) = fields.optional("protocol") else {
-        return Carries::Requests;
-    };
-    let choices = [("http", Carries::Requests), ("tcp", Carries::Connections)];
-    let carries = value.choice(&choices, findings);
-    if carries == Some(Carries::Connections) {
-        value.refuse(
+/// The name is known where TLS ends here.
+fn refuse_sni(item: &Value<'_>, rules: Option<&KeyRules>, findings: &mut Findings) {
+    let rules = rules.map(KeyRules::rules).unwrap_or_default();
+    if (rules.iter()).any(|rule| matches!(rule.source, Source::Sni(_))) {
+        item.refuse(
             findings,
-            "TCP listeners do not work in this version yet",
-            "write `http`",
+            "`sni` is known only where the listener has `tls`, and this one has none",
+            "add `tls`, or remove the rule",
         );
     }
-    carries.unwrap_or(Carries::Requests)
 }
 
 fn read_ipv6_only(
@@ -168,41 +164,6 @@ fn read_proxy_protocol(value: &Value<'_>, findings: &mut Findings) -> Option<Pro
     Some(ProxyProtocol {
         from: from?,
         required: required?,
-    })
-}
-
-fn read_tcp(fields: &Fields<'_>, findings: &mut Findings) -> Option<Tcp> {
-    let known = ["keepalive_ms", "user_timeout_ms"];
-    section(fields, "tcp", &known, findings, |fields, findings| {
-        let mut ms = |name, least, most, default| {
-            let Some(value) = fields.as_ref().and_then(|fields| fields.optional(name)) else {
-                return Some(default);
-            };
-            let ms = value.integer(0..=most, findings)?;
-            if (1..least).contains(&ms) {
-                let hint = format!("write {least} or more, or 0 to switch it off");
-                value.refuse(findings, format!("{ms} is too short"), hint);
-                return None;
-            }
-            Some((ms > 0).then(|| Duration::from_millis(ms.into())))
-        };
-        let default = Tcp::default();
-        let keepalive = ms(
-            "keepalive_ms",
-            KEEPALIVE_MS_MIN,
-            KEEPALIVE_MS_MAX,
-            default.keepalive,
-        );
-        let user_timeout = ms(
-            "user_timeout_ms",
-            USER_TIMEOUT_MS_MIN,
-            MS_MAX,
-            default.user_timeout,
-        );
-        Some(Tcp {
-            keepalive: keepalive?,
-            user_timeout: user_timeout?,
-        })
     })
 }
 

@@ -362,6 +362,21 @@ fn what_is_wrong_is_reported_with_what_to_do() {
         "has 0 entries",
     );
     check(
+        "edge, address",
+        "edge, protocol: udp, address",
+        "known are `http`, `tcp`",
+    );
+    check(
+        "edge, address",
+        "edge, protocol: tcp, health_path: /healthz, address",
+        "`health_path` is for listeners that speak HTTP",
+    );
+    check(
+        "edge, address",
+        "edge, tcp: { idle_ms: 5 }, address",
+        "`idle_ms` is for TCP listeners",
+    );
+    check(
         "[{ name: edge,",
         "[{ name: edge, address: \"127.0.0.1:1\" }, { name: edge,",
         "the name `edge` is duplicated",
@@ -623,7 +638,9 @@ fn the_schema_and_the_reader_agree_on_ranges() {
             "HstsSection" => {
                 listeners::with(&format!("tls: {{ directory: x }}, {key}: {{ {field} }}"))
             }
-            "TcpSection" => listeners::with(&format!("tcp: {{ {field} }}")),
+            "TcpSection" => listeners::with(&format!(
+                "protocol: tcp, tenant_key: [{{ source_ip: true }}], tcp: {{ {field} }}"
+            )),
             "TlsSection" => LEAST.replace(
                 "8080\" }",
                 &format!("8080\", tls: {{ directory: x, {field} }} }}"),

@@ -1,0 +1,35 @@
+//! How a connection of a TCP listener ends.
+
+use crate::answer::Reason;
+
+/// Each has a stable code, in the access log and as a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides have said all that they had to.
+    Finished,
+    /// The client's side broke, such as by a reset.
+    ClientBroke,
+    CellBroke,
+    /// No byte in either direction.
+    Idle,
+    /// The cell sent nothing.
+    FirstByteLate,
+    /// The process had to end.
+    Shutdown,
+    /// It was not carried at all.
+    Refused(Reason),
+}
+
+impl End {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::ClientBroke => "client_broke",
+            Self::CellBroke => "cell_broke",
+            Self::Idle => "idle_timeout",
+            Self::FirstByteLate => "first_byte_timeout",
+            Self::Shutdown => "shutdown",
+            Self::Refused(reason) => reason.code(),
+        }
+    }
+}
