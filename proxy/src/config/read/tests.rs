@@ -368,8 +368,18 @@ fn what_is_wrong_is_reported_with_what_to_do() {
     );
     check(
         "edge, address",
-        "edge, protocol: tcp, health_path: /healthz, address",
+        "edge, protocol: tcp, tenant_key: [{ source_ip: true }], health_path: /healthz, address",
         "`health_path` is for listeners that speak HTTP",
+    );
+    check(
+        "edge, address",
+        "edge, protocol: tcp, tenant_key: [{ host: \"{tenant}.example\" }], address",
+        "only a request can answer this rule",
+    );
+    check(
+        "edge, address",
+        "edge, protocol: tcp, tenant_key: [{ sni: \"{tenant}.example\" }], address",
+        "`sni` is known only where the listener has `tls`",
     );
     check(
         "edge, address",

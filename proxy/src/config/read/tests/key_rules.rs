@@ -106,11 +106,6 @@ fn rules_that_are_refused() {
     );
     check(
         "protocol: tcp",
-        "{ source_ip: true }",
-        "TCP listeners do not work in this version yet",
-    );
-    check(
-        "protocol: tcp",
         "{ header: x-t }",
         "give the listener a `tenant_key` of its own",
     );
