@@ -124,7 +124,11 @@ struct ProxyProtocolSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+#[expect(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "only the shape of the file is wanted here"
+)]
 struct TcpSection {
     /// Without a byte of the client until the system asks whether it is still there, from 1,000; 0 never asks. Default
     /// 60,000.
