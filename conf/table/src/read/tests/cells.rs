@@ -37,6 +37,10 @@ fn numbers_and_words_of_a_cell() {
             "9:12: cells.eu-1.share: is `tenants`, which is not known here; did you mean `tenant`? known are `cell`, `tenant`",
         ],
     );
+}
+
+#[test]
+fn a_health_check() {
     check_good_but(
         "{ type: http, path: /healthz }",
         "{ type: https }",
