@@ -361,6 +361,11 @@ fn what_is_wrong_is_reported_with_what_to_do() {
         "[]",
         "has 0 entries",
     );
+}
+
+#[test]
+fn what_is_wrong_with_listeners() {
+    let check = check_mistake;
     check(
         "edge, address",
         "edge, protocol: udp, address",
