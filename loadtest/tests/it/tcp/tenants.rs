@@ -32,7 +32,7 @@ impl World {
             (ONLY, vec![self.others.address()]),
         ];
         let table = TableText::new(cells)
-            .slots(ONLY, &["0-16383"])
+            .slots(ONLY, &["0-999"])
             .slots("mine", &[]);
         let table = table.pin("acme", "mine").pin("127.0.0.0/8", "mine");
         Proxy::plan()
