@@ -59,14 +59,14 @@ impl Carrier {
             return;
         };
         // Not a part of the future, which every connection carries.
-        if let Some(mut trip) = Box::pin(self.begin(accepted)).await {
+        if let Some(mut trip) = Box::pin(self.begin(accepted, shutdown)).await {
             let end = self.carry(&mut trip, relaying, shutdown).await;
             self.finish(&trip, end);
         }
     }
 
     /// `None` if nothing is to be carried: the connection is closed.
-    async fn begin(&self, accepted: Accepted) -> Option<Trip> {
+    async fn begin(&self, accepted: Accepted, shutdown: &ShutdownWatch) -> Option<Trip> {
         let began = Instant::now();
         let Opened {
             socket,
@@ -74,7 +74,7 @@ impl Carrier {
             connection,
             place,
             ..
-        } = self.opener.open(accepted).await.ok()??;
+        } = *self.opener.open(accepted, shutdown).await.ok()??;
         let mut exchange = Exchange::of_connection(began, connection.peer);
         let outcome = match self.admit(&mut exchange, &connection) {
             Ok(()) => self.connect(&mut exchange).await,
