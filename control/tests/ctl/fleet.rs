@@ -38,8 +38,8 @@ fn a_fleet_begins() {
     daemon.ok("cell update eu-1 --max-in-flight 77 --health-tcp --capacity tenants=9 --wait");
     let shown = daemon.ok("cell show eu-1");
     for part in [
-        "labels         zone=a\n",
-        "max in flight  77 ",
+        "labels           zone=a\n",
+        "max in flight    77 ",
         "a TCP connection every 2000 ms",
         "tenants 0/9 (0 %)",
     ] {

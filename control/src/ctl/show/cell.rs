@@ -365,13 +365,13 @@ mod tests {
     fn a_cell_shows_what_is_wrong_with_it() {
         let text = detail(&sample()).unwrap();
         for part in [
-            "state          failed, since 2026-03-01T12:00:00Z\n",
-            "because        no endpoint\n",
-            "params         size=large\n",
-            "fullest        tenants 3/4 (75 %)\n",
-            "health check   GET /h every 1 ms, at most 2 ms; unhealthy after 3, healthy after 4\n",
-            "TLS            as eu-1.example, trusted by /ca.pem, shown /p.crt with key /p.key\n",
-            "suspicion      1 of 1 endpoints fail the daemon's checks; 50 % of its requests fail, 1 % of its siblings'\n",
+            "state            failed, since 2026-03-01T12:00:00Z\n",
+            "because          no endpoint\n",
+            "params           size=large\n",
+            "fullest          tenants 3/4 (75 %)\n",
+            "health check     GET /h every 1 ms, at most 2 ms; unhealthy after 3, healthy after 4\n",
+            "TLS              as eu-1.example, trusted by /ca.pem, shown /p.crt with key /p.key\n",
+            "suspicion        1 of 1 endpoints fail the daemon's checks; 50 % of its requests fail, 1 % of its siblings'\n",
             "10.0.0.7:80  2       failing  5       2026-03-01T12:00:01Z  refused\n",
             "edge-1  0/1      4\n",
             "provision failed: asked 2026-03-01T11:00:00Z, attempts 2, id op1\n  error: exit 1\n  | one\n  | \u{fffd}[31mtwo\n",
@@ -388,8 +388,8 @@ mod tests {
             json!({ "reason": "its process keeps ending", "since": "2026-03-01T12:00:00.5Z" });
         let text = detail(&cell).unwrap();
         for part in [
-            "because        no endpoint\nremoval        waits for proxy edge-1\n",
-            "degraded       since 2026-03-01T12:00:00Z: its process keeps ending\n",
+            "because          no endpoint\nremoval          waits for proxy edge-1\n",
+            "degraded         since 2026-03-01T12:00:00Z: its process keeps ending\n",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
