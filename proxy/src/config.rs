@@ -134,6 +134,23 @@ pub struct Relaying {
     pub idle: Duration,
     /// Until the cell's first byte. `None` is any time.
     pub first_byte: Option<Duration>,
+    /// What a connection to a cell begins with.
+    pub send_proxy: Option<SendProxy>,
+    /// How TLS begins, where it does not begin with the connection.
+    pub starttls: Option<Starttls>,
+}
+
+/// The version of the PROXY header that cells get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxy {
+    V1,
+    V2,
+}
+
+/// The protocol in which both sides agree on TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starttls {
+    PostgreSql,
 }
 
 impl Default for Relaying {
@@ -141,6 +158,8 @@ impl Default for Relaying {
         Self {
             idle: Duration::from_secs(3_600),
             first_byte: None,
+            send_proxy: None,
+            starttls: None,
         }
     }
 }
@@ -173,6 +192,14 @@ impl Default for Tcp {
 }
 
 impl Listener {
+    /// How TLS begins, where it does not begin with the connection.
+    pub fn starttls(&self) -> Option<Starttls> {
+        match self.protocol {
+            ListenerProtocol::Http => None,
+            ListenerProtocol::Tcp(relaying) => relaying.starttls,
+        }
+    }
+
     /// A listener without any option.
     pub fn new(name: &str, address: SocketAddr) -> Self {
         Self {

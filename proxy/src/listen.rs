@@ -9,6 +9,7 @@ mod bind;
 mod close_reason;
 mod open;
 mod places;
+mod postgres;
 mod proxy_header;
 mod sources;
 

@@ -343,7 +343,9 @@ impl Metrics {
 
     /// Counts a client's connection that was closed before its first request.
     pub fn connection_closed(&self, reason: CloseReason) {
-        if let Some((_, counter)) = self.connections_closed.iter().find(|it| it.0 == reason) {
+        // By code: several faults may have one.
+        let mut counters = self.connections_closed.iter();
+        if let Some((_, counter)) = counters.find(|it| it.0.code() == reason.code()) {
             counter.inc();
         }
     }

@@ -5,6 +5,9 @@
 
 mod carrier;
 mod end;
+mod hello;
+mod opening;
+mod refusal;
 mod relay;
 mod splice;
 

@@ -30,7 +30,7 @@ pub use handshake::Refused;
 pub use identity::verified_names;
 pub use material::Stamps;
 pub use reload::{RETRY_INTERVAL, Readings};
-pub use settings::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
+pub use settings::{Alpn, CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 pub use socket::TlsSocket;
 pub use stream::{CellSocket, ClientSocket};
 pub use terminator::{Terminator, TlsStatus, load};

@@ -1,6 +1,9 @@
 //! TCP listeners: whole connections, each to the cell of its tenant.
 
 mod cells;
+mod names;
+mod postgres;
+mod senders;
 mod tenants;
 
 use std::{

@@ -58,6 +58,9 @@ struct ListenerFile {
     address: String,
     /// `http` is HTTP/1; `tcp` carries whole connections of any protocol. Default `http`.
     protocol: Option<ProtocolFile>,
+    /// Of TCP listeners: the protocol in which both sides agree on TLS. Default: TLS begins with the connection, if there is
+    /// any.
+    starttls: Option<StarttlsChoice>,
     /// An IPv6 address takes IPv6 connections only; otherwise `[::]` takes IPv4 ones too. Default false.
     ipv6_only: Option<bool>,
     proxy_protocol: Option<ProxyProtocolSection>,
@@ -124,11 +127,7 @@ struct ProxyProtocolSection {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    clippy::struct_field_names,
-    reason = "only the shape of the file is wanted here"
-)]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct TcpSection {
     /// Without a byte of the client until the system asks whether it is still there, from 1,000; 0 never asks. Default
     /// 60,000.
@@ -144,6 +143,8 @@ struct TcpSection {
     /// Of TCP listeners: how long the cell may take for its first byte; 0 is any time. Default 0.
     #[schemars(range(min = 0, max = 86_400_000))]
     first_byte_ms: Option<u32>,
+    /// Of TCP listeners: cells get a header of the PROXY protocol, in this version. Default: none.
+    send_proxy: Option<SendProxyChoice>,
 }
 
 #[derive(JsonSchema)]
@@ -152,6 +153,21 @@ struct TcpSection {
 enum ProtocolFile {
     Http,
     Tcp,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum SendProxyChoice {
+    V1,
+    V2,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only the shape of the file is wanted here")]
+enum StarttlsChoice {
+    PostgreSql,
 }
 
 /// `certificates`, `directory`, or both.

@@ -142,6 +142,7 @@ impl Edge {
             waited,
             connection,
             place,
+            ..
         } = *opened;
         Begun {
             client: ClientStream::new(socket, &ahead),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::proxy_protocol::Fault;
+use crate::wire::{postgres, proxy_protocol::Fault};
 
 /// Each has a stable code, in the log and as a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +15,19 @@ pub enum CloseReason {
     ProxyHeaderUnexpected,
     ProxyHeaderLate,
     ProxyHeader(Fault),
+    /// Something came behind a request for encryption, before its answer: it could be anybody's, and would be taken for the
+    /// client's.
+    PostgresAhead,
+    /// A session without TLS.
+    PostgresPlaintext,
+    /// It names no server.
+    PostgresCancel,
+    PostgresLate,
+    Postgres(postgres::Fault),
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::NotAllowed,
         Self::SourceConnections,
         Self::ProxyRequired,
@@ -28,6 +37,11 @@ impl CloseReason {
         Self::ProxyHeader(Fault::Malformed),
         Self::ProxyHeader(Fault::TooLarge),
         Self::ProxyHeader(Fault::Checksum),
+        Self::PostgresAhead,
+        Self::PostgresPlaintext,
+        Self::PostgresCancel,
+        Self::PostgresLate,
+        Self::Postgres(postgres::Fault::NoPacket),
     ];
 
     pub fn code(self) -> &'static str {
@@ -41,6 +55,11 @@ impl CloseReason {
             Self::ProxyHeader(Fault::Malformed) => "proxy_header_malformed",
             Self::ProxyHeader(Fault::TooLarge) => "proxy_header_too_large",
             Self::ProxyHeader(Fault::Checksum) => "proxy_header_checksum",
+            Self::PostgresAhead => "postgres_ahead",
+            Self::PostgresPlaintext => "postgres_plaintext",
+            Self::PostgresCancel => "postgres_cancel",
+            Self::PostgresLate => "postgres_late",
+            Self::Postgres(_) => "postgres_malformed",
         }
     }
 }
@@ -60,6 +79,13 @@ impl fmt::Display for CloseReason {
             }
             Self::ProxyHeaderLate => "the PROXY header did not come in time",
             Self::ProxyHeader(fault) => return fault.fmt(f),
+            Self::PostgresAhead => {
+                "the client did not wait for the answer to its request for encryption"
+            }
+            Self::PostgresPlaintext => "the client begins a session of PostgreSQL without TLS",
+            Self::PostgresCancel => "a request to cancel without TLS names no server",
+            Self::PostgresLate => "no TLS was begun in time",
+            Self::Postgres(fault) => return fault.fmt(f),
         })
     }
 }

@@ -14,11 +14,12 @@ use tracing::{field::display, warn};
 use super::{
     accept::Accepted,
     close_reason::CloseReason,
+    postgres,
     proxy_header::{self, Beginning},
     sources::{SourcePlace, Sources},
 };
 use crate::{
-    config::Listener,
+    config::{Listener, Starttls},
     exchange::{Connection, Scheme},
     metrics::Metrics,
     net::Networks,
@@ -47,6 +48,8 @@ pub struct Opened {
     pub ahead: Vec<u8>,
     /// For the bytes that are ahead: what has passed of the time of its first head.
     pub waited: Duration,
+    /// The client has asked for TLS in the protocol that the listener's `starttls` names.
+    pub is_negotiated: bool,
     pub connection: Connection,
     /// Held as long as the connection.
     pub place: Option<SourcePlace>,
@@ -57,6 +60,7 @@ struct Begun {
     peer: IpAddr,
     /// The peer is known by name, and may say whom it speaks for.
     may_vouch: bool,
+    is_negotiated: bool,
     ahead: Vec<u8>,
     waited: Duration,
     place: Option<SourcePlace>,
@@ -69,6 +73,7 @@ impl Begun {
         Self {
             peer,
             may_vouch: true,
+            is_negotiated: false,
             ahead: Vec::new(),
             waited: Duration::ZERO,
             place,
@@ -119,9 +124,19 @@ impl Opener {
                 let Some(begun) = begun else {
                     return Ok(None);
                 };
+                let begun = match listener.starttls() {
+                    None => Some(begun),
+                    Some(Starttls::PostgreSql) => {
+                        Box::pin(self.start_postgres(&mut socket, begun, &listener)).await
+                    }
+                };
+                let Some(begun) = begun else {
+                    return Ok(None);
+                };
                 let Begun {
                     peer,
                     may_vouch,
+                    is_negotiated,
                     ahead,
                     waited,
                     place,
@@ -137,6 +152,7 @@ impl Opener {
                         socket: ClientSocket::Plain(socket),
                         ahead,
                         waited,
+                        is_negotiated,
                         connection,
                         place,
                     })));
@@ -154,16 +170,46 @@ impl Opener {
                     ahead: Vec::new(),
                     // The handshake had a limit of its own.
                     waited: Duration::ZERO,
+                    is_negotiated,
                     connection,
                     place,
                 })))
             }
             Err(Closing { reason, peer }) => {
-                self.metrics.connection_closed(reason);
-                let (listener, code) = (&*listener.name, reason.code());
-                let balancer = (sender != peer).then(|| display(sender));
-                warn!(listener, %peer, balancer, reason = code, "connection closed: {reason}");
+                self.report_closed(reason, &listener, peer, sender);
                 Ok(None)
+            }
+        }
+    }
+
+    fn report_closed(
+        &self,
+        reason: CloseReason,
+        listener: &Listener,
+        peer: IpAddr,
+        sender: IpAddr,
+    ) {
+        self.metrics.connection_closed(reason);
+        let (listener, code) = (&*listener.name, reason.code());
+        let balancer = (sender != peer).then(|| display(sender));
+        warn!(listener, %peer, balancer, reason = code, "connection closed: {reason}");
+    }
+
+    /// Has the client ask for TLS. `None` if it is closed.
+    async fn start_postgres(
+        &self,
+        socket: &mut TcpStream,
+        mut begun: Begun,
+        listener: &Listener,
+    ) -> Option<Begun> {
+        match postgres::start(socket, &mut begun.ahead, self.header_limit).await {
+            Ok(start) => {
+                begun.is_negotiated = start? == postgres::Start::Negotiated;
+                Some(begun)
+            }
+            Err(reason) => {
+                self.report_closed(reason, listener, begun.peer, begun.peer);
+                None
             }
         }
     }

@@ -12,18 +12,24 @@ use pingora::server::ShutdownWatch;
 use tokio::time::sleep_until;
 use tracing::{debug, field::display, info};
 
-use super::{end::End, relay::Relay, splice::Pipes};
+use super::{
+    end::End,
+    hello::{self, NoHello},
+    opening::{Opening, is_declined},
+    refusal,
+    relay::Relay,
+    splice::Pipes,
+};
 use crate::{
     access_log::TcpEntry,
     answer::Reason,
     clock,
-    config::Relaying,
+    config::{Relaying, Starttls},
     exchange::{Connection, Exchange, Failure, Refused, UpstreamFault, Verdict},
     http::Services,
-    listen::{Accepted, ClientSocket, Opened, Opener, SourcePlace},
+    listen::{Accepted, ClientSocket, Opener, SourcePlace},
     tenant_key::{Found, Hello, KeyError, RequestKey},
     tls::CellSocket,
-    upstream::connect_to_cell,
 };
 
 /// Connections are cut so long before the process ends: it has to be written down.
@@ -36,6 +42,23 @@ pub struct Carrier {
     pub opener: Arc<Opener>,
     pub connections_max: usize,
     pub pipes: Arc<Pipes>,
+}
+
+/// A client, before its cell is known.
+struct Client {
+    socket: ClientSocket,
+    /// Read from it already, and the cell's.
+    ahead: Vec<u8>,
+    /// Of a hello that is the cell's.
+    server_name: Option<String>,
+    connection: Connection,
+}
+
+/// Why nothing is carried.
+struct Closed {
+    end: End,
+    /// What is wrong with this very connection.
+    detail: Option<String>,
 }
 
 /// A connection with both of its sides.
@@ -59,72 +82,116 @@ impl Carrier {
             return;
         };
         // Not a part of the future, which every connection carries.
-        if let Some(mut trip) = Box::pin(self.begin(accepted, shutdown)).await {
+        if let Some(mut trip) = Box::pin(self.begin(accepted, relaying, shutdown)).await {
             let end = self.carry(&mut trip, relaying, shutdown).await;
             self.finish(&trip, end);
         }
     }
 
     /// `None` if nothing is to be carried: the connection is closed.
-    async fn begin(&self, accepted: Accepted, shutdown: &ShutdownWatch) -> Option<Trip> {
+    async fn begin(
+        &self,
+        accepted: Accepted,
+        relaying: Relaying,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Trip> {
         let began = Instant::now();
-        let Opened {
-            socket,
-            ahead,
-            connection,
-            place,
-            ..
-        } = *self.opener.open(accepted, shutdown).await.ok()??;
-        let mut exchange = Exchange::of_connection(began, connection.peer);
-        let outcome = match self.admit(&mut exchange, &connection) {
-            Ok(()) => self.connect(&mut exchange).await,
-            Err(refused) => Err(refused),
+        let opened = *self.opener.open(accepted, shutdown).await.ok()??;
+        let mut client = Client {
+            socket: opened.socket,
+            ahead: opened.ahead,
+            server_name: None,
+            connection: opened.connection,
+        };
+        let mut exchange = Exchange::of_connection(began, client.connection.peer);
+        let outcome = match self.admit(&mut exchange, &mut client).await {
+            Ok(()) => {
+                let opening = Opening::new(
+                    relaying,
+                    &client.connection,
+                    client.socket.tcp(),
+                    client.server_name(),
+                    opened.is_negotiated,
+                );
+                self.connect(&mut exchange, &opening).await
+            }
+            Err(closed) => Err(closed),
         };
         match outcome {
             Ok(cell) => Some(Trip {
-                relay: Relay::new(socket, cell, &ahead, &self.pipes),
-                connection,
+                relay: Relay::new(client.socket, cell, &client.ahead, &self.pipes),
+                connection: client.connection,
                 exchange,
                 began,
-                _place: place,
+                _place: opened.place,
             }),
-            Err(refused) => {
-                self.refuse(&connection, &exchange, &refused, began);
+            Err(closed) => {
+                self.close(&client.connection, &exchange, &closed, began);
+                if relaying.starttls == Some(Starttls::PostgreSql) {
+                    refusal::say(client.socket, closed.end.code()).await;
+                }
                 None
             }
         }
     }
 
-    fn admit(&self, exchange: &mut Exchange, connection: &Connection) -> Result<(), Refused> {
+    async fn admit(&self, exchange: &mut Exchange, client: &mut Client) -> Result<(), Closed> {
+        let mut detail = None;
+        let mut key = Box::<RequestKey>::default();
+        let mut found = client.read_key(client.hello(), &mut key);
+        if found == Ok(Found::NeedsHello) {
+            let limit = self.services.timeouts.head;
+            let asked = hello::read(&mut client.socket, &mut client.ahead, limit).await?;
+            if asked.server_name.is_none() {
+                detail = Some(if asked.has_ech {
+                    "the client asks for a server only in encrypted form (ECH)"
+                } else {
+                    "the client asks for no server by name (SNI)"
+                });
+            }
+            client.server_name = asked.server_name;
+            let hello = Hello::Read(client.server_name.as_deref());
+            found = client.read_key(hello, &mut key);
+        }
+        let key = found.map(|_| key);
         let snapshot = self.services.current.peek();
-        exchange.admit(
-            &self.services.policy,
-            connection.peer,
-            key_of(connection),
-            snapshot.as_deref(),
-        )
+        let policy = &self.services.policy;
+        let admitted = exchange.admit(policy, client.connection.peer, key, snapshot.as_deref());
+        admitted.map_err(|refused| {
+            let mut closed = Closed::from(refused);
+            closed.detail = closed.detail.or(detail.map(ToOwned::to_owned));
+            closed
+        })
     }
 
     /// Connects to the cell. No byte was passed yet, so another endpoint may be tried.
-    async fn connect(&self, exchange: &mut Exchange) -> Result<CellSocket, Refused> {
+    async fn connect(
+        &self,
+        exchange: &mut Exchange,
+        opening: &Opening,
+    ) -> Result<CellSocket, Closed> {
         loop {
             let random = [fastrand::u32(..), fastrand::u32(..)];
             let Some(endpoint) = exchange.next_endpoint(clock::now_ms(), random) else {
-                return Err(Reason::NoHealthyEndpoint.into());
+                return Err(Refused::from(Reason::NoHealthyEndpoint).into());
             };
             let (address, limit) = (endpoint.state.address, self.services.timeouts.connect);
-            let failure = match connect_to_cell(address, endpoint.tls.as_ref(), limit).await {
-                Ok(connection) => return Ok(connection.socket),
-                Err(error) => failure_of(&error),
+            let error = match opening.connect(address, endpoint.tls.as_ref(), limit).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => error,
             };
-            match self
+            let failure = failure_of(&error);
+            let verdict = self
                 .services
-                .judge(exchange, failure, true, clock::now_ms())
-            {
-                Verdict::Retry => {}
-                Verdict::Answer(refused) => return Err(refused),
-                Verdict::LetGo => return Err(Reason::ConnectFailed.into()),
-            }
+                .judge(exchange, failure, true, clock::now_ms());
+            let end = match verdict {
+                Verdict::Retry => continue,
+                _ if is_declined(&error) => End::CellWithoutTls,
+                Verdict::Answer(refused) => return Err(refused.into()),
+                Verdict::LetGo => End::Refused(Reason::ConnectFailed),
+            };
+            let detail = Some(error.to_string());
+            return Err(Closed { end, detail });
         }
     }
 
@@ -188,17 +255,11 @@ impl Carrier {
         });
     }
 
-    fn refuse(
-        &self,
-        connection: &Connection,
-        exchange: &Exchange,
-        refused: &Refused,
-        began: Instant,
-    ) {
-        let end = End::Refused(refused.reason);
+    fn close(&self, connection: &Connection, exchange: &Exchange, closed: &Closed, began: Instant) {
+        let end = closed.end;
         self.services.policy.metrics.tcp_closed(end);
         let (listener, peer) = (&*connection.listener.name, connection.peer);
-        let detail = refused.detail.as_deref().map(display);
+        let detail = closed.detail.as_deref().map(display);
         info!(listener, %peer, reason = end.code(), detail, "connection closed");
         let took = began.elapsed();
         self.services
@@ -207,16 +268,43 @@ impl Carrier {
     }
 }
 
-fn key_of(connection: &Connection) -> Result<Box<RequestKey>, KeyError> {
-    let hello = match &connection.tls {
-        Some(facts) => Hello::Read(facts.server_name.as_deref()),
-        None => Hello::Unread,
-    };
-    let mut key = Box::<RequestKey>::default();
-    let rules = &connection.listener.key_rules;
-    match rules.read_connection_key(&connection.key_view(hello), &mut key)? {
-        Found::Key => Ok(key),
-        Found::NeedsHello => Err(KeyError::Missing),
+impl Client {
+    /// What is known of its hello without waiting for it.
+    fn hello(&self) -> Hello<'_> {
+        match &self.connection.tls {
+            Some(facts) => Hello::Read(facts.server_name.as_deref()),
+            None => Hello::Unread,
+        }
+    }
+
+    /// The name that it asks for, if it is known.
+    fn server_name(&self) -> Option<&str> {
+        let of_ours = self.connection.tls.as_ref();
+        let of_ours = of_ours.and_then(|facts| facts.server_name.as_deref());
+        self.server_name.as_deref().or(of_ours)
+    }
+
+    fn read_key(&self, hello: Hello<'_>, key: &mut RequestKey) -> Result<Found, KeyError> {
+        let rules = &self.connection.listener.key_rules;
+        rules.read_connection_key(&self.connection.key_view(hello), key)
+    }
+}
+
+impl From<Refused> for Closed {
+    fn from(refused: Refused) -> Self {
+        Self {
+            end: End::Refused(refused.reason),
+            detail: refused.detail,
+        }
+    }
+}
+
+impl From<NoHello> for Closed {
+    fn from(reason: NoHello) -> Self {
+        Self {
+            end: End::NoHello(reason),
+            detail: Some(reason.to_string()),
+        }
     }
 }
 

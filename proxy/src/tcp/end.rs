@@ -1,5 +1,6 @@
 //! How a connection of a TCP listener ends.
 
+use super::hello::NoHello;
 use crate::answer::Reason;
 
 /// Each has a stable code, in the access log and as a metric's label.
@@ -18,6 +19,10 @@ pub enum End {
     Shutdown,
     /// It was not carried at all.
     Refused(Reason),
+    /// Nothing came, or no TLS from which the tenant could be known.
+    NoHello(NoHello),
+    /// The cell would not have TLS.
+    CellWithoutTls,
 }
 
 impl End {
@@ -30,6 +35,8 @@ impl End {
             Self::FirstByteLate => "first_byte_timeout",
             Self::Shutdown => "shutdown",
             Self::Refused(reason) => reason.code(),
+            Self::NoHello(reason) => reason.code(),
+            Self::CellWithoutTls => "cell_without_tls",
         }
     }
 }

@@ -17,6 +17,26 @@ pub struct TlsSettings {
     /// For a whole handshake, from the accept.
     pub handshake: Duration,
     pub handshakes_at_once_max: usize,
+    pub alpn: Alpn,
+}
+
+/// Which protocols clients may offer in the handshake (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    Http,
+    PostgreSql,
+    /// Nothing is answered: it is not known what is carried.
+    Any,
+}
+
+impl Alpn {
+    pub fn names(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Http => vec![b"http/1.1".to_vec()],
+            Self::PostgreSql => vec![b"postgresql".to_vec()],
+            Self::Any => Vec::new(),
+        }
+    }
 }
 
 /// A certificate with its chain, and its private key; they may be one file.

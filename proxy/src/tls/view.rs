@@ -83,7 +83,7 @@ impl View {
             .expect("ring has suites for both versions")
             .with_client_cert_verifier(Arc::clone(&verifier.1))
             .with_cert_resolver(Arc::clone(&certificates) as _);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = settings.alpn.names();
         match &tickets.1 {
             Some(tickets) => config.ticketer = Arc::clone(tickets) as _,
             None => config.send_tls13_tickets = 0,

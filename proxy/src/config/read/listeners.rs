@@ -9,16 +9,16 @@ use cellgate_table::yaml::{Fields, Findings, Value, settings};
 
 use super::{
     http_options,
-    key_rules::{self, Carries, Common},
+    key_rules::{self, Common},
     networks, tcp, tls,
 };
 use crate::{
-    config::{Listener, ProxyProtocol},
-    tenant_key::{KeyRules, Source},
+    config::{Listener, ListenerProtocol, ProxyProtocol, Starttls},
+    tls::{Alpn, TlsSettings},
 };
 
 const LISTENERS_MAX: usize = 64;
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "address",
     "protocol",
@@ -28,6 +28,7 @@ const KEYS: [&str; 9] = [
     "tcp",
     "tls",
     key_rules::KEY,
+    tcp::STARTTLS,
 ];
 
 pub(super) fn read(
@@ -92,10 +93,11 @@ fn read_one(
     let key_rules = carries.and_then(|carries| {
         key_rules::read_of_listener(item, &fields, carries, common, findings, warnings)
     });
-    if carries == Some(Carries::Connections) && fields.optional("tls").is_none() {
-        refuse_sni(item, key_rules.as_deref(), findings);
-    }
     let (tcp, protocol) = tcp?;
+    let tls = tls?.map(|settings| TlsSettings {
+        alpn: alpn_of(protocol),
+        ..settings
+    });
     Some(Listener {
         name: name?.to_owned(),
         address: address?,
@@ -103,7 +105,7 @@ fn read_one(
         proxy_protocol: proxy_protocol?,
         allow: allow?,
         tcp,
-        tls: tls?,
+        tls,
         http: http?,
         key_rules: key_rules?,
         protocol,
@@ -123,15 +125,13 @@ fn read_address(value: &Value<'_>, findings: &mut Findings) -> Option<SocketAddr
     Some(address)
 }
 
-/// The name is known where TLS ends here.
-fn refuse_sni(item: &Value<'_>, rules: Option<&KeyRules>, findings: &mut Findings) {
-    let rules = rules.map(KeyRules::rules).unwrap_or_default();
-    if (rules.iter()).any(|rule| matches!(rule.source, Source::Sni(_))) {
-        item.refuse(
-            findings,
-            "`sni` is known only where the listener has `tls`, and this one has none",
-            "add `tls`, or remove the rule",
-        );
+fn alpn_of(protocol: ListenerProtocol) -> Alpn {
+    match protocol {
+        ListenerProtocol::Http => Alpn::Http,
+        ListenerProtocol::Tcp(relaying) => match relaying.starttls {
+            Some(Starttls::PostgreSql) => Alpn::PostgreSql,
+            None => Alpn::Any,
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use cellgate_table::yaml::{
 };
 
 use super::{http_options, key_rules::Carries};
-use crate::config::{ListenerProtocol, Relaying, Tcp};
+use crate::config::{ListenerProtocol, Relaying, SendProxy, Starttls, Tcp};
 
 /// The system counts the time before it asks a client in seconds.
 const KEEPALIVE_MS_MIN: u32 = 1_000;
@@ -17,7 +17,9 @@ const KEEPALIVE_MS_MAX: u32 = 32_767_000;
 /// A network that is slow for a moment must not look like one that is gone.
 const USER_TIMEOUT_MS_MIN: u32 = 1_000;
 /// The keys of the section that only TCP listeners have.
-const RELAYING_KEYS: [&str; 2] = ["idle_ms", "first_byte_ms"];
+const RELAYING_KEYS: [&str; 3] = ["idle_ms", "first_byte_ms", "send_proxy"];
+/// The key of a listener that says how TLS begins.
+pub(super) const STARTTLS: &str = "starttls";
 
 /// What the listener says that it takes, which is requests unless it says otherwise.
 pub(super) fn read_protocol(listener: &Fields<'_>, findings: &mut Findings) -> Option<Carries> {
@@ -44,7 +46,17 @@ pub(super) fn read(
         "user_timeout_ms",
         "idle_ms",
         "first_byte_ms",
+        "send_proxy",
     ];
+    let starttls = match listener.optional(STARTTLS) {
+        Some(value) => value
+            .choice(&[("postgresql", Starttls::PostgreSql)], findings)
+            .map(Some),
+        None => Some(None),
+    };
+    if carries == Some(Carries::Requests) {
+        refuse_on_http(listener, STARTTLS, findings);
+    }
     section(listener, "tcp", &known, findings, |fields, findings| {
         let fields = fields.as_ref();
         if carries == Some(Carries::Requests)
@@ -58,7 +70,10 @@ pub(super) fn read(
         let relaying = read_relaying(fields, findings);
         let protocol = match carries? {
             Carries::Requests => ListenerProtocol::Http,
-            Carries::Connections => ListenerProtocol::Tcp(relaying?),
+            Carries::Connections => ListenerProtocol::Tcp(Relaying {
+                starttls: starttls?,
+                ..relaying?
+            }),
         };
         Some((tcp?, protocol))
     })
@@ -125,8 +140,15 @@ fn read_relaying(fields: Option<&Fields<'_>>, findings: &mut Findings) -> Option
             .map(|ms| (ms > 0).then(|| Duration::from_millis(ms.into()))),
         None => Some(default.first_byte),
     };
+    let versions = [("v1", SendProxy::V1), ("v2", SendProxy::V2)];
+    let send_proxy = match field("send_proxy") {
+        Some(value) => value.choice(&versions, findings).map(Some),
+        None => Some(None),
+    };
     Some(Relaying {
         idle: idle?,
         first_byte: first_byte?,
+        send_proxy: send_proxy?,
+        starttls: None,
     })
 }

@@ -383,8 +383,8 @@ fn what_is_wrong_with_listeners() {
     );
     check(
         "edge, address",
-        "edge, protocol: tcp, tenant_key: [{ sni: \"{tenant}.example\" }], address",
-        "`sni` is known only where the listener has `tls`",
+        "edge, starttls: postgresql, address",
+        "`starttls` is for TCP listeners",
     );
     check(
         "edge, address",

@@ -7,7 +7,7 @@ use cellgate_table::yaml::{
     settings::{self, milliseconds, number},
 };
 
-use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 
 /// More come from a directory.
 const CERTIFICATES_MAX: usize = 1_024;
@@ -76,6 +76,7 @@ pub(super) fn read(
         ticket_keys: ticket_keys?,
         handshake: handshake?,
         handshakes_at_once_max: at_once? as usize,
+        alpn: Alpn::Http,
     })
 }
 

@@ -18,6 +18,7 @@ fn settings(folder: &Path) -> TlsSettings {
         ticket_keys: None,
         handshake: Duration::from_secs(1),
         handshakes_at_once_max: 1,
+        alpn: crate::tls::Alpn::Http,
     }
 }
 

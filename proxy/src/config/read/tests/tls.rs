@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{good, listeners::with, problem};
-use crate::tls::{CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 
 #[test]
 fn tls_of_a_listener() {
@@ -24,6 +24,7 @@ fn tls_of_a_listener() {
         ticket_keys: None,
         handshake: Duration::from_secs(10),
         handshakes_at_once_max: 1_024,
+        alpn: Alpn::Http,
     };
     assert_eq!(least, expected);
     let all = of(

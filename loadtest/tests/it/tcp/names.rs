@@ -1,0 +1,175 @@
+//! TLS that ends at the cell: the name in its first message says whose it is.
+
+use std::{io, sync::Arc, thread};
+
+use rustls::{ClientConnection, StreamOwned, version::TLS12, version::TLS13};
+
+use super::*;
+use crate::support::{
+    heavy::skip,
+    tls::{Authority, client},
+    tls_cell::{Terms, TlsCell},
+};
+
+const ACME: &str = "acme.example";
+const OTHER: &str = "other.example";
+
+struct World {
+    authority: Authority,
+    acmes: TlsCell,
+    others: TlsCell,
+}
+
+impl World {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let cell = |name: &str| {
+            TlsCell::start(&Terms {
+                certificates: &[(name, &authority.server(&[name]))],
+                versions: rustls::DEFAULT_VERSIONS,
+                clients: None,
+            })
+        };
+        let (acmes, others) = (cell(ACME), cell(OTHER));
+        Self {
+            authority,
+            acmes,
+            others,
+        }
+    }
+
+    fn proxy(&self) -> Proxy {
+        let cells = [
+            ("mine", vec![self.acmes.address()]),
+            (ONLY, vec![self.others.address()]),
+        ];
+        let table = TableText::new(cells)
+            .slots(ONLY, &["0-999"])
+            .slots("mine", &[]);
+        plan(table.pin("acme", "mine"), "")
+            .set("tenant_key", "[{ sni: \"{tenant}.example\" }]")
+            .set("timeouts", "{ head_ms: 1000 }")
+            .start()
+    }
+
+    fn hello(&self, name: &'static str) -> (ClientConnection, Vec<u8>) {
+        let config = self.authority.client_config(rustls::DEFAULT_VERSIONS, None);
+        let mut tls = client(&config, name);
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).unwrap();
+        (tls, hello)
+    }
+}
+
+fn answer(tls: ClientConnection, socket: TcpStream) -> io::Result<String> {
+    let mut stream = StreamOwned::new(tls, socket);
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    while !answer.ends_with("\n0\n") {
+        let mut piece = [0; 1024];
+        let count = stream.read(&mut piece)?;
+        answer.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    Ok(answer)
+}
+
+#[test]
+fn each_name_has_its_cell() {
+    let world = World::new();
+    let proxy = world.proxy();
+    for versions in [&[&TLS12][..], &[&TLS13]] {
+        let config = world.authority.client_config(versions, None);
+        for name in [ACME, OTHER] {
+            let answer = answer(client(&Arc::clone(&config), name), open(&proxy)).unwrap();
+            assert!(answer.contains(name), "{answer}");
+        }
+    }
+    assert_eq!(
+        (world.acmes.connections(), world.others.connections()),
+        (2, 2)
+    );
+    assert_eq!(wait_for_entry(&proxy, "finished")["cell"], "mine");
+}
+
+#[test]
+fn a_hello_may_come_in_pieces() {
+    let world = World::new();
+    let proxy = world.proxy();
+    // Cut anywhere.
+    let (tls, hello) = world.hello(ACME);
+    let mut socket = open(&proxy);
+    for piece in hello.chunks(40) {
+        socket.write_all(piece).unwrap();
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(answer(tls, socket).unwrap().contains(ACME));
+    // In several records.
+    let (tls, hello) = world.hello(ACME);
+    let records: Vec<u8> = (hello[5..].chunks(40))
+        .flat_map(|piece| {
+            let length = u16::try_from(piece.len()).unwrap().to_be_bytes();
+            [&hello[..3], &length, piece].concat()
+        })
+        .collect();
+    let mut socket = open(&proxy);
+    socket.write_all(&records).unwrap();
+    assert!(answer(tls, socket).unwrap().contains(ACME));
+}
+
+#[test]
+fn without_a_name_there_is_no_cell() {
+    let world = World::new();
+    let proxy = world.proxy();
+    let (_, nameless) = world.hello("192.0.2.1");
+    let (_, acmes) = world.hello(ACME);
+    let large = [
+        &b"\x16\x03\x01\x40\x00\x01\x00\xff\xff"[..],
+        &vec![0; 20_000],
+    ]
+    .concat();
+    for (bytes, reason) in [
+        (&nameless[..], "no_tenant_key"),
+        (b"GET / HTTP/1.1\r\n\r\n", "not_tls"),
+        (&acmes[..100], "hello_late"),
+        (b"", "hello_late"),
+        (&large, "hello_too_large"),
+    ] {
+        let mut client = open(&proxy);
+        // It may be closed before all of it is sent.
+        let _ = client.write_all(bytes);
+        assert!(is_closed(client), "{reason}");
+        wait_for_entry(&proxy, reason);
+    }
+    proxy.wait_for_log(&["connection closed", "no_tenant_key", "(SNI)"]);
+    assert_eq!(
+        (world.acmes.connections(), world.others.connections()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn openssl_chooses_its_cell() {
+    if std::process::Command::new("openssl")
+        .arg("version")
+        .output()
+        .is_err()
+    {
+        return skip("it needs openssl");
+    }
+    let world = World::new();
+    let proxy = world.proxy();
+    for name in [ACME, OTHER] {
+        let output = std::process::Command::new("openssl")
+            .args(["s_client", "-connect", &proxy.address().to_string()])
+            .args(["-servername", name])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("BEGIN CERTIFICATE"), "{name}: {text}");
+    }
+    assert_eq!(
+        (world.acmes.connections(), world.others.connections()),
+        (1, 1)
+    );
+}
