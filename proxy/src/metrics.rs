@@ -418,6 +418,24 @@ fn durations(registry: &Registry) -> HistogramVec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::postgres;
+
+    #[test]
+    fn whatever_a_connection_is_closed_for_is_counted() {
+        let metrics = Metrics::new();
+        let faults = [
+            postgres::Fault::NoPacket,
+            postgres::Fault::Malformed,
+            postgres::Fault::TooLarge,
+            postgres::Fault::Version,
+        ];
+        for fault in faults {
+            metrics.connection_closed(CloseReason::Postgres(fault));
+        }
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let line = format!("{{reason=\"postgres_malformed\"}} {}\n", faults.len());
+        assert!(text.contains(&line), "{text}");
+    }
 
     /// Series are there from the start, so that the first refusal of its kind shows as an increase.
     #[test]
