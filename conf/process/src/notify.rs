@@ -20,7 +20,7 @@ pub fn send(state: &str) {
         return;
     };
     if let Err(error) = send_to(socket.as_bytes(), state) {
-        warn!(%error, "the service manager cannot be told: {state}");
+        warn!(%error, "the service manager cannot be notified: {state}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The side that takes over.
+//! The side of the successor, which adopts what it gets.
 
 use std::{
     io,

@@ -36,7 +36,7 @@ pub(super) struct Challenge {
     pub(super) host: Box<[u8]>,
 }
 
-/// What the client is to be told.
+/// What the client gets.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) status: u16,

@@ -110,7 +110,7 @@ pub async fn accept(
     match timeout(limit, shaking).await {
         Ok(Ok(Ok(established))) => Ok(established),
         Ok(Ok(Err((socket, error)))) => {
-            // Whether or not it can be told.
+            // Whether or not it can be reported.
             let _ = timeout(LINGER, socket.refuse_handshake(LINGER_BYTES_MAX)).await;
             Err(judge_failure(error))
         }

@@ -20,7 +20,7 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Certificates of one listener.
 pub const CERTIFICATES_MAX: usize = 20_000;
 
-/// What was read. What is wrong with one file is told apart from the others, which may be good.
+/// What was read. What is wrong with one file is kept apart from the others, which may be good.
 #[derive(Debug)]
 pub struct Material {
     pub pairs: Vec<Entry>,

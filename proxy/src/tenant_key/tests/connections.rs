@@ -70,7 +70,7 @@ fn read(
 fn check_proof(rules: &KeyRules, evidence: &Evidence, expected: Result<&str, KeyError>) {
     let found = read(rules, Some(evidence), Hello::Unread);
     assert_eq!(found, expected.map(|key| Some(key.to_owned())));
-    // A request on it is told the same.
+    // A request on it gets the same answer.
     let view = RequestView {
         lines: FieldLines(&[]),
         path: b"/",
