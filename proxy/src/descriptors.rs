@@ -9,7 +9,7 @@ pub const REFUSED_CLIENTS_MAX: usize = 64;
 const CHECKS_MIN: usize = 16;
 const CHECKS_MAX: usize = 1_024;
 const CHECKS_SHARE: usize = 16;
-/// Connections to ACME clients at the same time; they are among [`FILES`].
+/// Connections to ACME clients at the same time; they are among the files of the process itself.
 pub const ACME_CONNECTIONS_MAX: usize = 8;
 /// Pipes, as a share of all descriptors.
 const PIPES_SHARE: usize = 16;
