@@ -255,7 +255,7 @@ fn a_signal_starts_the_successor() {
     heard.set_read_timeout(Some(PATIENCE)).unwrap();
     let next = || {
         let mut bytes = [0; 256];
-        let length = heard.recv(&mut bytes).expect("it is told in time");
+        let length = heard.recv(&mut bytes).expect("the message comes in time");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
     let config = fs::read_to_string(first.directory().join("proxy.yaml")).unwrap();

@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) has_ech: bool,
 }
 
-/// Why there is none.
+/// Why no server name was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoHello {
     /// The client has sent nothing, or left.

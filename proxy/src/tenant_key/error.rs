@@ -38,7 +38,7 @@ pub enum KeyError {
     UnreadableName,
     /// The connection did not begin with a PROXY header that says what a rule demands.
     NoExtension,
-    /// What ought to be a host name is none.
+    /// What ought to be a host name is not one.
     NotAHostName,
     /// What ought to be a number has more than 8 bytes.
     NotANumber,
@@ -83,7 +83,7 @@ impl fmt::Display for KeyError {
             Self::NoExtension => {
                 f.write_str("the load balancer does not say by the PROXY protocol which tenant it is")
             }
-            Self::NotAHostName => f.write_str("what has to be a host name is none"),
+            Self::NotAHostName => f.write_str("what has to be a host name is not one"),
             Self::NotANumber => f.write_str("what has to be a number has more than 8 bytes"),
             Self::Invalid(error) => error.fmt(f),
         }

@@ -1,5 +1,5 @@
 //! Whom a cell has to be, who is trusted to say so, and what is shown to it: a configuration of rustls, made once for what
-//! the table says and what its files hold. There is none that does not verify.
+//! the table says and what its files hold. All of them verify.
 
 use std::{
     collections::HashMap,

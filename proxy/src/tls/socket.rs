@@ -189,7 +189,7 @@ impl<S: Side> TlsSocket<S> {
 
     /// Receives into the caller's buffer what has come, without waiting, by this way to read from the system: for whoever
     /// has to know now, whether or not the event loop has heard of it. Nothing is the end; what only concerns TLS, such as
-    /// a session's ticket, is none of it.
+    /// a session's ticket, does not count.
     pub fn receive_now(
         &mut self,
         buf: &mut [u8],

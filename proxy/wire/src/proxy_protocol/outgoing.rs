@@ -12,7 +12,7 @@ pub const OWN_V1: &[u8] = b"PROXY UNKNOWN\r\n";
 /// Version 2: the same.
 pub const OWN_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// The longest host name. What is longer is none, and no header says it.
+/// The longest host name. What is longer is not a host name, and is left out.
 const AUTHORITY_BYTES_MAX: usize = 255;
 
 /// A connection that is passed on.
