@@ -75,14 +75,17 @@ fn is_closed(mut stream: TcpStream) -> bool {
 
 #[track_caller]
 fn wait_for_entry(proxy: &Proxy, reason: &str) -> Value {
-    let log = proxy.directory().join("access.log");
     wait_for(&format!("a line with {reason}"), PATIENCE, || {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let mut lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        lines.find(|line: &Value| line["reason"] == reason)
+        (entries(proxy).into_iter()).find(|entry| entry["reason"] == reason)
     })
+}
+
+/// What stands in the access log so far, in the order in which the connections ended.
+fn entries(proxy: &Proxy) -> Vec<Value> {
+    let text = fs::read_to_string(proxy.directory().join("access.log")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 #[test]
