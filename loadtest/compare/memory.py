@@ -10,8 +10,8 @@ from .failure import Failure
 from .workloads import TENANT_MARK
 
 CONNECTIONS = 10_000
-# For the cells, files and the programs themselves. A proxy may need two for each client: one is for its cell.
-DESCRIPTORS_SPARE = 2_000
+# For the cells, files, checks and the programs themselves. A proxy may need two for each client: one is for its cell.
+DESCRIPTORS_SPARE = 3_000
 DESCRIPTORS_EACH = 2
 # At the same time; so many connections to cells there are at most.
 REQUESTS_AT_ONCE = 50

@@ -161,7 +161,7 @@ impl ServeHttp for Admin {
 }
 
 impl ServeConnection for Arc<Admin> {
-    async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
+    async fn serve(&self, accepted: Box<Accepted>, shutdown: &ShutdownWatch) {
         let stream = Box::new(Stream::from(accepted.socket));
         self.process_new(stream, shutdown).await;
     }

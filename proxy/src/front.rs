@@ -18,7 +18,7 @@ pub struct Front {
 }
 
 impl ServeConnection for Front {
-    async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
+    async fn serve(&self, accepted: Box<Accepted>, shutdown: &ShutdownWatch) {
         match accepted.listener.protocol {
             ListenerProtocol::Http => self.http.serve(accepted, shutdown).await,
             ListenerProtocol::Tcp(relaying) => self.tcp.serve(accepted, relaying, shutdown).await,

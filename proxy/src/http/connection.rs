@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{
     body_buffers::{BodyBuffers, Reserved},
     client::{BodyRead, BodyWait, ClientStream, HeadWait, NextHead},
-    direct::{self, HandedOver, Outcome, PlanRules, Seen, inspect_and_plan},
+    direct::{HandedOver, Outcome, PlanRules, Seen, Trip, inspect_and_plan},
     gateway::Gateway,
     head::with_host,
     inspected::{Inspected, named},
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Edge {
 }
 
 impl ServeConnection for Edge {
-    async fn serve(&self, accepted: Accepted, shutdown: &ShutdownWatch) {
+    async fn serve(&self, accepted: Box<Accepted>, shutdown: &ShutdownWatch) {
         let Some(open) = self
             .services
             .lifecycle
@@ -170,7 +170,7 @@ impl Edge {
             place,
         } = begun;
         async move {
-            let _place = place;
+            let _held = &place;
             let limits = self.gate_limits();
             let mut timer = Timer::default();
             let drain_idle = self.services.timeouts.drain_idle;
@@ -205,23 +205,28 @@ impl Edge {
                     return Box::pin(self.end_unread(client, &connection, &request, end)).await;
                 }
                 let mut handed_over = None;
-                if let Some(whole) = request.take_whole(&connection) {
-                    let held = whole.head_bytes + whole.body_bytes;
-                    match direct::carry(&self.services, &mut client, &mut timer, whole).await {
-                        Outcome::Answered { at, is_kept } => {
-                            client.ahead.advance(held);
-                            wait = self.next_wait(at);
-                            if is_kept {
-                                continue;
-                            }
-                            if client.ahead.is_empty() {
-                                return client.end().await;
-                            }
-                            return Box::pin(client.linger()).await;
+                let mut trip = (request.take_whole(&connection))
+                    .map(|whole| Trip::new(&self.services, &mut client, &mut timer, whole));
+                let outcome = match &mut trip {
+                    Some(trip) => Some(trip.run().await),
+                    None => None,
+                };
+                // With it goes what it held of its cell, before anything is waited for.
+                drop(trip);
+                match outcome {
+                    None => {}
+                    Some(Outcome::Answered { at, is_kept }) => {
+                        wait = self.next_wait(at);
+                        if is_kept {
+                            continue;
                         }
-                        Outcome::HandedOver(what) => handed_over = Some(what),
-                        Outcome::Cut => return,
+                        if client.ahead.is_empty() {
+                            return client.end().await;
+                        }
+                        return Box::pin(client.linger()).await;
                     }
+                    Some(Outcome::HandedOver(what)) => handed_over = Some(what),
+                    Some(Outcome::Cut) => return,
                 }
                 let serving =
                     self.serve_request(client, &connection, request, handed_over, shutdown);

@@ -54,15 +54,23 @@ pub(super) struct Whole<'c> {
     pub(super) request_id: Option<RequestId>,
 }
 
-/// What became of a request. Its bytes are where they were.
+impl Whole<'_> {
+    /// How much of what its client sent it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.head_bytes + self.body_bytes
+    }
+}
+
+/// What became of a request.
 #[derive(Debug)]
 pub(super) enum Outcome {
+    /// Its bytes are taken off what its client sent.
     Answered {
         at: Instant,
         /// The next request may follow.
         is_kept: bool,
     },
-    /// The general way is to answer.
+    /// The general way is to answer. Its bytes are where they were.
     HandedOver(Box<HandedOver>),
     /// There is nobody to answer, or no way to go on.
     Cut,
@@ -77,13 +85,13 @@ pub(super) struct HandedOver {
     pub(super) body_bytes: u64,
 }
 
-/// One request on its way.
+/// One request on its way to its cell, and the answer on its way back.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each says something of its own of the request"
 )]
-struct Trip<'t> {
+pub(super) struct Trip<'t> {
     services: &'t Services,
     client: &'t mut ClientStream,
     timer: &'t mut Timer,
@@ -107,36 +115,37 @@ struct Trip<'t> {
     ended: Option<Instant>,
 }
 
-/// Takes a request to its cell and the answer back.
-pub(super) async fn carry(
-    services: &Services,
-    client: &mut ClientStream,
-    timer: &mut Timer,
-    mut whole: Whole<'_>,
-) -> Outcome {
-    let exchange = Exchange::new(whole.at, whole.plan.client).called(whole.request_id.take());
-    let closes = whole.plan.closes;
-    let mut trip = Trip {
-        services,
-        client,
-        timer,
-        whole,
-        exchange,
-        met_cell: false,
-        status: None,
-        content: 0,
-        unsent_content: 0,
-        had_interim: false,
-        is_out_of_step: false,
-        writing: None,
-        closes,
-        ended: None,
-    };
-    trip.run().await
+impl<'t> Trip<'t> {
+    /// Not a part of a future: that would have a second place for whatever is moved within it.
+    pub(super) fn new(
+        services: &'t Services,
+        client: &'t mut ClientStream,
+        timer: &'t mut Timer,
+        mut whole: Whole<'t>,
+    ) -> Self {
+        let exchange = Exchange::new(whole.at, whole.plan.client).called(whole.request_id.take());
+        let closes = whole.plan.closes;
+        Self {
+            services,
+            client,
+            timer,
+            whole,
+            exchange,
+            met_cell: false,
+            status: None,
+            content: 0,
+            unsent_content: 0,
+            had_interim: false,
+            is_out_of_step: false,
+            writing: None,
+            closes,
+            ended: None,
+        }
+    }
 }
 
 impl Trip<'_> {
-    async fn run(&mut self) -> Outcome {
+    pub(super) async fn run(&mut self) -> Outcome {
         if let Err(refused) = self.admit() {
             return self.hand_over(refused);
         }
@@ -397,7 +406,7 @@ impl Trip<'_> {
             whole,
             ..
         } = self;
-        let held = whole.head_bytes + whole.body_bytes;
+        let held = whole.bytes();
         cell.begin_wait(&services.timeouts);
         let outcome = poll_fn(|cx| {
             let request = Pieces {
@@ -477,7 +486,7 @@ impl Trip<'_> {
 
     /// Whether there is more of the client than this request.
     async fn has_asked_again(&mut self) -> bool {
-        let held = self.whole.head_bytes + self.whole.body_bytes;
+        let held = self.whole.bytes();
         poll_fn(|cx| Poll::Ready(self.client.has_sent_more_than(cx, held))).await
     }
 
@@ -486,6 +495,7 @@ impl Trip<'_> {
         let at = self.ended.filter(|_| self.writing.is_none());
         let at = at.unwrap_or_else(Instant::now);
         self.record(at);
+        self.client.ahead.advance(self.whole.bytes());
         Outcome::Answered {
             at,
             is_kept: !self.closes && !self.is_out_of_step,

@@ -48,7 +48,7 @@ pub struct Accepted {
 pub trait ServeConnection: Send + Sync + 'static {
     fn serve(
         &self,
-        accepted: Accepted,
+        accepted: Box<Accepted>,
         shutdown: &ShutdownWatch,
     ) -> impl Future<Output = ()> + Send;
 
@@ -264,17 +264,18 @@ impl<A: ServeConnection> Accepting<A> {
         mut place: Option<OwnedSemaphorePermit>,
     ) {
         let (app, shutdown) = (Arc::clone(&self.app), self.shutdown.clone());
-        let accepted = Accepted {
+        // Boxed: each future that it goes through would have a place for it.
+        let accepted = Box::new(Accepted {
             socket,
             peer,
             listener: Arc::clone(&self.listener),
             terminator: self.terminator.clone(),
-        };
+        });
         if place.is_none() {
             place = self.places.at_the_cost_of_the_oldest().await;
         }
         let serving = tokio::spawn(async move {
-            let _place = place;
+            let _held = &place;
             app.serve(accepted, &shutdown).await;
         });
         self.places.note(&serving);

@@ -109,7 +109,7 @@ impl Opener {
     /// rest is boxed, so that what waits for requests does not carry a place for it.
     pub async fn open(
         &self,
-        accepted: Accepted,
+        accepted: Box<Accepted>,
         shutdown: &ShutdownWatch,
     ) -> Result<Option<Box<Opened>>, Refused> {
         let Accepted {
@@ -117,7 +117,7 @@ impl Opener {
             peer,
             listener,
             terminator,
-        } = accepted;
+        } = *accepted;
         let sender = peer.ip().to_canonical();
         match self.begin(&mut socket, sender, &listener, shutdown).await {
             Ok(begun) => {

@@ -72,7 +72,12 @@ struct Trip {
 }
 
 impl Carrier {
-    pub async fn serve(&self, accepted: Accepted, relaying: Relaying, shutdown: &ShutdownWatch) {
+    pub async fn serve(
+        &self,
+        accepted: Box<Accepted>,
+        relaying: Relaying,
+        shutdown: &ShutdownWatch,
+    ) {
         let lifecycle = &self.services.lifecycle;
         let Some(_open) = lifecycle.connection(self.connections_max) else {
             let metrics = &self.services.policy.metrics;
@@ -91,7 +96,7 @@ impl Carrier {
     /// `None` if nothing is to be carried: the connection is closed.
     async fn begin(
         &self,
-        accepted: Accepted,
+        accepted: Box<Accepted>,
         relaying: Relaying,
         shutdown: &ShutdownWatch,
     ) -> Option<Trip> {
