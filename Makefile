@@ -41,7 +41,7 @@ test: ## Run every test; installs what they use if it can
 	cargo build $(LOCKED) --workspace --bins --tests
 	cargo test $(LOCKED) --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run $(LOCKED) --workspace; \
+	  set -x; cargo nextest run $(LOCKED) --workspace --lib --bins --tests; \
 	else \
 	  set -x; cargo test $(LOCKED) --workspace --lib --bins --tests; \
 	fi
@@ -85,9 +85,12 @@ lint: tools ## Look for mistakes: clippy, the borders between the rooms, circles
 fmt: ## Format the code
 	cargo fmt --all
 
+# With the example comes what tests depend on, and so the features that `make lint` has checked the dependencies with:
+# without it many are checked once more. A program with its library's name has no documentation of its own.
 .PHONY: doc
 doc: tools ## Build the documentation of the code
-	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --workspace --no-deps --lib --examples \
+	  --bin cellctl --bin count-instructions --bin demo-cell
 
 .PHONY: deny
 deny: ## Check licences, sources and bans of the dependencies; installs cargo-deny into .tools

@@ -19,10 +19,11 @@ use crate::support::{
     heavy::{figure, skip},
     process::Process,
     proxy::Proxy,
-    ways::both_ways,
+    ways::Way,
 };
 
-both_ways!(cache_tests_judge_the_proxy_as_they_judge_its_origin);
+/// The tests ask in the clear.
+const WAYS: [Way; 2] = [Way::Direct, Way::General];
 
 const VERSION: &str = "0.4.5";
 const TESTS_MIN: usize = 300;
@@ -32,6 +33,8 @@ const ON_LOOPBACK: &str = r#"data:text/javascript,import net from "node:net";
 const listen = net.Server.prototype.listen;
 net.Server.prototype.listen = function (port) { return listen.call(this, port, "127.0.0.1"); };"#;
 
+/// They take their time and wait for most of it, so the origin and the proxies of both ways are judged at the same time.
+#[test]
 fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
     let package = match installed() {
         Ok(package) => package,
@@ -45,21 +48,36 @@ fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
         let address = line.strip_prefix("Listening on http://")?;
         address.trim_end_matches('/').parse::<SocketAddr>().ok()
     });
-    let proxy = Proxy::in_front_of(address)
-        .set("tenant_key", "[{ source_ip: true }]")
-        .start();
-
-    let (direct, through) = thread::scope(|scope| {
-        let direct = scope.spawn(|| verdicts(&package, address));
-        let through = verdicts(&package, proxy.address());
-        (direct.join().expect("the tests run"), through)
+    let proxies = WAYS.map(|way| {
+        Proxy::in_front_of(address)
+            .set("tenant_key", "[{ source_ip: true }]")
+            .set("direct", way.switch())
+            .start()
     });
-    assert!(direct.len() >= TESTS_MIN, "only {} tests ran", direct.len());
-    let excused = direct
+
+    let package = package.as_path();
+    let (alone, through) = thread::scope(|scope| {
+        let judge = |server| scope.spawn(move || verdicts(package, server));
+        let alone = judge(address);
+        let through = proxies.each_ref().map(|proxy| judge(proxy.address()));
+        let end = |judge: thread::ScopedJoinHandle<'_, _>| judge.join().expect("the tests run");
+        (end(alone), through.map(end))
+    });
+    assert!(alone.len() >= TESTS_MIN, "only {} tests ran", alone.len());
+    for ((way, proxy), through) in WAYS.iter().zip(&proxies).zip(&through) {
+        compare(*way, &alone, through);
+        wait_until_idle(proxy);
+    }
+}
+
+/// Fails unless the tests say of the proxy what they say of the origin alone.
+#[track_caller]
+fn compare(way: Way, alone: &BTreeMap<String, Verdict>, through: &BTreeMap<String, Verdict>) {
+    let excused = alone
         .iter()
         .filter(|(id, verdict)| verdict.is_cut_off() && through.get(*id) != Some(verdict))
         .count();
-    let differ: Vec<String> = direct
+    let differ: Vec<String> = alone
         .iter()
         .filter(|(id, verdict)| {
             !verdict.agrees_with(through.get(*id)) && !is_refused_by_rule(id, through.get(*id))
@@ -67,14 +85,13 @@ fn cache_tests_judge_the_proxy_as_they_judge_its_origin() {
         .map(|(id, verdict)| format!("{id}: {verdict:?}, through the proxy {:?}", through.get(id)))
         .collect();
     figure(format!(
-        "{} cache tests, {} verdicts differ; {excused} where the origin cuts its answer off and the \
-         proxy has to say so",
-        direct.len(),
+        "{way:?}: {} cache tests, {} verdicts differ; {excused} where the origin cuts its answer off and the proxy has to \
+         say so",
+        alone.len(),
         differ.len(),
     ));
-    assert!(differ.is_empty(), "{}", differ.join("\n"));
-    assert_eq!(direct.len(), through.len());
-    wait_until_idle(&proxy);
+    assert!(differ.is_empty(), "{way:?}: {}", differ.join("\n"));
+    assert_eq!(alone.len(), through.len());
 }
 
 /// Where the origin's answer names a transfer coding that nobody knows, so that its end cannot be

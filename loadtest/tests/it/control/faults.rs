@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde_json::Value;
@@ -90,7 +91,7 @@ fn a_disk_that_hangs_shows_in_readiness() {
     let home = start.home("hanging");
     let strace = Strace::new(&home.strace_log(), "fsync")
         .about(&home.temporary())
-        .inject("fsync", "delay_enter=15000000:when=1");
+        .inject("fsync", "delay_enter=12000000:when=1");
     let control = home.plan().under(&strace.words()).start();
     let ready = || Request::get("/readyz").send(control.address());
     wait_until("the daemon is ready", PATIENCE, || ready().status == 200);
@@ -107,24 +108,42 @@ fn a_disk_that_hangs_shows_in_readiness() {
     wait_until("the disk is back", PATIENCE, || ready().status == 200);
     wait_until_current(&control).expect("the daemon runs");
     figure(format!(
-        "a sync that hangs for 15 s: {}",
+        "a sync that hangs for 12 s: {}",
         refused.trim_end()
     ));
 }
 
-/// Each thread of the daemon fails twice, so that it takes some tries until one succeeds.
+/// Each thread of the daemon fails twice, so that it takes some tries until one succeeds. Daemons of all failures run at
+/// the same time, for each waits most of the time for its next try.
 #[test]
 fn a_table_that_cannot_be_written_is_reported_and_tried_again() {
     let Some(start) = Start::traced() else {
         return;
     };
-    for (number, failure) in FAILURES.iter().enumerate() {
-        let home = start.home(&number.to_string());
+    thread::scope(|scope| {
+        let start = &start;
+        let failures: Vec<_> = FAILURES
+            .iter()
+            .enumerate()
+            .map(|(number, failure)| {
+                scope.spawn(move || failure.strike(&start.home(&number.to_string()), &start.cells))
+            })
+            .collect();
+        for failure in failures {
+            figure(failure.join().expect("the daemon goes on"));
+        }
+    });
+}
+
+impl Failure {
+    /// Lets the daemon of this home meet the failure. Returns what came of it.
+    #[track_caller]
+    fn strike(&self, home: &Home, cells: &Cells) -> String {
         let before = home.bytes().expect("a table was published");
         let calls = "openat,write,fsync,/^rename,/^unlink";
         let strace = Strace::new(&home.strace_log(), calls)
-            .about(&(failure.about)(&home))
-            .inject(failure.call, &format!("error={}:when=1..2", failure.error));
+            .about(&(self.about)(home))
+            .inject(self.call, &format!("error={}:when=1..2", self.error));
         let mut control = home.plan().under(&strace.words()).start();
         control.change("POST", "/v1/tenants", &tenant("newest"));
         let blocked = wait_for("publishing is blocked", PATIENCE, || {
@@ -132,24 +151,24 @@ fn a_table_that_cannot_be_written_is_reported_and_tried_again() {
             (table["blocked"]["code"] == "write").then_some(table)
         });
         let standing = home.bytes().expect("it was never away");
-        assert_eq!(standing == before, failure.is_old, "{}", failure.reported);
+        assert_eq!(standing == before, self.is_old, "{}", self.reported);
         let because = blocked["blocked_because"].as_str().expect("it says why");
-        assert!(because.contains(failure.reported), "{because}");
+        assert!(because.contains(self.reported), "{because}");
         assert_eq!(blocked["current"], false, "{blocked}");
         let ready = Request::get("/readyz").send(control.address());
         assert_eq!(ready.status, 503, "{}", ready.text());
 
         wait_until_current(&control).expect("the daemon runs");
         control.kill();
-        let tries = check_tries(&strace, failure);
+        let tries = check_tries(&strace, self);
         let standing = home.bytes();
-        home.recover(standing.as_deref(), &start.cells, &["newest".to_owned()]);
-        figure(format!(
+        home.recover(standing.as_deref(), cells, &["newest".to_owned()]);
+        format!(
             "{} of {}: reported as `write`, the {} table stood; {tries} failed tries, then published",
-            failure.error,
-            failure.call.trim_start_matches("/^"),
-            if failure.is_old { "old" } else { "new" },
-        ));
+            self.error,
+            self.call.trim_start_matches("/^"),
+            if self.is_old { "old" } else { "new" },
+        )
     }
 }
 

@@ -26,7 +26,7 @@ fn bad_input_is_refused_and_changes_nothing() {
         );
     };
     let _alone = alone();
-    let seconds = amount("CELLGATE_FUZZ_SECONDS", 15);
+    let seconds = amount("CELLGATE_FUZZ_SECONDS", 8);
     let world = World::start(2);
     let before = world.control.get("/v1/table")["revision"].clone();
     let run = run(&program, &world, seconds);

@@ -86,7 +86,7 @@ fn tenants_notice_nothing_of_a_lost_control_plane() {
         return skip("wrk is missing");
     }
     let _alone = alone();
-    let time = Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", 3));
+    let time = Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", 2));
     let mut world = World::start(3);
     let mut cells = world.register(&tenants("tenant", 100));
     world.wait_until_routed(&cells);
@@ -124,7 +124,7 @@ fn tenants_notice_nothing_of_a_full_disk() {
         return skip("wrk is missing");
     }
     let _alone = alone();
-    let time = Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", 3));
+    let time = Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", 2));
     let world = match World::start_on_small_disk(3, STATE_BYTES) {
         Ok(world) => world,
         Err(why) => return skip(why),

@@ -22,7 +22,7 @@ fn a_sixth_cell_takes_new_tenants_and_nobody_else() {
         return skip("wrk is missing");
     }
     let _alone = alone();
-    let time = Duration::from_secs(amount("CELLGATE_LOAD_SECONDS", 8));
+    let time = Duration::from_secs(amount("CELLGATE_LOAD_SECONDS", 6));
     let world = World::start(5);
     let old = world.register(&tenants("old", 200));
     world.wait_until_routed(&old);

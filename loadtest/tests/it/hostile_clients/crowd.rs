@@ -22,9 +22,9 @@ use crate::support::{
 both_ways!(a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing);
 
 const DRIPS: usize = 1_000;
-const BETWEEN_BYTES: Duration = Duration::from_secs(5);
-/// The time for a head, unless it is configured otherwise; and what a slow machine may add.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
+const BETWEEN_BYTES: Duration = Duration::from_secs(2);
+/// The time for a head, and what a slow machine may add.
+const HEAD_LIMIT: Duration = Duration::from_secs(4);
 const HEAD_SLACK: Duration = Duration::from_secs(2);
 
 /// The honest client measures for this long before the others come.
@@ -36,7 +36,11 @@ fn a_thousand_dripping_clients_are_gone_in_time_and_cost_others_nothing() {
         return;
     }
     let fleet = Fleet::start(1);
-    let proxy = Proxy::start(fleet.table());
+    let timeouts = format!("{{ head_ms: {} }}", HEAD_LIMIT.as_millis());
+    let proxy = Proxy::plan()
+        .set("timeouts", &timeouts)
+        .table(fleet.table())
+        .start();
 
     let before = honest(&proxy, CALM);
     let drips: Vec<TcpStream> = (0..DRIPS).map(|_| drip(&proxy)).collect();

@@ -35,7 +35,7 @@ const IDLE_TOTAL_MAX: usize = 100;
 const IDLE_PER_CELL_MAX: usize = 80;
 
 /// How long the other cell is watched before the keys come.
-const BEFORE: Duration = Duration::from_secs(3);
+const BEFORE: Duration = Duration::from_secs(2);
 
 /// How far the rate of reuse may fall.
 const FALL_MAX: f64 = 0.05;
@@ -45,7 +45,7 @@ fn keys() -> (usize, Duration) {
     if is_acceptance() {
         (1_000_000, Duration::from_secs(900))
     } else {
-        (20_000, Duration::from_secs(180))
+        (10_000, Duration::from_secs(180))
     }
 }
 

@@ -31,7 +31,7 @@ const IDLE: &str = "{ idle_ms: 2000 }";
 #[track_caller]
 fn a_steady_load_leaves_nothing_behind() {
     let _alone = alone();
-    let time = Duration::from_secs(amount("CELLGATE_SOAK_SECONDS", 10));
+    let time = Duration::from_secs(amount("CELLGATE_SOAK_SECONDS", 6));
     let fleet = Fleet::start(4);
     let proxy = Proxy::plan()
         .set("upstream", IDLE)

@@ -22,7 +22,7 @@ const CHECK: &str =
 
 /// How long each test watches.
 fn time() -> Duration {
-    let usual = if is_acceptance() { 60 } else { 3 };
+    let usual = if is_acceptance() { 60 } else { 2 };
     Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", usual))
 }
 

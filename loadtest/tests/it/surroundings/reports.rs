@@ -193,7 +193,7 @@ impl Scene {
 fn what_only_reports_and_who_only_waits_stops_nothing() {
     let time = Duration::from_secs(amount(
         "CELLGATE_FAULT_SECONDS",
-        if is_acceptance() { 60 } else { 2 },
+        if is_acceptance() { 60 } else { 1 },
     ));
     for fault in &FAULTS {
         let mut scene = Scene::start(fault.proxy);

@@ -200,7 +200,7 @@ fn reloads_under_load_fail_no_request() {
     let reloads = if std::env::var_os("CELLGATE_ACCEPTANCE").is_some() {
         100
     } else {
-        10
+        5
     };
     let world = World::new();
     let cell = Origin::start_without_record(|visit| {
