@@ -6,6 +6,7 @@ use cellgate_process::lines::Shard;
 
 use super::{
     Line,
+    entry::push_tls,
     json::{push_bare_ip, push_endpoint, push_ip, push_ms, push_number, push_text},
 };
 use crate::{
@@ -59,14 +60,7 @@ impl<'a> TcpEntry<'a> {
         out.extend_from_slice(br#","protocol":"tcp","client":"#);
         push_ip(out, self.connection.peer);
         if let Some(tls) = &self.connection.tls {
-            out.extend_from_slice(br#","tls_version":"#);
-            push_text(out, tls.version.as_bytes());
-            out.extend_from_slice(br#","tls_cipher":"#);
-            push_text(out, tls.cipher.as_bytes());
-            if let Some(name) = &tls.server_name {
-                out.extend_from_slice(br#","sni":"#);
-                push_text(out, name.as_bytes());
-            }
+            push_tls(out, tls);
         }
         out.extend_from_slice(br#","reason":"#);
         push_text(out, self.end.code().as_bytes());

@@ -38,16 +38,19 @@ fn of_two_authorities(world: &World) -> TlsCell {
     TlsCell::start(&world.terms(&[(NAME, first), ("b.example", second)]))
 }
 
+/// The table of this generation, with a cell that is met so: in the clear where `tls` is empty.
+fn table_of(cell: &TlsCell, tls: &str, generation: u64) -> TableText {
+    let table = TableText::new([(ONLY, vec![cell.address()])]).generation(generation);
+    match tls {
+        "" => table,
+        tls => table.cell_line(ONLY, tls),
+    }
+}
+
 fn a_table_that_changes_tls_never_meets_older_connections() {
     let world = World::new();
     let cell = of_two_authorities(&world);
-    let of = |tls: &str, generation| {
-        let table = TableText::new([(ONLY, vec![cell.address()])]).generation(generation);
-        match tls {
-            "" => table,
-            tls => table.cell_line(ONLY, tls),
-        }
-    };
+    let of = |tls: &str, generation| table_of(&cell, tls, generation);
     let (first, second) = (world.tls(""), world.tls_by("b.example", "other.pem", ""));
     let proxy = Proxy::plan().table(of("", 1)).start();
     let steps = [
@@ -125,13 +128,7 @@ fn renewed_files_are_used_for_new_connections() {
 fn no_request_fails_while_tls_changes_under_load() {
     let world = World::new();
     let cell = of_two_authorities(&world);
-    let of = |tls: &str, generation| {
-        let table = TableText::new([(ONLY, vec![cell.address()])]).generation(generation);
-        match tls {
-            "" => table,
-            tls => table.cell_line(ONLY, tls),
-        }
-    };
+    let of = |tls: &str, generation| table_of(&cell, tls, generation);
     let proxy = Proxy::plan().table(of("", 1)).start();
     let stopping = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = ["GET", "POST", "GET", "POST"]

@@ -127,15 +127,6 @@ fn is_at_end(mut stream: &TcpStream) -> bool {
 
 /// A client with nothing to hide, for this long.
 fn honest(proxy: &Proxy, time: Duration) -> Latencies {
-    let mut connection = Connection::open(proxy.address());
     let request = Request::get("/").header(TENANT, "honest");
-    let (started, mut latencies) = (Instant::now(), Latencies::default());
-    while started.elapsed() < time {
-        let asked = Instant::now();
-        let answer = connection.exchange(&request);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        latencies.add(asked.elapsed());
-        thread::sleep(Duration::from_millis(1));
-    }
-    latencies
+    Latencies::of_a_client(&mut Connection::open(proxy.address()), &request, time)
 }

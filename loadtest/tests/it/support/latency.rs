@@ -1,6 +1,11 @@
 //! How long something took, many times.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, thread,
+    time::{Duration, Instant},
+};
+
+use super::wire::{Connection, Request};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
@@ -9,6 +14,24 @@ pub(crate) struct Latencies(Vec<Duration>);
 const SLACK: Duration = Duration::from_millis(100);
 
 impl Latencies {
+    /// Of a client that asks every millisecond on its connection, for this long, and has to get 200.
+    #[track_caller]
+    pub(crate) fn of_a_client(
+        connection: &mut Connection,
+        request: &Request,
+        time: Duration,
+    ) -> Self {
+        let (started, mut latencies) = (Instant::now(), Self::default());
+        while started.elapsed() < time {
+            let asked = Instant::now();
+            let answer = connection.exchange(request);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            latencies.add(asked.elapsed());
+            thread::sleep(Duration::from_millis(1));
+        }
+        latencies
+    }
+
     pub(crate) fn add(&mut self, took: Duration) {
         self.0.push(took);
     }

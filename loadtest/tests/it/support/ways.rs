@@ -42,22 +42,28 @@ pub(crate) fn over(way: Way, test: fn()) {
     WAY.set(None);
 }
 
-/// Makes two tests of each function, `name::direct` and `name::general`.
-macro_rules! both_ways {
-    ($($test:ident),+ $(,)?) => {$(
+/// Makes a test of a function for each of these ways.
+macro_rules! over_ways {
+    ($test:ident, $($name:ident: $way:ident),+) => {
         mod $test {
             use crate::support::ways::{Way, over};
 
-            #[test]
-            fn direct() {
-                over(Way::Direct, super::$test);
-            }
-
-            #[test]
-            fn general() {
-                over(Way::General, super::$test);
-            }
+            $(
+                #[test]
+                fn $name() {
+                    over(Way::$way, super::$test);
+                }
+            )+
         }
+    };
+}
+
+pub(crate) use over_ways;
+
+/// Makes two tests of each function, `name::direct` and `name::general`.
+macro_rules! both_ways {
+    ($($test:ident),+ $(,)?) => {$(
+        crate::support::ways::over_ways!($test, direct: Direct, general: General);
     )+};
 }
 
@@ -66,24 +72,7 @@ pub(crate) use both_ways;
 /// Makes three: also `name::tls`.
 macro_rules! every_way {
     ($($test:ident),+ $(,)?) => {$(
-        mod $test {
-            use crate::support::ways::{Way, over};
-
-            #[test]
-            fn direct() {
-                over(Way::Direct, super::$test);
-            }
-
-            #[test]
-            fn general() {
-                over(Way::General, super::$test);
-            }
-
-            #[test]
-            fn tls() {
-                over(Way::Tls, super::$test);
-            }
-        }
+        crate::support::ways::over_ways!($test, direct: Direct, general: General, tls: Tls);
     )+};
 }
 

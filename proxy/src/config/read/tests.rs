@@ -2,17 +2,19 @@
 
 mod key_rules;
 mod listeners;
+mod mistakes;
+mod schema;
 mod tls;
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use cellgate_table::{accept::MoveLimits, yaml::settings::LogFormat};
 
 use super::*;
 use crate::{
-    config::{Limits, Listener, Timeouts, schema},
+    config::{Limits, Listener, Timeouts},
     gate::Protocol,
-    tenant_key::{KeyRule, PathPattern, Pattern, Source},
+    tenant_key::{KeyRule, KeyRules, PathPattern, Pattern, Source},
 };
 
 /// All that has to be there.
@@ -195,14 +197,18 @@ fn every_key() {
     assert_eq!(config.log_format, LogFormat::Json);
 }
 
+/// `rule` as the only one looks for the tenant there.
+#[track_caller]
+fn check_rule(rule: &str, source: Source, pattern: Option<&str>) {
+    let text = LEAST.replace("{ header: x-tenant-id }", rule);
+    let pattern = pattern.map(|text| Pattern::parse(text).unwrap());
+    let expected = KeyRules::new(vec![KeyRule { source, pattern }]);
+    assert_eq!(*good(&text).listeners[0].key_rules, expected, "{rule}");
+}
+
 #[test]
 fn every_rule() {
-    let check = |rule: &str, source: Source, pattern: Option<&str>| {
-        let text = LEAST.replace("{ header: x-tenant-id }", rule);
-        let pattern = pattern.map(|text| Pattern::parse(text).unwrap());
-        let expected = crate::tenant_key::KeyRules::new(vec![KeyRule { source, pattern }]);
-        assert_eq!(*good(&text).listeners[0].key_rules, expected, "{rule}");
-    };
+    let check = check_rule;
     let header = Source::Header(http::HeaderName::from_static("x-t"));
     check("{ header: X-T }", header.clone(), None);
     check(
@@ -232,238 +238,6 @@ fn every_rule() {
 }
 
 #[test]
-fn five_mistakes_are_five_problems() {
-    let problems = read(
-        "listeners:\n\
-         \x20 - { name: edge, address: localhost:8080 }\n\
-         tenant_key:\n\
-         \x20 - heder: x-tenant-id\n\
-         table:\n\
-         \x20 max_moved_percent: 250\n\
-         \x20 path: table.yaml\n\
-         limits: { headers_max: many }\n\
-         tresholds: 5\n",
-    )
-    .unwrap_err();
-    let found: Vec<(u32, u32, &str)> = problems
-        .problems
-        .iter()
-        .map(|p| (p.line.unwrap(), p.column.unwrap(), p.path.as_str()))
-        .collect();
-    let expected = [
-        (2, 28, "listeners[0].address"),
-        (4, 5, "tenant_key[0].heder"),
-        (4, 5, "tenant_key[0]"),
-        (6, 22, "table.max_moved_percent"),
-        (8, 24, "limits.headers_max"),
-        (9, 1, "tresholds"),
-    ];
-    // The misspelt rule is a key that is not known, and leaves a rule without a place to look.
-    assert_eq!(found, expected, "{problems}");
-}
-
-/// `to` in the place of `from` (or after everything) is the one mistake, and is reported in these words.
-#[track_caller]
-fn check_mistake(from: &str, to: &str, expected: &str) {
-    assert!(LEAST.contains(from) || from.is_empty(), "{from}");
-    let text = if from.is_empty() {
-        format!("{LEAST}{to}")
-    } else {
-        LEAST.replace(from, to)
-    };
-    let found = problem(&text);
-    assert!(found.contains(expected), "{to}: {found}");
-}
-
-#[test]
-fn headers_that_cannot_be_trusted() {
-    let check = |list: &str, expected: &str| {
-        let found = problem(&format!("{LEAST}trusted_headers: [{list}]\n"));
-        assert!(found.contains(expected), "{list}: {found}");
-    };
-    check("x y", "`x y` is not a header name");
-    check("x_forwarded_for", "`x_forwarded_for` holds `_`");
-    for other in ["x-request-id", "x-cellgate-tenant", "x-forwarded-", "host"] {
-        check(
-            other,
-            "is not a forwarding header; name one that is dropped otherwise",
-        );
-    }
-    check("x-real-ip, X-Real-IP", "`X-Real-IP` is duplicated");
-    let many = "a, ".repeat(33);
-    check(&many, "has 33 entries; list at most 32 headers");
-    assert_eq!(
-        good(&format!("{LEAST}trusted_headers: []\n")).trust.headers,
-        TrustedHeaders::none()
-    );
-}
-
-#[test]
-fn protocols_that_cannot_be_asked_for() {
-    let check = |upgrades: &str, expected: &str| {
-        check_mistake(
-            "",
-            &format!("limits: {{ upgrades: [{upgrades}] }}"),
-            expected,
-        );
-    };
-    let unfit = "`web socket` is not the name of a protocol";
-    check("websocket, web socket", unfit);
-    check(&"a, ".repeat(17), "has more than 16 protocols");
-    for never in ["h2c", "HTTP/2.0", "http", "tls/1.2", "TLS"] {
-        let expected = "can never be allowed: requests inside it would pass unchecked";
-        check(never, expected);
-    }
-}
-
-#[test]
-fn what_is_wrong_is_reported_with_what_to_do() {
-    let check = check_mistake;
-    let more = |to: &str, expected: &str| check("", to, expected);
-    more("timeouts: { head_mss: 5 }", "did you mean `head_ms`?");
-    more("thread: 5", "did you mean `threads`?");
-    more("state_dir:", "is blank");
-    more("state_dir: \"\"", "is empty");
-    more(
-        "admin: { address: \"127.0.0.1\" }",
-        "not an IP address with a port",
-    );
-    more("threads: 0", "from 1 to 1024");
-    more("direct: maybe", "`on`");
-    more(
-        "trusted_proxies: [10.0.0.1/8]",
-        "has bits set beyond its prefix length",
-    );
-    more("limits: { connections_max: 0 }", "from 1 to 10000000");
-    more("timeouts: { connect_ms: 86400001 }", "from 1 to 86400000");
-    more("timeouts: { connect_ms: 1.5 }", "not a whole number");
-    more("upstream: { retries: 4 }", "from 0 to 3");
-    more(
-        "upstream: { ejection: { percent_max: 101 } }",
-        "from 0 to 100",
-    );
-    more(
-        "access_log: { queue_lines_max: 5 }",
-        "the key `path` is missing",
-    );
-    more("log: { format: xml }", "known are `text`, `json`");
-    more("unknown_tenants: no", "`no`");
-    more("table: { path: x }", "is duplicated");
-    check(
-        "listeners: [{ name: edge, address: \"127.0.0.1:8080\" }]\n",
-        "",
-        "`listeners` is missing",
-    );
-    check("{ path: table.yaml }", "{}", "`path` is missing");
-    check("[{ header: x-tenant-id }]", "[]", "has 0 rules");
-    check(
-        "[{ name: edge, address: \"127.0.0.1:8080\" }]",
-        "[]",
-        "has 0 entries",
-    );
-}
-
-#[test]
-fn what_is_wrong_with_listeners() {
-    let check = check_mistake;
-    check(
-        "edge, address",
-        "edge, protocol: udp, address",
-        "known are `http`, `tcp`",
-    );
-    check(
-        "edge, address",
-        "edge, protocol: tcp, tenant_key: [{ source_ip: true }], health_path: /healthz, address",
-        "`health_path` is for listeners that speak HTTP",
-    );
-    check(
-        "edge, address",
-        "edge, protocol: tcp, tenant_key: [{ host: \"{tenant}.example\" }], address",
-        "only a request can answer this rule",
-    );
-    check(
-        "edge, address",
-        "edge, starttls: postgresql, address",
-        "`starttls` is for TCP listeners",
-    );
-    check(
-        "edge, address",
-        "edge, tcp: { idle_ms: 5 }, address",
-        "`idle_ms` is for TCP listeners",
-    );
-    check(
-        "[{ name: edge,",
-        "[{ name: edge, address: \"127.0.0.1:1\" }, { name: edge,",
-        "the name `edge` is duplicated",
-    );
-    check(
-        "[{ name: edge,",
-        "[{ name: other, address: \"127.0.0.1:8080\" }, { name: edge,",
-        "127.0.0.1:8080 is duplicated",
-    );
-}
-
-#[test]
-fn what_is_wrong_with_a_rule() {
-    let rule = |to: &str, expected: &str| check_mistake("{ header: x-tenant-id }", to, expected);
-    rule(
-        "{ jwt: x }",
-        "the rule `jwt` does not work in this version yet",
-    );
-    rule("{}", "names no place to look for the tenant");
-    rule(
-        "{ header: a, query: b }",
-        "names several places: header, query",
-    );
-    rule("{ header: x_tenant }", "holds `_`");
-    rule("{ header: \"x tenant\" }", "is not a header name");
-    rule("{ header: x-cellgate-tenant }", "is taken");
-    rule("{ header: Host }", "is taken");
-    rule("{ host: example.com }", "`{tenant}` exactly once");
-    rule("{ path: \"t/{tenant}\" }", "start with `/`");
-    rule("{ query: \"a b\" }", "not a name that can be looked for");
-    rule("{ cookie: \"\" }", "not a name that can be looked for");
-    rule("{ source_ip: false }", "is `false`");
-    rule(
-        "{ source_ip: true, pattern: \"{tenant}\" }",
-        "does not go with this rule",
-    );
-    rule("{ header: x-t, pattern: tenant }", "is not a pattern");
-    rule("source_ip", "not a mapping");
-}
-
-#[test]
-fn files_that_are_none() {
-    let check = |bytes: &[u8]| {
-        let problems = parse(bytes, Path::new("")).unwrap_err();
-        assert!(
-            !problems.is_empty(),
-            "{:?}",
-            bytes.escape_ascii().to_string()
-        );
-    };
-    check(b"");
-    check(b"# nothing\n");
-    check(b"\xff\xfe");
-    check(b"[]");
-    check(b"a: b: c");
-    let folder = tempfile::TempDir::new().unwrap();
-    let missing = load(&folder.path().join("proxy.yaml"))
-        .unwrap_err()
-        .to_string();
-    assert!(missing.contains("proxy.yaml: cannot be read"), "{missing}");
-    let directory = load(folder.path()).unwrap_err().to_string();
-    assert!(directory.contains("cannot be read"), "{directory}");
-    let large = folder.path().join("large.yaml");
-    fs::write(&large, vec![b'#'; 1024 * 1024 + 1]).unwrap();
-    let large = load(&large).unwrap_err().to_string();
-    assert!(
-        large.contains("has 1048577 bytes, more than 1048576"),
-        "{large}"
-    );
-}
-
-#[test]
 fn paths_are_relative_to_the_file() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("proxy.yaml");
@@ -482,191 +256,6 @@ fn the_example_is_good() {
         config.table.path.is_file(),
         "it names a table that is there"
     );
-}
-
-/// The schema knows the same keys as the reader, mapping by mapping.
-#[test]
-#[expect(clippy::too_many_lines, reason = "a list of cases")]
-fn the_schema_and_the_reader_agree() {
-    let schema = serde_json::to_value(schema()).unwrap();
-    // The reader lists its keys when it meets one that resembles none of them.
-    let known_to_reader = |text: &str| -> BTreeSet<String> {
-        let problems = read(text).unwrap_err();
-        let hints = problems.problems.iter().map(|p| p.hint.as_str());
-        let lists: Vec<&str> = hints
-            .filter_map(|hint| hint.strip_prefix("known here are "))
-            .collect();
-        assert_eq!(lists.len(), 1, "{text}\n{problems}");
-        lists[0].split(", ").map(str::to_owned).collect()
-    };
-    let known_to_schema = |definition: Option<&str>| -> BTreeSet<String> {
-        let object = definition.map_or(&schema, |name| &schema["$defs"][name]);
-        assert_eq!(object["additionalProperties"], false, "{definition:?}");
-        object["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
-    };
-    let odd = "qqqqqqqqqqqqqqqqqqqqqqqq: 1";
-    let listener = "{ name: edge, address: \"127.0.0.1:8080\" }";
-    let with_tls = |tls: &str| {
-        let listener_with = format!("{}, tls: {{ {tls} }} }}", listener.trim_end_matches(" }"));
-        LEAST.replace(listener, &listener_with)
-    };
-    let replaced = |from: &str| LEAST.replace(from, &format!("{{ {odd}, {}", &from[1..]));
-    let section = |name: &str| format!("{LEAST}{name}: {{ {odd} }}");
-    let cases = [
-        (None, format!("{LEAST}{odd}")),
-        (Some("ListenerFile"), replaced(listener)),
-        (
-            Some("TlsSection"),
-            with_tls(&format!("directory: x, {odd}")),
-        ),
-        (
-            Some("CertificateFile"),
-            with_tls(&format!("certificates: [{{ certificate: x, {odd} }}]")),
-        ),
-        (
-            Some("ClientAuthSection"),
-            with_tls(&format!(
-                "directory: x, client_auth: {{ mode: optional, ca: x, {odd} }}"
-            )),
-        ),
-        (
-            Some("ProxyProtocolSection"),
-            listeners::with(&format!("proxy_protocol: {{ from: [\"::1\"], {odd} }}")),
-        ),
-        (
-            Some("RedirectHttpsSection"),
-            listeners::with(&format!("redirect_https: {{ {odd} }}")),
-        ),
-        (
-            Some("AcmeSection"),
-            listeners::with(&format!(
-                "redirect_https: {{}}, acme: {{ address: \"127.0.0.1:1\", {odd} }}"
-            )),
-        ),
-        (
-            Some("HstsSection"),
-            listeners::with(&format!(
-                "tls: {{ directory: x }}, hsts: {{ max_age_s: 1, {odd} }}"
-            )),
-        ),
-        (
-            Some("CorsSection"),
-            format!("{LEAST}cors: {{ preflight_tenant: x, {odd} }}"),
-        ),
-        (
-            Some("TcpSection"),
-            listeners::with(&format!("tcp: {{ {odd} }}")),
-        ),
-        (
-            Some("SourceNetworkSection"),
-            key_rules::text(
-                "",
-                &format!("{{ source_network: {{ ipv4: 24, ipv6: 64, {odd} }} }}"),
-            ),
-        ),
-        (Some("KeyRuleFile"), replaced("{ header: x-tenant-id }")),
-        (Some("TableSection"), replaced("{ path: table.yaml }")),
-        (Some("AdminSection"), section("admin")),
-        (Some("LimitsSection"), section("limits")),
-        (Some("TimeoutsSection"), section("timeouts")),
-        (Some("UpstreamSection"), section("upstream")),
-        (
-            Some("EjectionSection"),
-            format!("{LEAST}upstream: {{ ejection: {{ {odd} }} }}"),
-        ),
-        (
-            Some("AccessLogSection"),
-            format!("{LEAST}access_log: {{ path: x, {odd} }}"),
-        ),
-        (Some("LogSection"), section("log")),
-    ];
-    for (definition, text) in &cases {
-        assert_eq!(
-            known_to_reader(text),
-            known_to_schema(*definition),
-            "{definition:?}"
-        );
-    }
-    let objects = schema["$defs"].as_object().unwrap().values();
-    let objects = objects
-        .filter(|definition| definition["type"] == "object")
-        .count();
-    assert_eq!(
-        objects + 1,
-        cases.len(),
-        "each mapping of the schema is compared"
-    );
-}
-
-/// A key may be left out, but not be blank; the schema says so too.
-#[test]
-fn the_schema_takes_no_blanks() {
-    let text = serde_json::to_string(&schema()).unwrap();
-    assert!(!text.contains("null"), "{text}");
-}
-
-/// Each number of the schema has the range that the reader allows.
-#[test]
-fn the_schema_and_the_reader_agree_on_ranges() {
-    let schema = serde_json::to_value(schema()).unwrap();
-    let mut compared = 0;
-    let mut check = |properties: &serde_json::Value, text_of: &dyn Fn(&str) -> String| {
-        for (name, property) in properties.as_object().unwrap() {
-            let is_whole = property["type"] == "integer";
-            let (Some(low), Some(high)) =
-                (property["minimum"].as_i64(), property["maximum"].as_i64())
-            else {
-                continue;
-            };
-            let is_good = |value: i64| read(&text_of(&format!("{name}: {value}"))).is_ok();
-            assert!(is_good(low) && is_good(high), "{name}: {low} to {high}");
-            assert!(
-                !is_good(low - 1) && !is_good(high + 1),
-                "{name}: {low} to {high}"
-            );
-            compared += usize::from(is_whole);
-        }
-    };
-    check(&schema["properties"], &|field| format!("{LEAST}{field}"));
-    let sections = [
-        ("TableSection", "table"),
-        ("TcpSection", "tcp"),
-        ("RedirectHttpsSection", "redirect_https"),
-        ("HstsSection", "hsts"),
-        ("LimitsSection", "limits"),
-        ("TimeoutsSection", "timeouts"),
-        ("UpstreamSection", "upstream"),
-        ("EjectionSection", "upstream: { ejection"),
-        ("AccessLogSection", "access_log"),
-        ("TlsSection", "tls"),
-    ];
-    for (definition, key) in sections {
-        let least = LEAST.replace("table: { path: table.yaml }\n", "");
-        let text_of = |field: &str| match definition {
-            "TableSection" => format!("{least}table: {{ path: x, {field} }}"),
-            "RedirectHttpsSection" => listeners::with(&format!("{key}: {{ {field} }}")),
-            "HstsSection" => {
-                listeners::with(&format!("tls: {{ directory: x }}, {key}: {{ {field} }}"))
-            }
-            "TcpSection" => listeners::with(&format!(
-                "protocol: tcp, tenant_key: [{{ source_ip: true }}], tcp: {{ {field} }}"
-            )),
-            "TlsSection" => LEAST.replace(
-                "8080\" }",
-                &format!("8080\", tls: {{ directory: x, {field} }} }}"),
-            ),
-            "EjectionSection" => format!("{LEAST}{key}: {{ {field} }} }}"),
-            "AccessLogSection" => format!("{LEAST}{key}: {{ path: x, {field} }}"),
-            _ => format!("{LEAST}{key}: {{ {field} }}"),
-        };
-        check(&schema["$defs"][definition]["properties"], &text_of);
-    }
-    assert!(compared >= 20, "only {compared} ranges in the schema");
 }
 
 #[test]

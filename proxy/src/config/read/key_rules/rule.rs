@@ -7,6 +7,7 @@ use crate::tenant_key::{
     PrefixLengths, RequestKey, Source,
 };
 
+/// Where a rule looks for the tenant.
 const SOURCES: [&str; 11] = [
     "header",
     "host",
@@ -20,23 +21,8 @@ const SOURCES: [&str; 11] = [
     "source_network",
     "tenant",
 ];
-const KEYS: [&str; 15] = [
-    "header",
-    "host",
-    "path",
-    "query",
-    "cookie",
-    "sni",
-    "client_cert",
-    "proxy_tlv",
-    "source_ip",
-    "source_network",
-    "tenant",
-    "pattern",
-    "required",
-    "subtype",
-    "format",
-];
+/// What a rule says besides.
+const OPTIONS: [&str; 4] = ["pattern", "required", "subtype", "format"];
 const PLANNED: [&str; 1] = ["jwt"];
 
 /// Types of extensions that the PROXY protocol names itself.
@@ -52,7 +38,7 @@ const GOOGLE: (u8, Option<u8>) = (0xe0, None);
 
 pub(super) fn read(item: &Value<'_>, findings: &mut Findings) -> Option<KeyRule> {
     refuse_planned(item, findings)?;
-    let fields = item.fields(&KEYS, findings)?;
+    let fields = item.fields(&[&SOURCES[..], &OPTIONS[..]].concat(), findings)?;
     let sources: Vec<&str> = SOURCES
         .iter()
         .copied()

@@ -20,12 +20,7 @@ pub(super) fn text(listener: &str, rules: &str) -> String {
 
 #[test]
 fn rules_about_connections() {
-    let check = |rule: &str, source: Source, pattern: Option<&str>| {
-        let pattern = pattern.map(|text| Pattern::parse(text).unwrap());
-        let expected = crate::tenant_key::KeyRules::new(vec![KeyRule { source, pattern }]);
-        let config = good(&text("", rule));
-        assert_eq!(*config.listeners[0].key_rules, expected, "{rule}");
-    };
+    let check = check_rule;
     let cert = |kind, otherwise| Source::ClientCert(CertificateRule { kind, otherwise });
     check(
         "{ client_cert: dns, pattern: \"{tenant}.Example.com\" }",
