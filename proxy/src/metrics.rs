@@ -44,6 +44,7 @@ pub struct Metrics {
     upstream_retries: IntCounterVec,
     ejections: IntCounterVec,
     rejected: IntCounterVec,
+    local_responses: IntCounterVec,
     gate_refusals: ByRefusal,
     connections_closed: [(CloseReason, IntCounter); CloseReason::ALL.len()],
     pub held_requests: IntGauge,
@@ -135,6 +136,30 @@ impl ByRefusal {
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Which of the classes a status is of.
+fn class_of(status: u16) -> Option<usize> {
+    let class = usize::from(status / 100).checked_sub(1)?;
+    (class < CLASSES.len()).then_some(class)
+}
+
+/// What a request is for that a listener answers without a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalKind {
+    Health,
+    RedirectHttps,
+    Acme,
+}
+
+impl LocalKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::RedirectHttps => "redirect_https",
+            Self::Acme => "acme",
+        }
+    }
+}
+
 impl Metrics {
     #[expect(
         clippy::too_many_lines,
@@ -193,6 +218,12 @@ impl Metrics {
                 "rejected_total",
                 "Requests answered by the proxy itself and TCP connections refused, by reason; the cell is empty where none was found.",
                 &["cell", "reason"],
+            ),
+            local_responses: counters(
+                r,
+                "local_responses_total",
+                "Requests that a listener answered without a cell, by what they asked for and class of status.",
+                &["listener", "kind", "class"],
             ),
             gate_refusals: ByRefusal::of(&counters(
                 r,
@@ -336,6 +367,15 @@ impl Metrics {
         self.rejected.with_label_values(&["", reason.code()]).inc();
     }
 
+    /// Counts a request that a listener answered without a cell.
+    pub fn local_response(&self, listener: &str, kind: LocalKind, status: u16) {
+        let Some(class) = class_of(status) else {
+            return;
+        };
+        let labels = [listener, kind.name(), CLASSES[class]];
+        self.local_responses.with_label_values(&labels).inc();
+    }
+
     /// Counts what the gate found wrong with a request; the answer to it is counted by its reason.
     pub fn gate_refused(&self, refusal: Refusal) {
         self.gate_refusals.inc(refusal);
@@ -387,11 +427,8 @@ impl CellMetrics {
     }
 
     pub fn response(&self, status: u16) {
-        if let Some(counter) = self
-            .responses
-            .get(usize::from(status / 100).wrapping_sub(1))
-        {
-            counter.inc();
+        if let Some(class) = class_of(status) {
+            self.responses[class].inc();
         }
     }
 }

@@ -202,6 +202,24 @@ fn check_warns_of_keys_that_no_rule_can_produce() {
     assert_eq!(json["warnings"][0]["file"], "table.yaml");
 }
 
+/// Nobody would notice before browsers fail.
+#[test]
+fn check_warns_of_preflights_that_the_table_rejects() {
+    let scene = Scene::new();
+    let arguments = ["check", "--config", "proxy.yaml"];
+    for (tenant, is_rejected) in [("evil", true), ("www.evil", true), ("acme", false)] {
+        let config = format!("{CONFIG}cors: {{ preflight_tenant: {tenant} }}\n");
+        scene.put("proxy.yaml", &config);
+        let table = TABLE.replace("{ www: acme }", "{ www: acme, www.evil: evil }");
+        scene.put("table.yaml", &table);
+        let printed = scene.expect(0, &arguments);
+        let said = "rejects[0]: rejects the tenant of `cors.preflight_tenant`";
+        assert_eq!(printed.err.contains(said), is_rejected, "{printed:?}");
+        let lines = printed.err.lines().count();
+        assert_eq!(lines, usize::from(is_rejected), "{printed:?}");
+    }
+}
+
 /// What the README shows works together: a request for the alias reaches the tenant.
 #[test]
 fn the_examples_of_the_readme_fit_together() {

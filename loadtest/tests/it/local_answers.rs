@@ -47,6 +47,12 @@ fn lines(proxy: &Proxy) -> Vec<Value> {
         .collect()
 }
 
+/// How many requests the listener has answered by itself.
+fn answered(proxy: &Proxy, kind: &str, class: &str) -> Option<f64> {
+    let labels = [("listener", "edge"), ("kind", kind), ("class", class)];
+    proxy.metric("local_responses_total", &labels)
+}
+
 #[track_caller]
 fn wait_for_line(proxy: &Proxy, target: &str) -> Value {
     wait_for(&format!("a line for {target}"), PATIENCE, || {
@@ -187,6 +193,9 @@ fn plain_http_is_sent_to_https() {
     }
     // The health is asked for in plain HTTP.
     assert_eq!(connection.exchange(&Request::get("/healthz")).status, 200);
+    assert_eq!(answered(&proxy, "health", "2xx"), Some(1.0));
+    // That of curl too.
+    assert_eq!(answered(&proxy, "redirect_https", "3xx"), Some(5.0));
     // What it wanted to send is not read, and so the connection ends.
     let request = Request::new("POST", "/posted").body("x".repeat(100_000));
     let answer = connection.exchange(&request);
@@ -306,6 +315,8 @@ fn challenges_go_to_whoever_waits_for_them() {
         200
     );
     assert_eq!(wait_for_line(&proxy, TOKEN)["status"], 200);
+    assert_eq!(answered(&proxy, "acme", "2xx"), Some(4.0));
+    assert_eq!(answered(&proxy, "acme", "4xx"), Some(1.0));
     // All else is redirected.
     for request in [
         Request::new("POST", TOKEN),
@@ -367,6 +378,7 @@ fn an_acme_client_that_fails_costs_little() {
         let answer = connection.answer("GET").unwrap();
         assert_eq!(answer.verdict(), (502, Some("acme_failed")));
     }
+    assert_eq!(answered(&proxy, "acme", "5xx"), Some(14.0));
     let answer = Request::get("/.well-known/acme-challenge/cut").send(proxy.address());
     assert_eq!(answer.verdict(), (502, Some("acme_failed")));
     let rejected = [("cell", ""), ("reason", "acme_failed")];

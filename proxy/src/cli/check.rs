@@ -63,7 +63,7 @@ struct State {
 struct Checked {
     summary: String,
     /// What works, but not as it was meant.
-    warnings: Problems,
+    warnings: Vec<Problems>,
     not_judged: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ fn check_certificates(config: &Config) -> Vec<Problems> {
 
 fn report(config: Option<&Config>, checked: &Checked, output: Format) -> ExitCode {
     let of_config = config.map(|config| &config.warnings);
-    let warnings = of_config.into_iter().chain([&checked.warnings]);
+    let warnings = of_config.into_iter().chain(&checked.warnings);
     let printed = match output {
         Format::Text => {
             // With standard error closed there is nobody to report to.
@@ -171,9 +171,7 @@ fn check_table(
         }
     };
     check_cell_tls(path, &bytes, table)?;
-    let warnings = config.map_or_else(Problems::default, |config| {
-        unspeakable_keys(&bytes, table, config).in_file(path.display())
-    });
+    let warnings = warnings(path, &bytes, table, config);
     let mut summary = String::new();
     describe(&mut summary, path, table);
     describe_change(&mut summary, &accepted, base.as_ref());
@@ -193,6 +191,20 @@ fn check_cell_tls(path: &Path, bytes: &[u8], table: &Table) -> Result<(), Proble
         return Ok(());
     }
     Err(problems_of(bytes, &loaded.faults).in_file(path.display()))
+}
+
+/// What is warned about in a good table.
+fn warnings(path: &Path, bytes: &[u8], table: &Table, config: Option<&Config>) -> Vec<Problems> {
+    let expired = CellIdentities::expired_authorities(table, &folder_of(path), clock::unix_now());
+    let mut warnings = vec![problems_of(bytes, &expired)];
+    if let Some(config) = config {
+        warnings.push(unspeakable_keys(bytes, table, config));
+        warnings.push(rejected_preflights(bytes, table, config));
+    }
+    let warnings = warnings.into_iter();
+    warnings
+        .map(|problems| problems.in_file(path.display()))
+        .collect()
 }
 
 fn base_of_file(path: &Path) -> Result<Base, Problems> {
@@ -334,6 +346,38 @@ fn unspeakable_keys(bytes: &[u8], table: &Table, config: &Config) -> Problems {
                 }
             }
             _ => {}
+        }
+    }
+    findings.into_problems(text)
+}
+
+/// The entry that rejects the tenant of CORS preflights: browsers would get none of them answered.
+fn rejected_preflights(bytes: &[u8], table: &Table, config: &Config) -> Problems {
+    let Some(preflights) = &config.preflights else {
+        return Problems::default();
+    };
+    let mut aliases = table.aliases().iter();
+    let alias = aliases.find(|(alias, _)| alias.as_bytes() == preflights.tenant());
+    let tenant = alias.map_or(preflights.tenant(), |(_, tenant)| tenant.as_bytes());
+    let (Ok(tree), Ok(text)) = (parse_tree(bytes), std::str::from_utf8(bytes)) else {
+        return Problems::default();
+    };
+    let root = Value::root(&tree);
+    let mut unread = Findings::default();
+    let sections = root.entries(&mut unread).into_iter().flatten();
+    let rejects = sections.filter(|(section, _)| *section == "rejects");
+    let mut findings = Findings::default();
+    for (_, rejects) in rejects {
+        let items = rejects.sequence(&mut unread).into_iter().flatten();
+        for item in
+            items.filter(|it| matches!(it.node(), Node::Text(key) if key.as_bytes() == tenant))
+        {
+            item.refuse_with(&mut findings, || {
+                (
+                    "rejects the tenant of `cors.preflight_tenant`: preflights that name no tenant are refused".to_owned(),
+                    "remove it here, or let another tenant answer them".to_owned(),
+                )
+            });
         }
     }
     findings.into_problems(text)

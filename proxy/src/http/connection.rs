@@ -362,6 +362,9 @@ impl Edge {
         if let Some(reason) = answer.reason {
             self.metrics.rejected_without_cell(reason);
         }
+        let listener = &connection.listener.name;
+        self.metrics
+            .local_response(listener, local.kind(), answer.status);
         if local.is_logged() {
             let took = request.arrival.at.elapsed();
             let head = &client.ahead[..request.head_bytes];

@@ -12,6 +12,7 @@ use crate::{
     answer::{Extras, Reason, closing_response},
     config::HttpOptions,
     gate::Head,
+    metrics::LocalKind,
     tenant_key::host_name,
 };
 
@@ -68,6 +69,15 @@ impl Local {
     /// Checks are too many and say too little to be worth their lines.
     pub(super) fn is_logged(&self) -> bool {
         self.what != What::Health
+    }
+
+    /// As what its answer is counted.
+    pub(super) fn kind(&self) -> LocalKind {
+        match self.what {
+            What::Health => LocalKind::Health,
+            What::Redirect { .. } => LocalKind::RedirectHttps,
+            What::Acme(..) => LocalKind::Acme,
+        }
     }
 
     /// Answers it.

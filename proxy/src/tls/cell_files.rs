@@ -124,6 +124,24 @@ impl CellIdentities {
         found.collect()
     }
 
+    /// The authorities that may vouch for cells and whose certificates are expired. They are trusted all the same.
+    pub fn expired_authorities(table: &Table, folder: &Path, now: i64) -> Vec<CellFault> {
+        let mut reader = Reader::new(folder);
+        let mut faults = Vec::new();
+        for cell in table.cells() {
+            let Some(settings) = cell.tls() else {
+                continue;
+            };
+            let expired = reader.expired_authorities(settings, now).into_iter();
+            faults.extend(expired.map(|fault| CellFault {
+                cell: cell.id().clone(),
+                fault,
+                has_previous: false,
+            }));
+        }
+        faults
+    }
+
     /// The state of all files that a table names.
     pub fn stamps(table: &Table, folder: &Path) -> Stamps {
         let settings = table.cells().iter().filter_map(|cell| cell.tls());

@@ -20,7 +20,7 @@ use rustls::{
 use super::{
     certificates::{Loaded, load_pair},
     material::{FileBytes, Pair, read_file},
-    roots::roots,
+    roots::{expired, roots},
 };
 use crate::regular_file::Stamp;
 
@@ -95,6 +95,15 @@ impl<'f> Reader<'f> {
             files: HashMap::new(),
             verifiers: HashMap::new(),
         }
+    }
+
+    /// What is wrong with the dates of the authorities that may vouch for a cell.
+    pub(super) fn expired_authorities(&mut self, settings: &TlsClient, now: i64) -> Vec<Fault> {
+        let Ok(ca) = self.file(&settings.ca) else {
+            return Vec::new();
+        };
+        let expired = expired(&ca.file, now);
+        expired.iter().map(|it| Fault::new(CA, it)).collect()
     }
 
     fn file(&mut self, path: &str) -> Result<Arc<Read>, Problems> {

@@ -5,8 +5,10 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
+use x509_parser::{prelude::FromDer as _, prelude::X509Certificate};
 
 use super::material::FileBytes;
+use crate::clock;
 
 /// The authorities of a file. There is at least one.
 pub(super) fn roots(file: &FileBytes) -> Result<RootCertStore, Problems> {
@@ -29,4 +31,22 @@ pub(super) fn roots(file: &FileBytes) -> Result<RootCertStore, Problems> {
         return Err(refuse("holds no certificate".to_owned(), hint));
     }
     Ok(roots)
+}
+
+/// The authorities of a file whose certificates are expired at `now`, in seconds since 1970. Who verifies does not look at
+/// that: an authority is trusted for its key and name (RFC 5280, section 6.1.1).
+pub(super) fn expired(file: &FileBytes, now: i64) -> Vec<Problems> {
+    let roots = CertificateDer::pem_slice_iter(&file.bytes).flatten();
+    roots
+        .filter_map(|root| {
+            let (_, root) = X509Certificate::from_der(&root).ok()?;
+            let not_after = root.validity().not_after.timestamp();
+            (now > not_after).then(|| {
+                let (name, date) = (root.subject(), clock::rfc3339(clock::of_unix(not_after)));
+                let message = format!("the certificate of the CA `{name}` expired on {date}");
+                let hint = "replace it: the proxy goes on trusting it, but other programs do not";
+                Problems::whole_file(message, hint).in_file(file.path.display())
+            })
+        })
+        .collect()
 }

@@ -134,6 +134,34 @@ fn check_reads_the_files_with_places_names_and_dates() {
     );
 }
 
+/// An authority whose certificate is expired is trusted all the same, so `check` warns.
+#[test]
+fn check_warns_of_an_authority_that_is_expired() {
+    let world = World {
+        authority: Authority::until(2020),
+        ..World::new()
+    };
+    world.folder.write("ca.pem", &world.authority.pem());
+    let world = World {
+        server: world.authority.server(&[NAME]),
+        ..world
+    };
+    let cell = world.cell();
+    let plan = world.plan(cell.address());
+    let (is_good, said) = plan.check();
+    assert!(is_good, "{said}");
+    for part in [
+        "warning: ",
+        "table.yaml:",
+        "cells.only.tls.ca: ",
+        "ca.pem: the certificate of the CA `CN=authority of the test",
+        "expired on 2020-01-01T00:00:00",
+    ] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+    asked(&plan.start());
+}
+
 /// Relative paths begin where the table is.
 #[test]
 fn paths_are_relative_to_the_table() {

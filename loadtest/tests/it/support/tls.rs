@@ -30,7 +30,13 @@ pub(crate) struct Pem {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::until(4096)
+    }
+
+    /// One whose certificate is valid until the beginning of this year.
+    pub(crate) fn until(year: i32) -> Self {
         let mut params = CertificateParams::new([]).expect("it has no names");
+        params.not_after = date_time_ymd(year, 1, 1);
         params
             .distinguished_name
             .push(DnType::CommonName, "authority of the test");
