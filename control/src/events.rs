@@ -18,7 +18,7 @@ const KEPT_MAX: usize = 2_000;
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Event {
-    /// Counts the events of this life of the daemon, from 1.
+    /// Counts the events of this run of the daemon, from 1.
     pub id: u64,
     /// Milliseconds since 1970.
     pub at_ms: i64,

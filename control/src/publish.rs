@@ -334,7 +334,7 @@ impl Publisher {
         Ok(steps)
     }
 
-    /// Tenants that are new have nothing elsewhere, so placing many of them together is no move, whatever it looks like to
+    /// Tenants that are new have nothing elsewhere, so placing many of them together is not a move, whatever it looks like to
     /// a proxy; nor are their aliases. Anything else beyond the limits needs permission.
     fn excuse(&self, published: &Published, refusals: &[accept::Refusal]) -> Result<(), Blocked> {
         let new = self

@@ -73,7 +73,7 @@ pub enum Refusal {
         from: CellId,
         to: CellId,
     },
-    /// The key is a tenant's alias, so it is no tenant.
+    /// The key is a tenant's alias, so it is not a tenant.
     IsAlias {
         key: TenantKey,
         tenant: TenantKey,

@@ -200,7 +200,7 @@ impl ShutdownSignalWatch for Shutdown {
         let lifecycle = Arc::clone(&self.lifecycle);
         tokio::spawn(async move {
             signals.asked().await;
-            warn!("a second signal: leaving at once");
+            warn!("a second signal: leaving immediately");
             lifecycle.enter(Phase::GivenUp);
         });
         ShutdownSignal::GracefulTerminate
@@ -216,7 +216,7 @@ impl Shutdown {
             signals.asked().await;
             info!("draining already; a second signal ends it");
             signals.asked().await;
-            warn!("a second signal: leaving at once");
+            warn!("a second signal: leaving immediately");
             lifecycle.enter(Phase::GivenUp);
         });
         ShutdownSignal::GracefulTerminate

@@ -69,7 +69,7 @@ impl Outgoing {
         self.waiting.release();
     }
 
-    /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
+    /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if it got none.
     pub fn poll_send(
         &mut self,
         socket: &mut impl PollSend,

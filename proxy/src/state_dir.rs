@@ -273,7 +273,7 @@ impl StateDir {
     }
 
     /// The crashes of all previous runs, for whoever changes nothing here. A mark that is younger than `first_seconds`
-    /// is no crash yet: it may be that of a process that still runs.
+    /// is not a crash yet: it may be that of a process that still runs.
     ///
     /// # Errors
     /// They cannot be read.

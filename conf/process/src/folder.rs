@@ -10,7 +10,7 @@ pub fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// What is no folder and stands where this folder, or one above it, is wanted.
+/// What is not a folder and stands where this folder, or one above it, is wanted.
 pub fn file_in_the_way(folder: &Path) -> Option<&Path> {
     let nearest = folder.ancestors().find_map(|part| {
         let found = part.metadata().ok()?;

@@ -24,7 +24,7 @@ pub struct Hosts {
 pub enum HostRefusal {
     /// `Host` is there more than once.
     Several,
-    /// It is no host, with or without a port.
+    /// It is not a host, with or without a port.
     Malformed(String),
     /// A name that is not answered to.
     Unknown(String),

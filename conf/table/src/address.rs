@@ -26,7 +26,7 @@ pub struct Objection {
 /// The address that a text means.
 ///
 /// # Errors
-/// It is no IP address with a port, or none for this use.
+/// It is not an IP address with a port, or not one for this use.
 pub fn parse(text: &str, purpose: Use) -> Result<SocketAddr, Objection> {
     let (message, hint) = match text.parse::<SocketAddr>() {
         Ok(address) => match unusable(address, purpose) {
@@ -73,7 +73,7 @@ fn unusable(address: SocketAddr, purpose: Use) -> Option<(String, String)> {
     None
 }
 
-/// What somebody most likely meant with a text that is no address.
+/// What somebody most likely meant with a text that is not an address.
 fn misread(text: &str, purpose: Use) -> (String, String) {
     const PLAIN: &str = "is not an IP address with a port";
     let example = example(purpose);

@@ -143,7 +143,7 @@ pub struct EndpointFile {
     pub weight: u16,
 }
 
-/// How a proxy finds out by itself whether the endpoints of a cell are well.
+/// How a proxy finds out by itself whether the endpoints of a cell are healthy.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct HealthCheckFile {

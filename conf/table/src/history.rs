@@ -129,7 +129,7 @@ fn read_digest(value: &Value<'_>, findings: &mut Findings) -> Option<Digest> {
     let digest = Digest::parse(value.text(findings)?);
     if digest.is_none() {
         let hint = "write the SHA-256 of that table's file as 64 lower-case hex digits";
-        value.refuse(findings, "is no digest", hint);
+        value.refuse(findings, "is not a digest", hint);
     }
     digest
 }

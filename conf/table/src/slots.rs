@@ -144,7 +144,7 @@ impl Assignment {
         }
     }
 
-    /// The first free slot at or behind `slot`; the number of slots when there is none.
+    /// The first free slot at or behind `slot`; the number of slots when no slot is free.
     fn next_free(&mut self, slot: u32) -> u32 {
         let mut free = slot;
         while self.next[free as usize] != free {

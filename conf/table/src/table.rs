@@ -81,7 +81,7 @@ pub struct ClientCert {
     pub key: Box<str>,
 }
 
-/// How a proxy finds out by itself whether an endpoint is well.
+/// How a proxy finds out by itself whether an endpoint is healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
     /// What is asked.

@@ -254,7 +254,7 @@ fn cells_text(text: &mut String, cells: &[Cell], now_ms: Option<i64>, columns: u
     }
     text.push_str("\nCELLS\n");
     if rows.is_empty() {
-        text.push_str("  there is none; `cellctl cell add --help` says how to add one\n");
+        text.push_str("  no cell yet; `cellctl cell add --help` says how to add one\n");
     }
     text.push_str(&rows.text(INDENT, columns));
     rest(text, cells.len(), CELLS_SHOWN_MAX, "cell list");

@@ -326,7 +326,7 @@ pub fn of_plan(command: Option<&PlanCommand>) -> Task {
     }
 }
 
-/// What a command about tables asks for, but for `get`, whose answer is no JSON.
+/// What a command about tables asks for, but for `get`, whose answer is not JSON.
 pub fn of_table(command: &TableCommand) -> Option<Task> {
     Some(match command {
         TableCommand::Get { .. }

@@ -488,7 +488,7 @@ mod tests {
         check(Scope::Listed, none.clone(), &dead, &waiting(&text));
         let text = format!("table 7 is published; no proxy can be reached; {named}");
         check(Scope::Reachable, none, &dead, &waiting(&text));
-        // Seen with it before they died: that is no answer of one that can be reached.
+        // Seen with it before they died: that is not an answer of one that can be reached.
         let text = "table 7 is published; no proxy can be reached; a, b had it when last seen";
         for scope in [Scope::Listed, Scope::Reachable] {
             let seen = json!({ "confirmed": ["a", "b"] });

@@ -74,7 +74,7 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
     ))
 }
 
-/// Reads what stands in the table's place, without waiting on what is no file.
+/// Reads what stands in the table's place, without waiting on what is not a file.
 pub fn find(path: &Path) -> FoundTable {
     let open = OpenOptions::new()
         .read(true)
@@ -141,7 +141,7 @@ fn put(
 ) -> Result<(), WriteError> {
     let folder = folder_of(path);
     let temporary = folder.join(temporary_name(path, std::process::id()));
-    // A leftover of a life that had the same process number.
+    // A leftover of a previous run that had the same process number.
     let _ = fs::remove_file(&temporary);
     let old = match readers {
         Readers::Nobody => None,

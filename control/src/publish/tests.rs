@@ -380,7 +380,7 @@ fn a_table_says_how_it_came_about() {
     assert_eq!(publisher.publish(&[]), Outcome::Published(second));
     assert_eq!(steps(&home.parsed()), expected);
 
-    // A life that knows it from its records only.
+    // After a restart, which knows it from its records only.
     expected.push((second, digest_of(&home.bytes()), 7.0, 0));
     drop(publisher);
     publisher = home.publisher();
@@ -469,7 +469,7 @@ fn a_proxy_with_a_table_from_elsewhere_stops_the_daemon() {
     for fine in [
         reported_table(ours, &own),
         reported_table(ours - 1, "an older one"),
-        // A kept one, counted on by the proxy.
+        // A kept one, to which the proxy gave the next generation.
         reported_table(ours + 1, &own),
     ] {
         assert_eq!(publisher.publish(&[fine]), Outcome::Current);

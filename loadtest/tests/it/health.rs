@@ -234,7 +234,7 @@ fn a_cell_without_a_healthy_endpoint_says_so_and_nobody_steps_in() {
     let labels = [("cell", "cell-1"), ("reason", "no_healthy_endpoint")];
     assert_eq!(proxy.metric("rejected_total", &labels), Some(30.0));
     assert_eq!(proxy.status()["cells"]["cell-1"]["healthy"], 0);
-    // The proxy itself is well.
+    // The proxy itself is healthy.
     assert_eq!(proxy.admin_get("/readyz").status, 200);
 
     set_health(pair.left.address(), "ok");

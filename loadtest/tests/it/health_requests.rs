@@ -22,7 +22,7 @@ use crate::support::{
 
 const HOST: &str = "shop.example.com";
 
-/// What comes before the answer of some frameworks: it is no answer yet.
+/// What comes before the answer of some frameworks: it is not the answer yet.
 const INTERIM: &str =
     "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
 

@@ -213,7 +213,7 @@ fn nobody_else_may_send_a_header() {
         });
     }
     assert_eq!(cell.connections(), 0);
-    // What only begins alike is no header.
+    // What only begins alike is not a header.
     let post = Request::new("POST", "/x")
         .header(TENANT, "a")
         .body("abc")

@@ -26,7 +26,7 @@ both_ways!(
     a_sigint_after_sigterm_ends_it_at_once,
 );
 
-/// "At once" for a process that ends.
+/// "Immediately" for a process that ends.
 const PROMPT: Duration = Duration::from_millis(200);
 
 /// How often something may be tried, for a busy machine makes it slow now and then.

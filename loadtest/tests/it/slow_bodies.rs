@@ -21,7 +21,7 @@ both_ways!(
 
 /// Requests that the cell may have in flight.
 const MAX_IN_FLIGHT: usize = 20;
-/// Clients that send what they have at once.
+/// Clients that send what they have immediately.
 const CLIENTS: usize = 8;
 
 /// Of each slow body, which comes a byte at a time.

@@ -37,7 +37,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
             env!("CARGO_MANIFEST_DIR")
         );
         let text = fs::read_to_string(unit).unwrap();
-        // Where the program is installed there is none here.
+        // Not there where the program is installed elsewhere.
         let installed = format!("/usr/bin/{name}");
         assert!(text.contains(&installed));
         let built = built_program(name).display().to_string();

@@ -1,5 +1,5 @@
-//! Which endpoint of a cell takes a request: the better of two drawn by weight ("power of two choices"). Pure: the dice
-//! are an argument.
+//! Which endpoint of a cell takes a request: the better of two drawn by weight ("power of two choices"). Pure: random
+//! numbers are an argument.
 
 /// What is known of an endpoint at the moment of choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

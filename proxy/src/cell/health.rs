@@ -1,4 +1,4 @@
-//! The health of one endpoint, from two sources that are kept apart: active checks say whether it is well, and the
+//! The health of one endpoint, from two sources that are kept apart: active checks say whether it is healthy, and the
 //! requests themselves can get it *ejected* for a while. The clock is an argument.
 
 use std::{
@@ -11,7 +11,7 @@ use crate::config::Ejection;
 /// Times are milliseconds since the process started.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Set by active checks; an endpoint counts as well until they say otherwise.
+    /// Set by active checks; an endpoint counts as healthy until they say otherwise.
     is_unhealthy: AtomicBool,
     check_streak: AtomicU32,
     failures_in_a_row: AtomicU32,

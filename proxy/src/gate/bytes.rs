@@ -162,7 +162,7 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH_BITS: u64 = ONES * 0x80;
 
-/// The index of the first control byte (below 0x20, or DEL), or the length when there is none.
+/// The index of the first control byte (below 0x20, or DEL), or the length when no such byte is there.
 ///
 /// Eight bytes at a time. Subtracting 0x20 from each byte borrows into the high bit of those below it; a borrow can
 /// only disturb bytes above a true hit, so the lowest hit is exact, and the lowest is all that is used.

@@ -25,7 +25,7 @@ pub enum ProtocolError {
 /// What becomes of the Upgrade field of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Upgrade {
-    /// There is none.
+    /// The request has no such field.
     #[default]
     None,
     /// It asks for nothing that is allowed: for other protocols only, without `Connection: upgrade`, or on HTTP/1.0. It

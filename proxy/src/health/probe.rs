@@ -109,7 +109,7 @@ async fn ask(socket: CellSocket, request: &RequestHeader) -> Result<()> {
         .await?;
     for _ in 0..=INTERIM_ANSWERS_MAX {
         let answer = session.read_resp_header_parts().await?;
-        // Such as 103: the final answer is still to come. After a 101 there is none.
+        // Such as 103: the final answer is still to come. After a 101 no other answer comes.
         if answer.status.is_informational() && answer.status != 101 {
             continue;
         }

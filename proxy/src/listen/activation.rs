@@ -19,7 +19,7 @@ pub struct Activation(Vec<Activated>);
 
 #[derive(Debug)]
 struct Activated {
-    /// Empty where there is none.
+    /// Empty where it has no name.
     name: String,
     socket: TcpListener,
 }
@@ -92,7 +92,7 @@ impl Activation {
             return Ok(());
         };
         Err(format!(
-            "the service manager's socket {name:?} on {} is no listener's; add a listener with this name or address, or \
+            "the service manager's socket {name:?} on {} belongs to no listener; add a listener with this name or address, or \
              take the socket out of the socket unit",
             address_of(socket)
         ))

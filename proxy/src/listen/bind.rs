@@ -105,7 +105,7 @@ pub fn bind(listener: &Listener) -> io::Result<BoundListener> {
         // Whatever the system's default is.
         socket.set_only_v6(listener.ipv6_only)?;
     }
-    // A restart must not wait for connections of the last life to leave TIME_WAIT.
+    // A restart must not wait for connections of the previous run to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these, which saves system calls for each.

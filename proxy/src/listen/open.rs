@@ -244,7 +244,7 @@ impl Opener {
         sleep(self.drain_idle).await;
     }
 
-    /// Reads the header, or that there is none.
+    /// Reads the header, or that no header comes.
     async fn wait_for_header(
         &self,
         socket: &mut TcpStream,

@@ -22,7 +22,7 @@ impl Places {
         }
     }
 
-    /// A place. `None` where there is none, and a connection that comes can have that of the oldest.
+    /// A place. `None` where no place is free, and a connection that comes can have that of the oldest.
     pub(super) async fn before_accepting(&self) -> Option<OwnedSemaphorePermit> {
         let semaphore = Arc::clone(&self.semaphore);
         if self.held.is_some() {

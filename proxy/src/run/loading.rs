@@ -1,4 +1,4 @@
-//! A successor that is asked to end before it serves ends at once: it has written nothing, and nobody relies on it.
+//! A successor that is asked to end before it serves ends immediately: it has written nothing, and nobody relies on it.
 
 use std::{
     io, process,

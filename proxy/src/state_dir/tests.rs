@@ -316,7 +316,7 @@ fn an_owner_that_cannot_be_read_is_nobodys_to_overwrite() {
     ));
 }
 
-/// For whoever only checks: nothing is written, and the mark of a process that may still run is no crash.
+/// For whoever only checks: nothing is written, and the mark of a process that may still run is not a crash.
 #[test]
 fn the_crashes_are_known_without_counting_them() {
     let scene = Scene::new();

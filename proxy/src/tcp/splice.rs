@@ -68,7 +68,7 @@ mod linux {
             }
         }
 
-        /// `None` when there is none to be had; then bytes are copied.
+        /// `None` when no pipe can be had; then bytes are copied.
         pub(in crate::tcp) fn lend(self: &Arc<Self>) -> Option<Lent> {
             let idle = self.lock().pop();
             let pipe = idle.or_else(|| self.make())?;
@@ -156,7 +156,7 @@ mod none {
 
     use tokio::net::TcpStream;
 
-    /// There are none on this system.
+    /// This system has no pipes for that.
     #[derive(Debug)]
     pub struct Pipes;
 

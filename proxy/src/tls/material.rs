@@ -109,7 +109,7 @@ pub fn read<'s>(
         let is_named = index < settings.certificates.len();
         let before = in_force(&files.certificate);
         if !is_named && before.is_none() && stamps.1.is_missing() {
-            // Its key is on its way, or it is no certificate of a server.
+            // Its key is on its way, or it is not a certificate of a server.
             continue;
         }
         let read = if before == Some(&stamps) {

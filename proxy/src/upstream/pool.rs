@@ -264,7 +264,7 @@ impl<C: Idle> Pool<C> {
         self.reused.load(Ordering::Relaxed)
     }
 
-    /// How often there was none that fits, so that a new one was needed.
+    /// How often no connection fitted, so that a new one was needed.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }

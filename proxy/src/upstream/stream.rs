@@ -270,7 +270,7 @@ impl CellStream {
         }
     }
 
-    /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if there are none.
+    /// Sends what waits and then these bytes. The answer is how many of these were taken, 0 only if it got none.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let waiting = self.unsent.len();
         let Self { socket, unsent, .. } = self;

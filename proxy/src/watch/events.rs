@@ -48,7 +48,7 @@ impl DirectoryWatch {
         }
     }
 
-    /// Sets the watch up if there is none, or if the directory is another one than was watched. Called before every
+    /// Sets the watch up if it is not there, or if the directory is another one than was watched. Called before every
     /// poll, so a directory that appears later is watched from then on; until then the timer alone does the work.
     pub(super) fn arm(&mut self) {
         let folder_id = std::fs::metadata(&self.folder)

@@ -113,7 +113,7 @@ impl Loader {
             .clone()
     }
 
-    /// `None` while the table in force is what the file says, or there is none.
+    /// `None` while the table in force is what the file says, or no table is in force.
     ///
     /// A file that is refused says nothing yet about other proxies: they refuse it too. Taking each of them out of its
     /// load balancer would turn a bad edit into an outage. So a proxy stays ready, unless the file proves that others

@@ -49,7 +49,7 @@ pub fn parse_tree(bytes: &[u8]) -> Result<Node, Problems> {
         None => Node::Null,
     };
     if let Some(second) = documents.next() {
-        // Text behind the end of the first document that is no YAML comes out as a second document with an error.
+        // Text behind the end of the first document that is not YAML comes out as a second document with an error.
         return Err(match IgnoredAny::deserialize(second) {
             Err(error) if error.location().is_some() => syntax::problem(&error, text),
             _ => syntax::more_than_one_document(text),

@@ -16,7 +16,7 @@ pub struct At<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
     Root,
-    /// The index is needed beside the name because a name may stand twice.
+    /// The index is needed beside the name because a name may be duplicated.
     Key {
         name: &'a str,
         index: usize,

@@ -23,7 +23,7 @@ const HOST_NAME_BYTES_MAX: usize = 255;
 /// Reads a whole file with `read`, which notes what is wrong and gives `None` where it cannot go on.
 ///
 /// # Errors
-/// The file is no YAML, or everything that `read` noted, each with its place.
+/// The file is not YAML, or everything that `read` noted, each with its place.
 pub fn read_document<T>(
     bytes: &[u8],
     read: impl FnOnce(&Value<'_>, &mut Findings) -> Option<T>,

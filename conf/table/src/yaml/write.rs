@@ -19,7 +19,7 @@ const NOT_TEXT: [&str; 12] = [
 /// `[]`. Keys are as good as any other text, up to the 1,024 characters that YAML grants them.
 ///
 /// # Panics
-/// The value has mappings with keys that are no text or number, or its own serialization fails.
+/// The value has mappings with keys that are neither text nor number, or its own serialization fails.
 pub(crate) fn to_text(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, Block::default());

@@ -113,7 +113,7 @@ fn after_a_file_that_nobody_wants_any_more() {
     check_agreement(&home, &publisher, back);
 }
 
-/// No crash, but the folder could not be synced after the rename: the file says it, this life does not count on it.
+/// No crash, but the folder could not be synced after the rename: the file says it, this run does not rely on it.
 #[test]
 fn a_rename_that_may_not_last() {
     let check = |changes: &dyn Fn(&Home) -> u64| {
@@ -157,7 +157,7 @@ fn leftovers_are_removed() {
     assert_eq!(names_in(home.folder.path()), expected);
 }
 
-/// A life with this one's process number left its temporary file behind, and it cannot be removed: nothing is written.
+/// A previous run with this one's process number left its temporary file behind, and it cannot be removed: nothing is written.
 #[test]
 fn a_file_that_cannot_be_written_is_tried_again() {
     let home = Home::new();

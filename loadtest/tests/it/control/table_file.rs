@@ -239,7 +239,7 @@ const KEYS: &[&str] = &[
     "a  b",
 ];
 
-/// Fails if a key is no text, and prints the document as JSON.
+/// Fails if a key is not text, and prints the document as JSON.
 const READER: &str = "
 import json, sys
 

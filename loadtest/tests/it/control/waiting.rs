@@ -99,7 +99,7 @@ fn reachable_only_does_without_a_dead_proxy() {
     assert!(waited.out.contains(words), "{waited:?}");
 }
 
-/// Nobody is listed who could confirm anything: that is said, and is no failure.
+/// Nobody is listed who could confirm anything: that is said, and is not a failure.
 #[test]
 fn without_proxies_wait_says_that_nobody_confirmed() {
     let scratch = TempDir::new().expect("the temporary directory can be written to");

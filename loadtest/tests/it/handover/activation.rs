@@ -74,7 +74,8 @@ fn a_socket_without_a_listener_is_an_error() {
     let mut proxy = start(&first, "edge:other");
     assert_eq!(proxy.wait(PATIENCE).code(), Some(1));
     let address = address_of(&proxy, "other");
-    let expected = format!("the service manager's socket \"other\" on {address} is no listener's");
+    let expected =
+        format!("the service manager's socket \"other\" on {address} belongs to no listener");
     let said = proxy.output();
     assert!(
         said.replace('\\', "").contains(&expected),

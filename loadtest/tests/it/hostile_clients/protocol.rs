@@ -199,7 +199,7 @@ fn a_body_is_sent_once_the_cell_asks_for_it() {
     assert_eq!(proxy.get("a", "/kv/x").text(), "hello");
 }
 
-/// Whoever is refused need not send the body; if it comes all the same, it is no request.
+/// Whoever is refused need not send the body; if it comes all the same, it is not a request.
 fn a_refused_expectation_cannot_smuggle() {
     let cell = Origin::well_behaved();
     let proxy = Proxy::in_front_of(cell.address()).start();

@@ -181,8 +181,8 @@ fn bytes_before_the_switch_go_nowhere() {
     assert!(!cell.has_received("behind"));
 }
 
-/// A cell may decline, and the connection goes on as it was. The body, which begins like the head
-/// of a switch, is none.
+/// A cell may decline, and the connection goes on as it was. Its body begins like the head
+/// of a switch, and is not one.
 fn a_declined_upgrade_is_an_answer_like_any_other() {
     let cell = Origin::answering(ok("HTTP/1.1 101 "));
     let proxy = Proxy::in_front_of(cell.address()).start();

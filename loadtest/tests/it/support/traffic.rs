@@ -52,7 +52,7 @@ impl Traffic {
     }
 
     /// Stops the client and returns how many answers it got; panics if one of them was wrong, or if
-    /// there was none.
+    /// it got no answer.
     #[track_caller]
     pub(crate) fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);

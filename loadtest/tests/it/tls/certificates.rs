@@ -194,7 +194,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Names come and go in a folder, and files that do not fit for a moment are no failure.
+/// Names come and go in a folder, and files that do not fit for a moment are not a failure.
 #[test]
 fn reloads_under_load_fail_no_request() {
     let reloads = if std::env::var_os("CELLGATE_ACCEPTANCE").is_some() {

@@ -36,7 +36,7 @@ fn amounts() -> (usize, Duration) {
 
 /// The 99th percentile with a crowd, as a multiple of the one in the quiet time before.
 const SLOWER_MAX: f64 = 1.2;
-/// A tick of the test's own clock, which is no delay of the proxy.
+/// A tick of the test's own clock, which is not a delay of the proxy.
 const SLACK: Duration = Duration::from_micros(200);
 const FLOOD_PER_SECOND: u32 = 200;
 

@@ -62,7 +62,7 @@ fn browsers_are_kept_on_https() {
         (400, ours.clone()),
         "by the name in the handshake"
     );
-    // An IP address is no name.
+    // An IP address is not a name.
     for host in ["127.0.0.1", "127.0.0.1:8443", "[::1]:443"] {
         assert_eq!(request(host, &line, &tenant), (200, None), "{host}");
         assert_eq!(request(host, &line, ""), (400, None), "{host}");

@@ -93,7 +93,7 @@ fn what_is_not_known_is_left_out() {
     assert_eq!(line(&entry), expected);
 }
 
-/// Bytes of a client stay inside their field and their line, and lose nothing but what is no text.
+/// Bytes of a client stay inside their field and their line, and lose nothing but what is not text.
 #[test]
 fn odd_bytes_and_long_values() {
     let long = [b"/".as_slice(), &b"x\"\xff\n".repeat(4_000)].concat();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why bytes are no hello, or none to go by.
+/// Why bytes are not a hello, or not one to go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// They are something else.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why bytes are no header, or none to go by.
+/// Why bytes are not a header, or not one to go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// They begin like something else.

@@ -1,4 +1,4 @@
-//! What is no answer, or hardly one.
+//! What is not an answer, or hardly one.
 
 use super::{BAD_GATEWAY, Case, Expected, HEAD_TOO_LARGE, POISON, Then, case};
 

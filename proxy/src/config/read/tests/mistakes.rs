@@ -204,7 +204,7 @@ fn what_is_wrong_with_a_rule() {
 }
 
 #[test]
-fn files_that_are_none() {
+fn what_is_not_a_configuration() {
     let check = |bytes: &[u8]| {
         let problems = parse(bytes, Path::new("")).unwrap_err();
         assert!(
