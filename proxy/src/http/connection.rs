@@ -170,8 +170,7 @@ impl Edge {
             place,
         } = begun;
         async move {
-            let _held = &place;
-            let limits = self.gate_limits();
+            let (_held, limits) = (&place, self.gate_limits());
             let mut timer = Timer::default();
             let drain_idle = self.services.timeouts.drain_idle;
             let mut stop = Stop::new(&self.services.lifecycle, drain_idle, shutdown);
