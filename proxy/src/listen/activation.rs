@@ -139,7 +139,7 @@ mod tests {
         assert!(error.contains(&addresses[3].to_string()), "{error}");
         let error = activation.end().unwrap_err();
         assert!(
-            error.contains("\"more\"") && error.contains("no listener's"),
+            error.contains("\"more\"") && error.contains("belongs to no listener"),
             "{error}"
         );
         assert_eq!(Activation::default().end(), Ok(()));
