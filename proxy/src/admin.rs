@@ -368,7 +368,7 @@ fn cell_status(
         max_in_flight: cell.in_flight_max,
         tunnels: cell.state.tunnels().saturating_add(before.tunnels),
         tunnels_max: cell.tunnels_max,
-        connections: cell.state.connections(),
+        connections: cell.state.connections().saturating_add(before.connections),
         connections_max: cell.connections_max,
         healthy: cell.usable_endpoints(now_ms),
         endpoints: cell.endpoints.len(),

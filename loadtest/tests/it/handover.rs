@@ -5,6 +5,7 @@ mod steps;
 
 use std::{
     fs,
+    net::TcpStream,
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Stdio},
@@ -237,6 +238,57 @@ fn without_a_predecessor_there_is_nothing_to_upgrade() {
         "{}",
         successor.output()
     );
+}
+
+/// Whoever waits for a tenant's connections to end must not believe that they have.
+#[test]
+fn the_successor_counts_the_connections_of_tcp_listeners_before_it() {
+    let fleet = Fleet::start(1);
+    let listeners = "[{ name: edge, address: \"127.0.0.1:0\", protocol: tcp }]";
+    let mut proxy = Proxy::plan()
+        .set("listeners", listeners)
+        .set("tenant_key", "[{ source_ip: true }]")
+        .set("timeouts", "{ shutdown_ms: 20000 }")
+        .table(fleet.table())
+        .start();
+    let connections = |proxy: &Proxy| proxy.status()["cells"]["cell-1"]["connections"].clone();
+    let client = TcpStream::connect(proxy.address()).unwrap();
+    wait_until("it is open", PATIENCE, || connections(&proxy) == 1);
+    let successor = upgrade(&proxy);
+    wait_until_taken_over(&proxy, &successor);
+    assert_eq!(connections(&proxy), 1);
+    drop(client);
+    assert!(proxy.wait(PATIENCE).success());
+    wait_until("it is closed", PATIENCE, || connections(&proxy) == 0);
+}
+
+/// It took over from the first one, and was then killed for not having taken over from the oldest: nobody served.
+#[test]
+fn a_second_signal_starts_no_second_successor() {
+    let fleet = Fleet::start(1);
+    let plan = Proxy::plan().set("timeouts", "{ upgrade_ms: 2000, shutdown_ms: 20000 }");
+    let mut proxy = plan.table(fleet.table()).start();
+    // It keeps the first process there, beyond the time that a successor may take.
+    let mut connection = Connection::open(proxy.address());
+    let request = Request::get("/slow/5000").header(TENANT, "acme");
+    connection.send(request.bytes()).unwrap();
+    wait_until("it is in flight", PATIENCE, || {
+        proxy.status()["requests_in_flight"] == 1
+    });
+    proxy.signal(Signal::USR2);
+    wait_until("there is one", PATIENCE, || {
+        proxy.count_in_log("a successor is started") > 0
+    });
+    proxy.signal(Signal::USR2);
+    proxy.wait_for_log(&["a hand-over is under way already"]);
+    let taken = proxy.wait_for_log(&["handed over: the successor serves"]);
+    assert_eq!(connection.answer("GET").unwrap().status, 200);
+    assert!(proxy.process().wait_for_exit(PATIENCE).success());
+    assert_eq!(proxy.count_in_log("a successor is started"), 1);
+    assert_eq!(proxy.get("acme", "/").status, 200);
+    let id = taken.split_once("process=").expect(&taken).1.trim();
+    let successor = rustix::process::Pid::from_raw(id.parse().expect(&taken));
+    rustix::process::kill_process(successor.expect("a process"), Signal::TERM).unwrap();
 }
 
 /// The signal runs what is at the path of the program by then, and the service manager hears who serves.

@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
-    sockopt::{self, Timeout},
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
+        sockopt::{self, Timeout},
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -65,7 +68,7 @@ impl Channel {
         }
         let mark = [mark];
         let packet = [IoSlice::new(&mark), IoSlice::new(piece)];
-        sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL)?;
+        retry_on_intr(|| sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL))?;
         Ok(())
     }
 

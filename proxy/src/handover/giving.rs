@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -99,8 +99,8 @@ pub struct Giving {
     /// Becomes true once a successor serves.
     pub given: watch::Sender<bool>,
     pub is_busy: AtomicBool,
-    /// The process that serves now.
-    pub served_by: AtomicU32,
+    /// A successor that was started here has neither ended nor been given anything.
+    pub awaits_successor: AtomicBool,
 }
 
 /// Why nothing was handed over.
@@ -280,7 +280,6 @@ impl Giving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        self.served_by.store(process, Ordering::Release);
         info!(
             process,
             "handed over: the successor serves, and this process drains"
@@ -313,6 +312,7 @@ impl Giving {
                     let report = CellReport {
                         in_flight: cell.state.in_flight(),
                         tunnels: cell.state.tunnels(),
+                        connections: cell.state.connections(),
                     };
                     (cell.state.id.to_string(), report)
                 })
@@ -332,7 +332,13 @@ impl Giving {
             );
             return;
         }
-        if *self.given.borrow() || self.is_busy.load(Ordering::Acquire) {
+        if self.lifecycle.has_reached(Phase::Leaving) {
+            warn!("SIGUSR2: this process is about to end");
+            return;
+        }
+        let is_under_way = *self.given.borrow() || self.is_busy.load(Ordering::Acquire);
+        // From the start on, and not only once it asks: a second one would take over from the first.
+        if is_under_way || self.awaits_successor.swap(true, Ordering::AcqRel) {
             warn!("SIGUSR2: a hand-over is under way already");
             return;
         }
@@ -356,7 +362,7 @@ impl Giving {
             Err(error) => {
                 let program = self.successors.program.display();
                 error!(%program, %error, "SIGUSR2: no successor can be started, and this process goes on");
-                notify::send("READY=1");
+                self.goes_on();
             }
         }
     }
@@ -364,10 +370,15 @@ impl Giving {
     fn watch_over(&self, mut child: Child) {
         let process = child.id();
         let began = Instant::now();
-        while self.served_by.load(Ordering::Acquire) != process {
+        // Once anybody serves in this process's place, it may be this one, or take over from that one.
+        while !*self.given.borrow() {
             let status = match child.try_wait() {
                 Ok(Some(status)) => status.to_string(),
-                Ok(None) if began.elapsed() < self.successors.limit => {
+                // A hand-over that is under way has a limit of its own, and may be past the point of no return.
+                Ok(None)
+                    if began.elapsed() < self.successors.limit
+                        || self.is_busy.load(Ordering::Acquire) =>
+                {
                     thread::sleep(CHECK_INTERVAL);
                     continue;
                 }
@@ -381,10 +392,15 @@ impl Giving {
                 process,
                 "the successor does not serve, and this process goes on: {status}"
             );
-            notify::send("READY=1");
+            self.goes_on();
             return;
         }
         // Only so that nothing is left of it should it end before this process.
         let _ = child.wait();
+    }
+
+    fn goes_on(&self) {
+        self.awaits_successor.store(false, Ordering::Release);
+        notify::send("READY=1");
     }
 }

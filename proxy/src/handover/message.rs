@@ -91,4 +91,7 @@ pub struct Report {
 pub struct CellReport {
     pub in_flight: u32,
     pub tunnels: u32,
+    /// Of TCP listeners. A process of an earlier version says nothing of them.
+    #[serde(default)]
+    pub connections: u32,
 }

@@ -58,7 +58,15 @@ impl Place {
         match accept_with(&self.socket, SocketFlags::CLOEXEC) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) => match io::Error::from(error) {
-                error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                // A signal was for somebody else.
+                error
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    Ok(None)
+                }
                 error => Err(error),
             },
         }

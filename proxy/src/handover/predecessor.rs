@@ -47,19 +47,21 @@ impl Predecessor {
         });
     }
 
+    /// Asks for something else than a report.
     pub(super) fn request(&self, request: &Request, limit: Duration) -> io::Result<Reply> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = &*known else {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = guard.as_mut() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         known.channel.send(request, &[])?;
-        match known.channel.receive(Some(limit)) {
+        known.owed += 1;
+        match known.reply(Instant::now() + limit) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 // From here on nothing can be sent to here, so what has not come never will.
                 known.channel.end_receiving()?;
-                Ok(known.channel.receive(Some(limit.max(CHECK_INTERVAL)))?.0)
+                known.reply(Instant::now() + limit.max(CHECK_INTERVAL))
             }
-            received => Ok(received?.0),
+            reply => reply,
         }
     }
 
@@ -102,10 +104,15 @@ impl Known {
             self.channel.send(asked, &[])?;
             self.owed += 1;
         }
+        self.reply(until)
+    }
+
+    /// The reply to the last request. Those to earlier ones that come late are nothing any more.
+    fn reply(&mut self, until: Instant) -> io::Result<Reply> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let (reply, _) = self.channel.receive(Some(left))?;
-            self.owed -= 1;
+            self.owed = self.owed.saturating_sub(1);
             if self.owed == 0 {
                 return Ok(reply);
             }
@@ -121,6 +128,7 @@ impl Report {
             let of = predecessor.of_cell(cell);
             sum.in_flight = sum.in_flight.saturating_add(of.in_flight);
             sum.tunnels = sum.tunnels.saturating_add(of.tunnels);
+            sum.connections = sum.connections.saturating_add(of.connections);
         }
         sum
     }
@@ -129,5 +137,48 @@ impl Report {
     pub fn requests(&self) -> usize {
         let before: usize = self.predecessors.iter().map(Self::requests).sum();
         self.requests_in_flight.saturating_add(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    /// It was taken for the answer, and both processes drained.
+    #[test]
+    fn a_report_that_comes_late_is_no_answer_to_anything_else() {
+        let (ours, others) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let predecessor = Predecessor::default();
+        predecessor.is(Channel::new(ours).unwrap(), 1);
+        let late = predecessor.ask_within(Duration::from_millis(1)).unwrap();
+        assert!(!late.answers);
+        let before = thread::spawn(move || {
+            let channel = Channel::new(others).unwrap();
+            let limit = Some(Duration::from_secs(20));
+            let next = || channel.receive::<Request>(limit).unwrap().0;
+            assert!(matches!(next(), Request::Ask { .. }));
+            let report = Reply::Report(Report::default());
+            channel.send(&report, &[]).unwrap();
+            assert!(matches!(next(), Request::Serving { .. }));
+            channel.send(&Reply::Committed, &[]).unwrap();
+            assert!(matches!(next(), Request::Ask { .. }));
+            channel.send(&report, &[]).unwrap();
+        });
+        let serving = Request::Serving { kept: Vec::new() };
+        let answer = predecessor.request(&serving, Duration::from_secs(20));
+        assert!(matches!(answer, Ok(Reply::Committed)), "{answer:?}");
+        let report = predecessor.ask_within(Duration::from_secs(20)).unwrap();
+        assert!(report.answers);
+        before.join().unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -114,7 +114,7 @@ impl Start {
             stock: Mutex::new(Some(stock)),
             given: watch::Sender::new(false),
             is_busy: AtomicBool::new(false),
-            served_by: AtomicU32::new(0),
+            awaits_successor: AtomicBool::new(false),
         });
         Ok(Started {
             parts,
