@@ -9,10 +9,14 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
 
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
+
+/// How long a service manager may leave its queue full. It must not keep a process from its end.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
 
 /// Sends assignments, one a line: `READY=1`, `STOPPING=1`, `MAINPID=` with a number.
 pub fn send(state: &str) {
@@ -36,7 +40,9 @@ fn send_to(socket: &[u8], state: &str) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(SEND_LIMIT))?;
+    sender.send_to_addr(state.as_bytes(), &address)?;
     Ok(())
 }
 
@@ -65,5 +71,19 @@ mod tests {
             let length = receiver.recv(&mut came).unwrap();
             assert_eq!(&came[..length], b"READY=1");
         }
+    }
+
+    #[test]
+    fn one_that_reads_nothing_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _hangs = UnixDatagram::bind(&path).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Until its queue is full.
+            while send_to(path.as_os_str().as_bytes(), "STOPPING=1").is_ok() {}
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 }
