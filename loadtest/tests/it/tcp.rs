@@ -195,6 +195,9 @@ fn another_endpoint_is_tried_and_a_dead_one_ejected() {
     let proxy = plan(TableText::new([(ONLY, vec![dead.address()])]), "").start();
     assert!(is_closed(open(&proxy)));
     wait_for_entry(&proxy, "connect_failed");
+    // With the reason.
+    let address = dead.address().to_string();
+    proxy.wait_for_log(&["connection closed", "connect_failed", &address, "refused"]);
 }
 
 #[test]
@@ -228,6 +231,28 @@ fn silence_has_limits() {
     assert!(is_closed(open(&proxy)));
     wait_for_entry(&proxy, "first_byte_timeout");
     exchange(&mut answered, b"y");
+}
+
+/// A client that was slow with its header took the cell's time away, and the endpoint had the blame.
+#[test]
+fn the_time_of_the_first_byte_is_the_cells() {
+    let cell = Origin::start_without_record(|visit| {
+        std::thread::sleep(Duration::from_millis(100));
+        visit.send(b"220 ready\r\n");
+    });
+    let listener = "[{ name: edge, address: \"127.0.0.1:0\", protocol: tcp, tcp: { first_byte_ms: 1000 }, \
+                    proxy_protocol: { from: [127.0.0.0/8], required: true } }]";
+    let proxy = plan(table(&cell), "").set("listeners", listener).start();
+    let mut client = open(&proxy);
+    std::thread::sleep(Duration::from_millis(1_200));
+    client
+        .write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        .unwrap();
+    let mut greeting = String::new();
+    client.read_to_string(&mut greeting).unwrap();
+    assert_eq!(greeting, "220 ready\r\n");
+    let errors = [("cell", ONLY), ("reason", "upstream_timeout")];
+    assert_eq!(proxy.metric("upstream_errors_total", &errors), Some(0.0));
 }
 
 #[test]

@@ -33,7 +33,6 @@ use crate::{
     access_log::Entry,
     answer::{Extras, Reason, closing_response},
     config::{InterimAnswers, Limits},
-    descriptors::Budget,
     exchange::Connection,
     field_lines::FieldLines,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_lines},
@@ -56,7 +55,6 @@ pub struct Edge {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub body_buffers: Arc<BodyBuffers>,
-    pub budget: Budget,
     pub opener: Arc<Opener>,
 }
 
@@ -73,7 +71,7 @@ impl ServeConnection for Edge {
         let Some(open) = self
             .services
             .lifecycle
-            .connection(self.budget.connections_max)
+            .connection(self.services.budget.connections_max)
         else {
             self.metrics.connections_refused.inc();
             self.metrics.rejected_without_cell(Reason::Overloaded);
@@ -91,30 +89,18 @@ impl ServeConnection for Edge {
             }
             return;
         };
-        self.share_descriptors();
+        self.services.share_descriptors();
         match self.opener.open(accepted, shutdown).await {
             Ok(Some(opened)) => self.serve_requests(self.begin(opened), shutdown).await,
             Ok(None) => {}
             Err(refused) => Box::pin(self.answer_refused(refused)).await,
         }
         drop(open);
-        self.share_descriptors();
+        self.services.share_descriptors();
     }
 
     fn listeners_closed(&self) {
         self.services.lifecycle.enter(Phase::ListenersClosed);
-    }
-}
-
-impl Edge {
-    /// Idle connections to cells have the descriptors that clients do not need.
-    fn share_descriptors(&self) {
-        if let Some(together) = self.budget.connections_and_idle_max {
-            let open = self.services.lifecycle.connections();
-            self.services
-                .pool
-                .keep_at_most(together.saturating_sub(open));
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     access_log::AccessLog,
     cell::Change,
     config::{Timeouts, Upstream},
+    descriptors::Budget,
     exchange::{Exchange, Failure, Judgement, Policy, Verdict},
     lifecycle::Lifecycle,
     readiness::Readiness,
@@ -32,9 +33,19 @@ pub struct Services {
     pub access_log: AccessLog,
     /// A place for each challenge of ACME that is asked about at the same time.
     pub acme_places: Semaphore,
+    pub budget: Budget,
 }
 
 impl Services {
+    /// Idle connections to cells have the descriptors that clients do not need. To be called whenever a client has come or
+    /// gone, whatever it speaks.
+    pub(crate) fn share_descriptors(&self) {
+        if let Some(together) = self.budget.connections_and_idle_max {
+            let open = self.lifecycle.connections();
+            self.pool.keep_at_most(together.saturating_sub(open));
+        }
+    }
+
     /// For an attempt. The access log says when its answer began.
     pub(super) fn report(&self) -> Report {
         if self.access_log.is_on() {

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::close_reason::CloseReason;
 use crate::wire::postgres::{
-    ACCEPTED, ErrorResponse, PACKET_BYTES_MAX, Packet, Progress, REFUSED, parse,
+    ACCEPTED, ErrorResponse, Fault, PACKET_BYTES_MAX, Packet, Progress, REFUSED, parse,
 };
 
 /// What a record that begins a handshake begins with (RFC 8446, section 5.1).
@@ -67,7 +67,7 @@ async fn negotiate(
         let answer = match packet {
             Packet::SslRequest => ACCEPTED,
             Packet::GssEncRequest if may_ask_for_gss => REFUSED,
-            Packet::GssEncRequest => return Err(CloseReason::PostgresAhead),
+            Packet::GssEncRequest => return Err(CloseReason::Postgres(Fault::Malformed)),
             Packet::CancelRequest => return Err(CloseReason::PostgresCancel),
             Packet::Startup { .. } => return Err(CloseReason::PostgresPlaintext),
         };

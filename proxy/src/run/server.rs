@@ -140,6 +140,7 @@ fn services(config: &Config, parts: &Parts) -> Services {
         readiness: Arc::clone(&parts.readiness),
         access_log: parts.access_log.clone(),
         acme_places: Semaphore::new(ACME_CONNECTIONS_MAX),
+        budget: parts.budget,
     }
 }
 
@@ -160,7 +161,6 @@ fn edge_app(
     let tcp = Carrier {
         services: Arc::clone(&services),
         opener: Arc::clone(&opener),
-        connections_max: parts.budget.connections_max,
         pipes: Arc::new(Pipes::new(parts.budget.pipes_max)),
     };
     let rules = Arc::new(PlanRules {
@@ -183,7 +183,6 @@ fn edge_app(
         body_buffers: Arc::new(BodyBuffers::new(limits.body_buffers_total_bytes_max)),
         limits,
         metrics: Arc::clone(&parts.metrics),
-        budget: parts.budget,
         opener,
     };
     Front { http, tcp }

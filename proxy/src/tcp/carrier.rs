@@ -40,7 +40,6 @@ const CUT_BEFORE: Duration = Duration::from_millis(100);
 pub struct Carrier {
     pub services: Arc<Services>,
     pub opener: Arc<Opener>,
-    pub connections_max: usize,
     pub pipes: Arc<Pipes>,
 }
 
@@ -67,6 +66,8 @@ struct Trip {
     connection: Connection,
     exchange: Exchange,
     began: Instant,
+    /// When the cell had taken it.
+    connected: Instant,
     /// Held as long as the connection.
     _place: Option<SourcePlace>,
 }
@@ -78,19 +79,22 @@ impl Carrier {
         relaying: Relaying,
         shutdown: &ShutdownWatch,
     ) {
-        let lifecycle = &self.services.lifecycle;
-        let Some(_open) = lifecycle.connection(self.connections_max) else {
+        let connections_max = self.services.budget.connections_max;
+        let Some(open) = self.services.lifecycle.connection(connections_max) else {
             let metrics = &self.services.policy.metrics;
             metrics.connections_refused.inc();
             metrics.rejected_without_cell(Reason::Overloaded);
             metrics.tcp_closed(End::Refused(Reason::Overloaded));
             return;
         };
+        self.services.share_descriptors();
         // Not a part of the future, which every connection carries.
         if let Some(mut trip) = Box::pin(self.begin(accepted, relaying, shutdown)).await {
             let end = self.carry(&mut trip, relaying, shutdown).await;
             self.finish(&trip, end);
         }
+        drop(open);
+        self.services.share_descriptors();
     }
 
     /// `None` if nothing is to be carried: the connection is closed.
@@ -128,6 +132,7 @@ impl Carrier {
                 connection: client.connection,
                 exchange,
                 began,
+                connected: Instant::now(),
                 _place: opened.place,
             }),
             Err(closed) => {
@@ -192,10 +197,10 @@ impl Carrier {
             let end = match verdict {
                 Verdict::Retry => continue,
                 _ if is_declined(&error) => End::CellWithoutTls,
-                Verdict::Answer(refused) => return Err(refused.into()),
+                Verdict::Answer(refused) => End::Refused(refused.reason),
                 Verdict::LetGo => End::Refused(Reason::ConnectFailed),
             };
-            let detail = Some(error.to_string());
+            let detail = Some(format!("{address}: {error}"));
             return Err(Closed { end, detail });
         }
     }
@@ -209,14 +214,15 @@ impl Carrier {
             tokio::time::sleep(self.services.lifecycle.left_to_drain(limit)).await;
         };
         let mut cut = std::pin::pin!(cut);
-        // Without a limit, an endpoint that takes the connection is a healthy one.
+        // Without a limit, an endpoint that takes the connection is a healthy one. The limit is the cell's: how long its
+        // client took until then is not in it.
         let mut awaits_answer = relaying.first_byte;
         if awaits_answer.is_none() {
             trip.exchange.answered();
         }
         loop {
             let deadline = match awaits_answer {
-                Some(limit) => (trip.began + limit).min(trip.relay.last() + relaying.idle),
+                Some(limit) => (trip.connected + limit).min(trip.relay.last() + relaying.idle),
                 None => trip.relay.last() + relaying.idle,
             };
             tokio::select! {
@@ -231,7 +237,7 @@ impl Carrier {
                 () = &mut cut => return End::Shutdown,
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
-                    if awaits_answer.is_some_and(|limit| trip.began + limit <= now) {
+                    if awaits_answer.is_some_and(|limit| trip.connected + limit <= now) {
                         let failure = Failure::Upstream(UpstreamFault::TimedOut);
                         self.services.judge(&mut trip.exchange, failure, false, clock::now_ms());
                         return End::FirstByteLate;

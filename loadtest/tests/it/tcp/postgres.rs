@@ -80,11 +80,15 @@ fn tls_is_agreed_on_before_anything_else() {
         });
     }
     // GSSAPI once.
+    let before = closed(&proxy, "postgres_malformed").unwrap();
     let mut client = open(&proxy);
     client.write_all(GSSENC_REQUEST).unwrap();
     expect(&mut client, b"N");
     client.write_all(GSSENC_REQUEST).unwrap();
     assert!(is_closed(client));
+    wait_until("it is counted as what it is", PATIENCE, || {
+        closed(&proxy, "postgres_malformed") == Some(before + 1.0)
+    });
     assert_eq!(cell.connections(), 0);
 }
 
