@@ -82,6 +82,9 @@ impl CertificateRule {
 }
 
 impl ExtensionRule {
+    /// The type that says which host the client has asked for, be it in TLS. So it says what the client likes.
+    pub const AUTHORITY: u8 = 0x02;
+
     /// False when the next rule is to be asked.
     pub(super) fn read_key(
         self,

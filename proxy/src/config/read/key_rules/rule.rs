@@ -25,8 +25,7 @@ const SOURCES: [&str; 11] = [
 const OPTIONS: [&str; 4] = ["pattern", "required", "subtype", "format"];
 const PLANNED: [&str; 1] = ["jwt"];
 
-/// Types of extensions that the PROXY protocol names itself.
-const AUTHORITY: u8 = 0x02;
+/// A type of extension that the PROXY protocol names itself.
 const UNIQUE_ID: u8 = 0x05;
 /// Types that are free for anybody's use (section 2.2 of the protocol).
 const FREE_MIN: u8 = 0xe0;
@@ -167,7 +166,10 @@ fn read_extension(
     let kind = match value.node() {
         Node::Integer(_) => read_free_type(value, findings),
         _ => value.choice(
-            &[("authority", AUTHORITY), ("unique_id", UNIQUE_ID)],
+            &[
+                ("authority", ExtensionRule::AUTHORITY),
+                ("unique_id", UNIQUE_ID),
+            ],
             findings,
         ),
     };
@@ -188,7 +190,7 @@ fn read_extension(
             ];
             value.choice(&choices, findings)?
         }
-        None if kind == AUTHORITY => Form::Host,
+        None if kind == ExtensionRule::AUTHORITY => Form::Host,
         None if (kind, subtype) == AZURE => Form::NumberLe,
         None if (kind, subtype) == GOOGLE => Form::NumberBe,
         None => Form::Text,

@@ -4,20 +4,23 @@ use cellgate_table::yaml::{Findings, Value};
 
 use crate::{
     config::Listener,
-    tenant_key::{KeyRule, Otherwise, Source},
+    tenant_key::{ExtensionRule, KeyRule, Otherwise, Source},
     tls::ClientAuthMode,
 };
 
 /// How a rule is written, and what may come of it.
 fn name(rule: &KeyRule) -> (&'static str, Nature) {
     match &rule.source {
-        Source::Header(_) => ("header", Nature::Chosen),
-        Source::Host(_) => ("host", Nature::Chosen),
-        Source::Path(_) => ("path", Nature::Chosen),
-        Source::Query(_) => ("query", Nature::Chosen),
-        Source::Cookie(_) => ("cookie", Nature::Chosen),
-        Source::Sni(_) => ("sni", Nature::Chosen),
+        Source::Header(_) => ("header", Nature::Chosen(None)),
+        Source::Host(_) => ("host", Nature::Chosen(None)),
+        Source::Path(_) => ("path", Nature::Chosen(None)),
+        Source::Query(_) => ("query", Nature::Chosen(None)),
+        Source::Cookie(_) => ("cookie", Nature::Chosen(None)),
+        Source::Sni(_) => ("sni", Nature::Chosen(None)),
         Source::ClientCert(rule) => ("client_cert", Nature::Proof(rule.otherwise)),
+        Source::ProxyTlv(rule) if rule.kind == ExtensionRule::AUTHORITY => {
+            ("proxy_tlv: authority", Nature::Chosen(Some(rule.otherwise)))
+        }
         Source::ProxyTlv(rule) => ("proxy_tlv", Nature::Proof(rule.otherwise)),
         Source::SourceIp => ("source_ip", Nature::Always),
         Source::SourceNetwork(_) => ("source_network", Nature::Always),
@@ -27,11 +30,23 @@ fn name(rule: &KeyRule) -> (&'static str, Nature) {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nature {
-    /// The client says what it likes.
-    Chosen,
+    /// The client says what it likes, to the proxy or to its load balancer. And what follows from saying nothing, if that can
+    /// be chosen.
+    Chosen(Option<Otherwise>),
     Proof(Otherwise),
     /// It finds a key every time.
     Always,
+}
+
+impl Nature {
+    /// Of a rule that says what follows if it finds nothing.
+    fn otherwise(self) -> Option<Otherwise> {
+        match self {
+            Self::Chosen(otherwise) => otherwise,
+            Self::Proof(otherwise) => Some(otherwise),
+            Self::Always => None,
+        }
+    }
 }
 
 /// Rules that stand before others for which they leave nothing, or from which they take the point.
@@ -48,7 +63,7 @@ pub(super) fn warn_of_order(list: &Value<'_>, rules: &[KeyRule], warnings: &mut 
             item.refuse(warnings, message, "remove it, or put it before that rule");
         }
         match nature {
-            Nature::Chosen => chosen = chosen.or(Some(name)),
+            Nature::Chosen(_) => chosen = chosen.or(Some(name)),
             Nature::Proof(_) => {
                 if let Some(chosen) = chosen {
                     let message = format!(
@@ -59,7 +74,7 @@ pub(super) fn warn_of_order(list: &Value<'_>, rules: &[KeyRule], warnings: &mut 
             }
             Nature::Always => closing = closing.or(Some(name)),
         }
-        if matches!(nature, Nature::Proof(Otherwise::Refuse)) {
+        if nature.otherwise() == Some(Otherwise::Refuse) {
             closing = closing.or(Some(name));
         }
     }
@@ -72,18 +87,16 @@ pub(in crate::config::read) fn warn_of_listener(
     warnings: &mut Findings,
 ) {
     let rules = listener.key_rules.rules();
-    let otherwise = |wanted: &str| {
-        let mut named = rules.iter().map(name).filter(|(name, _)| *name == wanted);
-        named.find_map(|(_, nature)| match nature {
-            Nature::Proof(otherwise) => Some(otherwise),
-            Nature::Chosen | Nature::Always => None,
-        })
+    let otherwise = |is_wanted: fn(&Source) -> bool| {
+        let mut wanted = rules.iter().filter(|rule| is_wanted(&rule.source));
+        wanted.find_map(|rule| name(rule).1.otherwise())
     };
     let client_auth = listener
         .tls
         .as_ref()
         .and_then(|tls| tls.client_auth.as_ref());
-    match (otherwise("client_cert"), client_auth.map(|auth| auth.mode)) {
+    let of_certificate = otherwise(|source| matches!(source, Source::ClientCert(_)));
+    match (of_certificate, client_auth.map(|auth| auth.mode)) {
         (Some(otherwise), None) => {
             let message = format!(
                 "the rule `client_cert` finds nothing here, because the listener asks for no client certificates{}",
@@ -101,7 +114,8 @@ pub(in crate::config::read) fn warn_of_listener(
         }
         _ => {}
     }
-    if let (Some(otherwise), None) = (otherwise("proxy_tlv"), &listener.proxy_protocol) {
+    let of_extension = otherwise(|source| matches!(source, Source::ProxyTlv(_)));
+    if let (Some(otherwise), None) = (of_extension, &listener.proxy_protocol) {
         let message = format!(
             "the rule `proxy_tlv` finds nothing here, because the listener takes no PROXY headers{}",
             outcome(otherwise, "no_proxy_tlv")

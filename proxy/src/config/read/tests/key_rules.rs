@@ -177,7 +177,17 @@ fn what_works_and_is_hardly_meant_is_warned_about() {
         tlv,
         Some("takes no PROXY headers, and everything is refused as `no_proxy_tlv`"),
     );
-    check("proxy_protocol: { from: [10.0.0.1] }", tlv, None);
+    let behind = "proxy_protocol: { from: [10.0.0.1] }";
+    check(behind, tlv, None);
+    // It is the name that the client asks for.
+    let either = "{ proxy_tlv: authority, required: false }, { proxy_tlv: 0xea, subtype: 1 }";
+    check(
+        behind,
+        either,
+        Some("proves nothing while `proxy_tlv: authority` stands before it"),
+    );
+    let either = "{ proxy_tlv: 0xea, subtype: 1, required: false }, { proxy_tlv: authority }";
+    check(behind, either, None);
     let own = format!("tenant_key: [{header}, {cert}], {AUTH}");
     check(&own, "", Some("proves nothing while `header`"));
 }
