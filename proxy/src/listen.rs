@@ -15,7 +15,7 @@ mod sources;
 
 pub use accept::{Accepted, ListenService, ServeConnection};
 pub use activation::Activation;
-pub use bind::{BoundListener, Spare, adopt, bind, set_options};
+pub use bind::{BoundListener, Spare, adopt, bind, set_limits, set_options};
 pub use close_reason::CloseReason;
 pub use open::{Opened, Opener};
 pub use sources::SourcePlace;

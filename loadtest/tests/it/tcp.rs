@@ -126,6 +126,25 @@ fn a_connection_goes_to_its_cell_and_is_logged_at_its_end() {
     assert_eq!(proxy.metric("tcp_bytes_total", &bytes), Some(1_000_000.0));
 }
 
+/// A cell that vanished with its machine kept its connections, and their places, until `idle_ms`.
+#[test]
+fn cells_are_asked_whether_they_are_still_there() {
+    let cell = echo();
+    let proxy = plan(table(&cell), "").start();
+    let mut client = open(&proxy);
+    exchange(&mut client, b"x");
+    // The ports are in hexadecimal; an established connection is 01, and a timer of this kind 02.
+    let port = format!(":{:04X}", cell.address().port());
+    wait_until("the system has a timer for it", PATIENCE, || {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_to_cell = fields.len() > 5 && fields[2].ends_with(&port) && fields[3] == "01";
+            is_to_cell && fields[5].starts_with("02:")
+        })
+    });
+}
+
 #[test]
 fn a_server_may_speak_first_and_end_first() {
     let cell = Origin::start_without_record(|visit| {

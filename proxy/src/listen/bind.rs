@@ -141,8 +141,8 @@ pub fn adopt(listener: &Listener, socket: std::net::TcpListener) -> io::Result<B
     })
 }
 
-/// Has the system find out which clients have vanished.
-fn set_limits(socket: impl AsFd, tcp: Tcp) -> io::Result<()> {
+/// Has the system find out who has vanished.
+pub fn set_limits(socket: impl AsFd, tcp: Tcp) -> io::Result<()> {
     if let Some(idle) = tcp.keepalive {
         // In whole seconds, and not sooner than asked for.
         let idle = Duration::from_secs(

@@ -135,6 +135,11 @@ impl Carrier {
                 connected: Instant::now(),
                 _place: opened.place,
             }),
+            // Without a byte, somebody has looked whether anybody is here.
+            Err(Closed {
+                end: End::NoHello(NoHello::Gone),
+                ..
+            }) if client.ahead.is_empty() && !opened.is_negotiated => None,
             Err(closed) => {
                 self.close(&client.connection, &exchange, &closed, began);
                 if relaying.starttls == Some(Starttls::PostgreSql) {

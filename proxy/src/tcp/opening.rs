@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use crate::{
-    config::{Relaying, SendProxy, Starttls},
+    config::{Relaying, SendProxy, Starttls, Tcp},
     exchange::Connection,
+    listen::set_limits,
     tls::{CellSocket, CellTls},
     upstream::connect,
     wire::{
@@ -29,6 +30,7 @@ use crate::{
 pub(super) struct Opening {
     proxy_header: Vec<u8>,
     asks_for_tls: AsksForTls,
+    tcp: Tcp,
 }
 
 /// When the cell is asked for TLS before it begins.
@@ -94,6 +96,12 @@ impl Opening {
         Self {
             proxy_header: proxy_header.unwrap_or_default(),
             asks_for_tls,
+            // Nobody else asks the cell whether it is still there: it is the proxy that answers the client's system. How long
+            // it may take nothing is its own affair.
+            tcp: Tcp {
+                user_timeout: None,
+                ..connection.listener.tcp
+            },
         }
     }
 
@@ -110,6 +118,7 @@ impl Opening {
         let began = Instant::now();
         let left = || limit.saturating_sub(began.elapsed());
         let mut socket = connect(address, limit).await?;
+        set_limits(&socket, self.tcp)?;
         let is_open = timeout(left(), self.begin(&mut socket, tls.is_some())).await;
         is_open.map_err(|elapsed| io::Error::new(io::ErrorKind::TimedOut, elapsed))??;
         Ok(match tls {

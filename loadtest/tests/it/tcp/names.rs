@@ -155,6 +155,25 @@ fn without_a_name_there_is_no_cell() {
     );
 }
 
+/// Load balancers look whether anybody is here, every few seconds.
+#[test]
+fn a_connection_without_a_byte_is_no_event() {
+    let world = World::new();
+    let proxy = world.proxy();
+    drop(open(&proxy));
+    let (_, hello) = world.hello(ACME);
+    let mut client = open(&proxy);
+    client.write_all(&hello[..100]).unwrap();
+    drop(client);
+    wait_for_entry(&proxy, "no_hello");
+    wait_until("both are gone", PATIENCE, || {
+        proxy.status()["client_connections"] == 0
+    });
+    let labels = [("reason", "no_hello")];
+    let closed = proxy.metric("tcp_connections_closed_total", &labels);
+    assert_eq!(closed, Some(1.0));
+}
+
 #[test]
 fn openssl_chooses_its_cell() {
     if std::process::Command::new("openssl")
