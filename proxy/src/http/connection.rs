@@ -189,7 +189,6 @@ impl Edge {
                 if let Err(end) = reading.await {
                     return Box::pin(self.end_unread(client, &connection, &request, end)).await;
                 }
-                let mut handed_over = None;
                 let mut trip = (request.take_whole(&connection))
                     .map(|whole| Trip::new(&self.services, &mut client, &mut timer, whole));
                 let outcome = match &mut trip {
@@ -198,8 +197,8 @@ impl Edge {
                 };
                 // With it goes what it held of its cell, before anything is waited for.
                 drop(trip);
-                match outcome {
-                    None => {}
+                let handed_over = match outcome {
+                    None => None,
                     Some(Outcome::Answered { at, is_kept }) => {
                         wait = self.next_wait(at);
                         if is_kept {
@@ -210,9 +209,9 @@ impl Edge {
                         }
                         return Box::pin(client.linger()).await;
                     }
-                    Some(Outcome::HandedOver(what)) => handed_over = Some(what),
+                    Some(Outcome::HandedOver(what)) => Some(what),
                     Some(Outcome::Cut) => return,
-                }
+                };
                 let serving =
                     self.serve_request(client, &connection, request, handed_over, shutdown);
                 match Box::pin(serving).await {
