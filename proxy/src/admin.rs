@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use cellgate_process::host::{HostRefusal, Hosts};
 use http::{HeaderValue, Method, Response, header, uri::Authority};
 use pingora::{
-    apps::{ServerApp as _, http_app::ServeHttp},
+    apps::{HttpServerApp as _, http_app::ServeHttp},
     http::RequestHeader,
     protocols::{http::ServerSession, l4::stream::Stream},
     server::ShutdownWatch,
@@ -32,6 +32,9 @@ use crate::{
 
 /// Whoever only asks for health may call the proxy anything, and gets no more than the status.
 const FOR_ANY_HOST: [&str; 2] = ["/livez", "/readyz"];
+
+/// How long a connection may be silent, as Pingora has it for those after the first request.
+const IDLE_SECONDS: u64 = 60;
 
 /// Answers on the admin address.
 #[derive(Debug)]
@@ -162,8 +165,21 @@ impl ServeHttp for Admin {
 
 impl ServeConnection for Arc<Admin> {
     async fn serve(&self, accepted: Box<Accepted>, shutdown: &ShutdownWatch) {
+        // As Pingora does it for a connection, but that here its first answer is waited for when the process ends.
+        let unanswered = self.lifecycle.unanswered();
         let stream = Box::new(Stream::from(accepted.socket));
-        self.process_new(stream, shutdown).await;
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(IDLE_SECONDS));
+        let mut next = self.process_new_http(session, shutdown).await;
+        drop(unanswered);
+        while let Some(kept) = next {
+            let (stream, settings) = kept.consume();
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            next = self.process_new_http(session, shutdown).await;
+        }
     }
 }
 

@@ -18,4 +18,4 @@ pub use giving::{Giving, Stock, Successors};
 pub use message::{CellReport, Report, Role};
 pub use place::{Place, remove};
 pub use predecessor::{Predecessor, PredecessorStatus};
-pub use taking::{Pledged, Taking};
+pub use taking::{Confirmed, Pledged, Taking};

@@ -3,8 +3,9 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,10 @@ pub struct Lifecycle {
     phase: AtomicU8,
     connections: AtomicUsize,
     requests: AtomicUsize,
+    /// Connections of the admin address that have had no answer yet.
+    unanswered: AtomicUsize,
+    /// A successor serves in this process's place.
+    is_handed_over: AtomicBool,
     /// Guards nothing but the wait for a change.
     waiting: Mutex<()>,
     changed: Condvar,
@@ -49,6 +54,10 @@ pub struct Lifecycle {
 /// An open client connection. Dropping it ends the count.
 #[derive(Debug)]
 pub struct OpenConnection<'l>(&'l Lifecycle);
+
+/// A connection of the admin address that has had no answer yet. Dropping it ends the count.
+#[derive(Debug)]
+pub struct Unanswered<'l>(&'l Lifecycle);
 
 /// A request in flight. Dropping it ends the count.
 #[derive(Debug)]
@@ -61,6 +70,8 @@ impl Lifecycle {
             phase: AtomicU8::new(Phase::Serving as u8),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            is_handed_over: AtomicBool::new(false),
             waiting: Mutex::new(()),
             changed: Condvar::new(),
             drain_began: OnceLock::new(),
@@ -86,6 +97,30 @@ impl Lifecycle {
 
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
+    }
+
+    /// For a new connection of the admin address, until its first answer.
+    pub fn unanswered(&self) -> Unanswered<'_> {
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+        Unanswered(self)
+    }
+
+    /// Whoever has just asked on the admin address could not tell an answer that is cut off from a proxy that crashed.
+    pub fn wait_until_answered(&self, limit: Duration) {
+        const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+        let began = Instant::now();
+        while self.unanswered.load(Ordering::Acquire) > 0 && began.elapsed() < limit {
+            thread::sleep(CHECK_INTERVAL);
+        }
+    }
+
+    /// A successor serves. What still comes to this process is on connections from before, and about both of them.
+    pub fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Release);
+    }
+
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
     }
 
     /// What is left of the time for the drain; nothing if it has not begun.
@@ -152,6 +187,12 @@ impl Drop for OpenConnection<'_> {
     }
 }
 
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Drop for BusyRequest<'_> {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
@@ -162,6 +203,7 @@ impl Drop for BusyRequest<'_> {
 #[derive(Debug)]
 pub struct Shutdown {
     pub lifecycle: Arc<Lifecycle>,
+    /// Another has them while this process loads; from then on they are acted on here.
     pub signals: Arc<tokio::sync::Mutex<StopSignals>>,
     /// How long readiness fails before the listeners close.
     pub delay: Duration,

@@ -13,7 +13,7 @@ mod postgres;
 mod proxy_header;
 mod sources;
 
-pub use accept::{Accepted, ListenService, ServeConnection};
+pub use accept::{Accepted, ListenService, ServeConnection, Turn, Turns};
 pub use activation::Activation;
 pub use bind::{BoundListener, Spare, adopt, bind, set_limits, set_options};
 pub use close_reason::CloseReason;

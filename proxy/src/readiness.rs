@@ -33,7 +33,9 @@ impl Readiness {
 
     /// `None` while requests are welcome.
     pub fn not_ready_because(&self) -> Option<String> {
-        if self.lifecycle.has_reached(Phase::Leaving) {
+        // Whoever asks wants to know about the address, and there a successor would answer. Only a connection from before
+        // still leads here.
+        if self.lifecycle.has_reached(Phase::Leaving) && !self.lifecycle.is_handed_over() {
             return Some("shutting down".to_owned());
         }
         if self.current.peek().is_some() {

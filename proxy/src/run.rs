@@ -33,12 +33,15 @@ use crate::{
     handover,
     lifecycle::{Lifecycle, Shutdown},
     listen::Activation,
-    signals::Signals,
+    signals::{HousekeepingSignals, Signals, StopSignals},
 };
 
 /// At the end the table watcher and the access log have what is left of the time for the drain, and each at least this
 /// long: a disk that hangs must not keep the process alive.
 const END_LIMIT_MIN: Duration = Duration::from_millis(300);
+
+/// How long the process still waits at the end for its answers to those who have just asked on the admin address.
+const ANSWER_LIMIT: Duration = Duration::from_millis(600);
 
 /// How the process was started.
 #[derive(Debug)]
@@ -54,7 +57,9 @@ pub fn serve(config: Config, launch: Launch, signals: Signals, log: &LogCounts) 
         is_upgrade,
         activation,
     } = launch;
-    let loading = match Loading::begin(is_upgrade) {
+    let Signals { stop, housekeeping } = signals;
+    let stop = Arc::new(Mutex::new(stop));
+    let loading = match Loading::begin(&stop, is_upgrade) {
         Ok(loading) => loading,
         Err(error) => {
             error!(%error, "signals cannot be handled");
@@ -63,6 +68,7 @@ pub fn serve(config: Config, launch: Launch, signals: Signals, log: &LogCounts) 
     };
     let started =
         Start::begin(&config, is_upgrade, activation).and_then(|start| start.finish(&config, log));
+    let signals = (stop, housekeeping);
     match started.and_then(|started| run(config, started, signals, loading)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -72,7 +78,12 @@ pub fn serve(config: Config, launch: Launch, signals: Signals, log: &LogCounts) 
     }
 }
 
-fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> Result<(), String> {
+fn run(
+    config: Config,
+    started: Started,
+    (signals, housekeeping): (Arc<Mutex<StopSignals>>, HousekeepingSignals),
+    loading: Loading,
+) -> Result<(), String> {
     let Started {
         parts,
         sockets,
@@ -85,7 +96,7 @@ fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> 
     let (shutdown_limit, upgrade_limit) = (config.timeouts.shutdown, config.timeouts.upgrade);
     let lifecycle = Arc::clone(&parts.lifecycle);
     let housekeeping = Housekeeping {
-        signals: Mutex::new(signals.housekeeping),
+        signals: Mutex::new(housekeeping),
         waker: watch.waker(),
         access_log: parts.access_log.clone(),
         giving: Arc::clone(&giving),
@@ -93,13 +104,12 @@ fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let shutdown = Shutdown {
         lifecycle: Arc::clone(&lifecycle),
-        signals: Arc::new(Mutex::new(signals.stop)),
+        signals,
         delay: config.timeouts.shutdown_delay,
         given: giving.given.subscribe(),
         stopped,
     };
     let loader = Arc::clone(&parts.loader);
-    let pledged = pledged.map(|pledged| (pledged, &*loader));
     let accepting = Accepting::new(&sockets, &giving);
     let predecessor = Arc::clone(&giving.predecessor);
     let server = build_server(
@@ -108,10 +118,9 @@ fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> 
         sockets,
         housekeeping,
         predecessor,
-        accepting.parts(),
+        accepting.turns(),
     );
     let ended = Arc::new(AtomicBool::new(false));
-    loading.end();
     let serving = match run_in_thread(server, shutdown, Arc::clone(&ended)) {
         Ok(serving) => serving,
         Err(error) => {
@@ -120,25 +129,27 @@ fn run(config: Config, started: Started, signals: Signals, loading: Loading) -> 
         }
     };
     let has_ended = || ended.load(Ordering::Acquire);
-    let taken_over = accepting.begin(&giving, pledged, place, upgrade_limit, has_ended);
+    let pledged = pledged.map(|pledged| (pledged, &*loader));
+    let while_loading = (loading, upgrade_limit);
+    let taken_over = accepting.begin(&giving, pledged, place, while_loading, has_ended);
     if let Err(message) = &taken_over {
         error!("{message}");
+        accepting.give_up();
         stop.send_replace(true);
     }
     wait_until_drained(&lifecycle, shutdown_limit, has_ended);
     let left = || lifecycle.left_to_drain(shutdown_limit).max(END_LIMIT_MIN);
     if *giving.given.borrow() {
         // Only through this process the successor hears of the one before.
-        let left = lifecycle.left_to_drain(shutdown_limit);
-        giving.predecessor.wait_until_gone(left);
-    }
-    if !*giving.given.borrow() && taken_over.is_ok() {
+        (giving.predecessor).wait_until_gone(lifecycle.left_to_drain(shutdown_limit));
+    } else if taken_over.is_ok() {
         handover::remove(giving.state_dir.path());
     }
     watch.end(left());
     if let Some(writer) = log_writer {
         writer.finish(left());
     }
+    lifecycle.wait_until_answered(ANSWER_LIMIT);
     info!("stopped");
     if has_ended() && serving.join().is_err() {
         return Err("the server panicked".to_owned());

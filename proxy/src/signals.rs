@@ -1,6 +1,6 @@
 //! The signals that the proxy acts on.
 
-use std::io;
+use std::{io, mem};
 
 use cellgate_process::signals;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +21,8 @@ pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    /// Somebody has asked already, and whoever heard that left it to the next.
+    is_asked: bool,
 }
 
 /// The signals that do not end the process.
@@ -39,6 +41,7 @@ impl Signals {
                     terminate: signal(SignalKind::terminate())?,
                     interrupt: signal(SignalKind::interrupt())?,
                     quit: signal(SignalKind::quit())?,
+                    is_asked: false,
                 },
                 housekeeping: HousekeepingSignals {
                     hangup: signal(SignalKind::hangup())?,
@@ -53,6 +56,9 @@ impl Signals {
 impl StopSignals {
     /// Waits until somebody asks the process to end.
     pub async fn asked(&mut self) {
+        if mem::take(&mut self.is_asked) {
+            return;
+        }
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -60,5 +66,10 @@ impl StopSignals {
                 _ = self.quit.recv() => warn!("SIGQUIT is not used by this version and is ignored"),
             }
         }
+    }
+
+    /// What was heard is for whoever waits next.
+    pub fn pass_on(&mut self) {
+        self.is_asked = true;
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fmt,
+    fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{Child, Command},
@@ -37,6 +37,9 @@ use crate::{
 /// How often a successor that was started here is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long a successor may take from the confirmation until it says that it accepts.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+
 /// How successors are started.
 #[derive(Clone, Debug)]
 pub struct Successors {
@@ -58,7 +61,7 @@ pub struct Stock {
 
 impl Stock {
     /// Of the listeners that this process accepts on.
-    pub fn of(edge: &[BoundListener], admin: &BoundListener) -> std::io::Result<Self> {
+    pub fn of(edge: &[BoundListener], admin: &BoundListener) -> io::Result<Self> {
         let edge_roles = edge.iter().map(|bound| (Role::Edge, bound));
         let sockets = edge_roles
             .chain([(Role::Admin, admin)])
@@ -77,7 +80,7 @@ impl Stock {
                 .chain([admin])
                 .map(|it| it.listener.tcp)
                 .collect(),
-            sockets: sockets.collect::<std::io::Result<_>>()?,
+            sockets: sockets.collect::<io::Result<_>>()?,
             terminators: edge
                 .iter()
                 .filter_map(|bound| bound.terminator().cloned())
@@ -98,6 +101,7 @@ pub struct Giving {
     pub stock: Mutex<Option<Stock>>,
     /// Becomes true once a successor serves.
     pub given: watch::Sender<bool>,
+    /// A hand-over is under way, from this process or to it.
     pub is_busy: AtomicBool,
     /// A successor that was started here has neither ended nor been given anything.
     pub awaits_successor: AtomicBool,
@@ -129,7 +133,8 @@ impl Giving {
     }
 
     /// Waits for successors until one serves.
-    pub fn listen(self: &Arc<Self>, place: Place) -> std::io::Result<()> {
+    pub fn listen(self: &Arc<Self>, place: Place) -> io::Result<()> {
+        self.is_busy.store(false, Ordering::Release);
         let giving = Arc::clone(self);
         thread::Builder::new()
             .name("hand-over".to_owned())
@@ -221,12 +226,29 @@ impl Giving {
             }
         };
         notify::send(&format!("MAINPID={process}"));
-        if let Err(error) = channel.send(&Reply::Committed, &[]) {
+        if let Err(error) = self.commit(channel) {
             notify::send(&format!("MAINPID={}", std::process::id()));
-            return Err(error.into());
+            return Err(error);
         }
         self.let_go(&kept, process);
         Ok(())
+    }
+
+    /// Confirms that the successor may serve, and keeps what it has until that one accepts: it may still die.
+    fn commit(&self, channel: &Channel) -> Result<(), Failed> {
+        channel.send(&Reply::Committed, &[])?;
+        let deadline = Instant::now() + COMMIT_LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match channel.receive::<Request>(Some(left)) {
+                Ok((Request::Ask { limit_ms }, _)) => self.report_to(channel, limit_ms)?,
+                Ok((Request::Accepting, _)) => return Ok(()),
+                Ok(_) => return Err("the successor does not say that it accepts".into()),
+                // It has the confirmation and lives: two that accept do no harm, and two that write do.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+                Err(error) => return Err(format!("the successor: {error}").into()),
+            }
+        }
     }
 
     fn offer(&self, channel: &Channel, place: &Place) -> Result<(), Failed> {
@@ -280,6 +302,7 @@ impl Giving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        self.lifecycle.hand_over();
         info!(
             process,
             "handed over: the successor serves, and this process drains"

@@ -1,4 +1,5 @@
-//! What the two processes say to each other. Each request of the successor has exactly one reply.
+//! What the two processes say to each other. Each request of the successor has exactly one reply, but the one that it
+//! accepts has none.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -17,10 +18,12 @@ pub(super) enum Request {
     },
     /// It has all that it needs, and wants the lock of the state directory.
     Ready,
-    /// It accepts; on these of the offered sockets, by their positions.
+    /// It could accept any moment; on these of the offered sockets, by their positions.
     Serving {
         kept: Vec<usize>,
     },
+    /// It has the confirmation, and accepts.
+    Accepting,
     /// What is still in flight?
     Ask {
         limit_ms: u64,
@@ -38,6 +41,7 @@ pub(super) enum Reply {
     },
     /// Comes with the descriptor of the lock, if there is one.
     Lock,
+    /// The successor may accept, and may write the state directory.
     Committed,
     Report(Report),
 }
@@ -88,10 +92,10 @@ pub struct Report {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CellReport {
     pub in_flight: u32,
     pub tunnels: u32,
     /// Of TCP listeners. A process of an earlier version says nothing of them.
-    #[serde(default)]
     pub connections: u32,
 }

@@ -47,22 +47,39 @@ impl Predecessor {
         });
     }
 
-    /// Asks for something else than a report.
-    pub(super) fn request(&self, request: &Request, limit: Duration) -> io::Result<Reply> {
+    /// Asks for something else than a report. Either the reply came within `limit` and before `gives_up`, or it never will,
+    /// and the other side knows.
+    pub(super) fn request(
+        &self,
+        request: &Request,
+        limit: Duration,
+        gives_up: impl Fn() -> bool,
+    ) -> io::Result<Reply> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = guard.as_mut() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         known.channel.send(request, &[])?;
         known.owed += 1;
-        match known.reply(Instant::now() + limit) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                // From here on nothing can be sent to here, so what has not come never will.
-                known.channel.end_receiving()?;
-                known.reply(Instant::now() + limit.max(CHECK_INTERVAL))
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline && !gives_up() {
+            match known.reply(Instant::now() + CHECK_INTERVAL) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                reply => return reply,
             }
-            reply => reply,
         }
+        // From here on nothing can be sent to here, so what has not come never will.
+        known.channel.end_receiving()?;
+        known.reply(Instant::now() + CHECK_INTERVAL)
+    }
+
+    /// Says something that has no reply.
+    pub(super) fn say(&self, what: &Request) -> io::Result<()> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = &*known else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        known.channel.send(what, &[])
     }
 
     /// `None` once it is gone. It waits for an answer, for a while.
@@ -175,7 +192,7 @@ mod tests {
             channel.send(&report, &[]).unwrap();
         });
         let serving = Request::Serving { kept: Vec::new() };
-        let answer = predecessor.request(&serving, Duration::from_secs(20));
+        let answer = predecessor.request(&serving, Duration::from_secs(20), || false);
         assert!(matches!(answer, Ok(Reply::Committed)), "{answer:?}");
         let report = predecessor.ask_within(Duration::from_secs(20)).unwrap();
         assert!(report.answers);

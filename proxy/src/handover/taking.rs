@@ -31,12 +31,17 @@ pub struct Taking {
     deadline: Instant,
 }
 
-/// What there is once the lock was given. Before the process says that it serves, nobody relies on it.
+/// What there is once the lock was given. Before this process says that it could serve, nobody relies on it.
 #[derive(Debug)]
 pub struct Pledged {
     kept: Vec<usize>,
     deadline: Instant,
 }
+
+/// The process before has let go, unless this one dies before it accepts.
+#[must_use]
+#[derive(Debug)]
+pub struct Confirmed;
 
 impl Taking {
     /// Asks the process that uses this state directory for what it has.
@@ -138,14 +143,25 @@ impl Taking {
 }
 
 impl Pledged {
-    /// Says that this process serves, after which the one before drains.
-    pub fn serves(self, predecessor: &Predecessor) -> Result<(), String> {
+    /// Says that this process could serve, and has that confirmed: from then on it may accept.
+    pub fn serves(
+        self,
+        predecessor: &Predecessor,
+        gives_up: impl Fn() -> bool,
+    ) -> Result<Confirmed, String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let serving = Request::Serving { kept: self.kept };
-        match predecessor.request(&serving, left) {
-            Ok(Reply::Committed) => Ok(()),
+        match predecessor.request(&serving, left, gives_up) {
+            Ok(Reply::Committed) => Ok(Confirmed),
             Ok(_) => Err("the process before goes on serving".to_owned()),
             Err(error) => Err(format!("the process before goes on serving: {error}")),
         }
+    }
+}
+
+impl Confirmed {
+    /// This process accepts: the one before drains. That one may be gone already.
+    pub fn accepts(self, predecessor: &Predecessor) {
+        let _ = predecessor.say(&Request::Accepting);
     }
 }

@@ -1,13 +1,15 @@
 //! Accepting, on sockets that listen already.
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -30,8 +32,10 @@ use crate::{config::Listener, tls::Terminator};
 
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Time for the tasks of the last accepted connections to begin.
-const SETTLING: Duration = Duration::from_millis(20);
+/// How long the tasks of the last accepted connections may take to begin.
+const BEGINNING_LIMIT: Duration = Duration::from_secs(5);
+/// It is looked this often whether they have.
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A connection as it was accepted: nothing was read from it yet.
 #[derive(Debug)]
@@ -56,6 +60,26 @@ pub trait ServeConnection: Send + Sync + 'static {
     fn listeners_closed(&self) {}
 }
 
+/// Whether the listeners of this process accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Not yet: until the process before has confirmed it, whoever connects is that one's.
+    Waiting,
+    Accepting,
+    /// Nor will they: the process before goes on.
+    Never,
+}
+
+/// What all listeners of the process share: when they begin to accept, and when they end.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    pub turn: watch::Receiver<Turn>,
+    /// Becomes true once a successor accepts.
+    pub given: watch::Receiver<bool>,
+    /// How many listeners wait for their turn, or had it.
+    pub prepared: Arc<AtomicUsize>,
+}
+
 /// A Pingora service that accepts on bound listeners.
 #[derive(Debug)]
 pub struct ListenService<A> {
@@ -66,9 +90,7 @@ pub struct ListenService<A> {
     /// A place for each connection at once, of all listeners.
     places: Arc<Semaphore>,
     accepts_while_draining: bool,
-    /// Becomes true once a successor accepts.
-    given: watch::Receiver<bool>,
-    is_accepting: Arc<AtomicUsize>,
+    turns: Turns,
     cuts_oldest: bool,
 }
 
@@ -80,7 +102,7 @@ impl<A> ListenService<A> {
         app: A,
         threads: usize,
         connections_max: usize,
-        (given, is_accepting): (watch::Receiver<bool>, Arc<AtomicUsize>),
+        turns: Turns,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -89,8 +111,7 @@ impl<A> ListenService<A> {
             threads,
             places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             accepts_while_draining: false,
-            given,
-            is_accepting,
+            turns,
             cuts_oldest: false,
         }
     }
@@ -115,24 +136,27 @@ impl<A> ListenService<A> {
 impl<A: ServeConnection> Service for ListenService<A> {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
         let mut accepting = tokio::task::JoinSet::new();
+        let unbegun = Arc::<AtomicUsize>::default();
         for listener in self.listeners.drain(..) {
             let app = Arc::clone(&self.app);
             let places = Places::new(Arc::clone(&self.places), self.cuts_oldest);
-            let shutdown = shutdown.clone();
+            let (shutdown, unbegun) = (shutdown.clone(), Arc::clone(&unbegun));
             let end = if self.accepts_while_draining {
                 End::Never
             } else {
                 End::WhenDrained
             };
-            let (given, is_accepting) = (self.given.clone(), Arc::clone(&self.is_accepting));
+            let turns = self.turns.clone();
             accepting.spawn(async move {
-                is_accepting.fetch_add(1, Ordering::AcqRel);
-                accept(listener, app, places, shutdown, end, given).await;
+                accept(listener, app, places, (shutdown, end, turns), unbegun).await;
             });
         }
         accepting.join_all().await;
-        // Let those that were accepted last be counted before anybody looks whether connections are open.
-        tokio::time::sleep(SETTLING).await;
+        // Those that were accepted last have to be counted before anybody looks whether connections are open.
+        let closed = Instant::now();
+        while unbegun.load(Ordering::Acquire) > 0 && closed.elapsed() < BEGINNING_LIMIT {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+        }
         self.app.listeners_closed();
     }
 
@@ -162,14 +186,13 @@ enum End {
     WhenDrained,
 }
 
-/// Accepts until its end, and closes the socket then.
+/// Accepts from its turn until its end, and closes the socket then.
 async fn accept<A: ServeConnection>(
     bound: BoundListener,
     app: Arc<A>,
     places: Places,
-    shutdown: ShutdownWatch,
-    end: End,
-    mut given: watch::Receiver<bool>,
+    (shutdown, end, turns): (ShutdownWatch, End, Turns),
+    unbegun: Arc<AtomicUsize>,
 ) {
     let BoundListener {
         listener,
@@ -185,6 +208,16 @@ async fn accept<A: ServeConnection>(
             return;
         }
     };
+    let Turns {
+        mut turn,
+        mut given,
+        prepared,
+    } = turns;
+    prepared.fetch_add(1, Ordering::AcqRel);
+    let its_turn = turn.wait_for(|turn| *turn != Turn::Waiting).await;
+    if !its_turn.is_ok_and(|turn| *turn == Turn::Accepting) {
+        return spare.close();
+    }
     let mut stop = shutdown.clone();
     let mut accepting = Accepting {
         listener,
@@ -192,6 +225,7 @@ async fn accept<A: ServeConnection>(
         app,
         places,
         shutdown,
+        unbegun,
     };
     tokio::select! {
         () = accepting.accept_on(&socket) => {}
@@ -212,6 +246,24 @@ struct Accepting<A> {
     app: Arc<A>,
     places: Places,
     shutdown: ShutdownWatch,
+    /// Connections whose tasks have not begun.
+    unbegun: Arc<AtomicUsize>,
+}
+
+/// One of them. Dropping it ends the count.
+struct Unbegun(Arc<AtomicUsize>);
+
+impl Unbegun {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl<A: ServeConnection> Accepting<A> {
@@ -274,9 +326,17 @@ impl<A: ServeConnection> Accepting<A> {
         if place.is_none() {
             place = self.places.at_the_cost_of_the_oldest().await;
         }
+        let mut unbegun = Some(Unbegun::new(&self.unbegun));
         let serving = tokio::spawn(async move {
             let _held = &place;
-            app.serve(accepted, &shutdown).await;
+            let mut serving = pin!(app.serve(accepted, &shutdown));
+            poll_fn(|cx| {
+                let poll = serving.as_mut().poll(cx);
+                // From its first turn on it is counted as an open one.
+                unbegun = None;
+                poll
+            })
+            .await;
         });
         self.places.note(&serving);
     }

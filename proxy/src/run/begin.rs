@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
+    loading::Loading,
     server::{Parts, Sockets},
     start::{assemble, claim_sockets, read_certificates, share_descriptors},
 };
@@ -24,14 +25,13 @@ use crate::{
     access_log::AccessLog,
     config::Config,
     handover::{Giving, Place, Pledged, Predecessor, Stock, Successors, Taking},
-    lifecycle::Phase,
-    listen::Activation,
+    listen::{Activation, Turn, Turns},
     metrics::Metrics,
     state_dir::{Claim, StateDir},
     watch::Loader,
 };
 
-/// How often it is looked whether all listeners accept.
+/// How often it is looked whether all listeners could accept.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Whose the state directory is: this process's, or still that of the one before.
@@ -113,7 +113,7 @@ impl Start {
             successors: successors(config.timeouts.upgrade),
             stock: Mutex::new(Some(stock)),
             given: watch::Sender::new(false),
-            is_busy: AtomicBool::new(false),
+            is_busy: AtomicBool::new(pledged.is_some()),
             awaits_successor: AtomicBool::new(false),
         });
         Ok(Started {
@@ -182,54 +182,70 @@ fn program_of(called: &Path) -> PathBuf {
         .unwrap_or_else(|| called.to_owned())
 }
 
-/// Whether the listeners accept, and what follows once they do.
+/// Has the listeners accept, once all of them could and nobody else has to.
 pub(super) struct Accepting {
-    given: watch::Receiver<bool>,
-    count: Arc<AtomicUsize>,
+    turn: watch::Sender<Turn>,
+    turns: Turns,
     expected: usize,
 }
 
 impl Accepting {
     pub(super) fn new(sockets: &Sockets, giving: &Giving) -> Self {
+        let turn = watch::Sender::new(Turn::Waiting);
         Self {
-            given: giving.given.subscribe(),
-            count: Arc::default(),
+            turns: Turns {
+                turn: turn.subscribe(),
+                given: giving.given.subscribe(),
+                prepared: Arc::default(),
+            },
+            turn,
             expected: sockets.edge.len() + 1,
         }
     }
 
-    pub(super) fn parts(&self) -> (watch::Receiver<bool>, Arc<AtomicUsize>) {
-        (self.given.clone(), Arc::clone(&self.count))
+    pub(super) fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 
-    /// Waits until all listeners accept, has the process before drain, and is there for a successor.
+    /// The listeners will not accept.
+    pub(super) fn give_up(&self) {
+        self.turn.send_replace(Turn::Never);
+    }
+
+    /// Waits until all listeners could accept, has the process before let go, accepts, and is there for a successor.
     pub(super) fn begin(
         &self,
         giving: &Arc<Giving>,
         pledged: Option<(Pledged, &Loader)>,
         place: Option<Place>,
-        limit: Duration,
+        (loading, limit): (Loading, Duration),
         has_ended: impl Fn() -> bool,
     ) -> Result<(), String> {
         let began = Instant::now();
-        while self.count.load(Ordering::Acquire) < self.expected {
+        while self.turns.prepared.load(Ordering::Acquire) < self.expected {
             if has_ended() || began.elapsed() >= limit {
                 return Err("the listeners do not accept".to_owned());
             }
             thread::sleep(CHECK_INTERVAL);
         }
         if let Some((pledged, loader)) = pledged {
-            if giving.lifecycle.has_reached(Phase::Leaving) {
-                return Err("asked to end before it served; the process before goes on".to_owned());
-            }
-            pledged.serves(&giving.predecessor)?;
-            // Only now the other one neither writes any more nor accepts.
+            // Nobody is accepted before the confirmation: whoever was would be lost with a successor that cannot serve.
+            loading.pledge();
+            let confirmed = pledged
+                .serves(&giving.predecessor, || loading.is_asked())
+                .inspect_err(|_| loading.leave_if_asked())?;
+            giving.set_options();
+            self.turn.send_replace(Turn::Accepting);
+            confirmed.accepts(&giving.predecessor);
+            // The other one does not write any more.
             if let Some(claim) = &*giving.claim.lock().unwrap_or_else(PoisonError::into_inner) {
                 claim.note(&giving.state_dir);
             }
             loader.take_over_state();
-            giving.set_options();
+        } else {
+            self.turn.send_replace(Turn::Accepting);
         }
+        drop(loading);
         notify::send("READY=1");
         if let Some(place) = place
             && let Err(error) = giving.listen(place)

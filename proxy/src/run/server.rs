@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -16,7 +16,7 @@ use pingora::{
     services::background::background_service,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::{housekeeping::Housekeeping, idle::IdleConnections};
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     health::HealthChecks,
     http::{BodyBuffers, Edge, Gateway, Services, direct::PlanRules},
     lifecycle::{Lifecycle, Shutdown},
-    listen::{BoundListener, ListenService, Opener},
+    listen::{BoundListener, ListenService, Opener, Turns},
     metrics::Metrics,
     readiness::Readiness,
     snapshot::Current,
@@ -67,7 +67,7 @@ pub(super) fn build_server(
     sockets: Sockets,
     housekeeping: Housekeeping,
     predecessor: Arc<Predecessor>,
-    accepting: (watch::Receiver<bool>, Arc<AtomicUsize>),
+    turns: Turns,
 ) -> Server {
     let Sockets { edge, admin } = sockets;
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
@@ -89,14 +89,7 @@ pub(super) fn build_server(
     let admin_hosts = config.admin_hosts.clone();
     let edge_app = edge_app(config, &parts, services, &server.configuration);
     let edge_places = budget.connections_max + REFUSED_CLIENTS_MAX;
-    let edge = ListenService::new(
-        "edge",
-        edge,
-        edge_app,
-        threads,
-        edge_places,
-        accepting.clone(),
-    );
+    let edge = ListenService::new("edge", edge, edge_app, threads, edge_places, turns.clone());
     server.add_service(edge);
     let health = HealthChecks {
         current: Arc::clone(&parts.current),
@@ -112,7 +105,7 @@ pub(super) fn build_server(
         admin_app,
         ADMIN_THREADS,
         places,
-        accepting,
+        turns,
     );
     server.add_service(admin.accepting_while_draining().cutting_oldest());
     server.add_service(background_service("health", health));
