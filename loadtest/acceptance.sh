@@ -81,6 +81,9 @@ show "a million requests go both ways, and nobody notices which" differential::
 show "the desync corpus: no severe case reaches a cell, few legal ones are refused" desync_corpus::
 show "cache tests judge the proxy as they judge its origin" http_cache::
 show "1,000 requests a second for 10 minutes, each way: memory flat, no connection half closed, no count left" load::soak
+show "nobody notices 100 hand-overs and 100 new certificates; 20 successors that are killed change nothing" \
+  handover::mixed handover::steps handover::signals handover::activation
+show "0 posts on kept connections fail across 30 hand-overs; what others lose" handover::beside
 show "mutants of a table are refused in time, and nobody notices" load::mutants
 show "control: a sixth cell under load takes new tenants and nobody else" control::story
 show "control: tenants notice nothing of a lost control plane" control::stability

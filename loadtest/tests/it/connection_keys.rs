@@ -225,12 +225,7 @@ fn each_listener_has_its_own_rules() {
             &format!("[{}]", listeners.join(", ").replace(", }", " }")),
         )
         .start();
-    let address_of = |name: &str| -> SocketAddr {
-        let beginning = format!("listening listener=\"{name}\" address=");
-        let line = proxy.wait_for_log(&[&beginning]);
-        let address = line.split_once(&beginning).unwrap().1.trim();
-        address.parse().unwrap()
-    };
+    let address_of = |name: &str| proxy.address_of(name);
     let request = get().header(TENANT, "other");
     world.check_tenant(&request.send(proxy.address()), "other");
     world.check_tenant(&request.send(address_of("fixed")), "internal");

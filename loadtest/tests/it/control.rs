@@ -10,6 +10,7 @@ mod fuzz;
 mod home;
 mod hosts;
 mod locks;
+mod notify;
 mod orphans;
 mod power;
 mod providers;

@@ -1,22 +1,21 @@
 //! Restarts that nobody notices: a successor takes the sockets over, and one that cannot serve changes nothing.
 
 mod activation;
+mod beside;
+mod chain;
+mod clients;
+mod mixed;
+mod signals;
 mod steps;
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::net::UnixDatagram,
-    path::Path,
-    process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{fs, net::TcpStream, path::Path, process::Command, thread, time::Duration};
 
+use rustix::process::{Pid, kill_process};
+
+use self::{
+    chain::Chain,
+    clients::{Clients, watching},
+};
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
@@ -40,6 +39,40 @@ fn upgrade_from(directory: &Path) -> Process {
     Process::start("the successor", &mut command)
 }
 
+/// The program at this path, which need not be the one that the tests have.
+fn start_as(program: &Path, directory: &Path) -> Process {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(directory.join("proxy.yaml"));
+    Process::start("the proxy", &mut command)
+}
+
+/// A process that another one has started, and that ends with the test.
+struct Orphan(Pid);
+
+impl Orphan {
+    fn new(id: u32) -> Self {
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+        Self(id.expect("it is the number of a process"))
+    }
+
+    fn id(&self) -> u32 {
+        self.0.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Asks it to end.
+    fn terminate(self) {
+        kill_process(self.0, Signal::TERM).expect("it runs");
+        // It is gone soon, and its number may then be another's.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
 fn wait_until_taken_over(proxy: &Proxy, successor: &Process) {
     let id = successor.id();
     wait_until("the successor serves", PATIENCE, || {
@@ -49,82 +82,53 @@ fn wait_until_taken_over(proxy: &Proxy, successor: &Process) {
     });
 }
 
-/// Clients on kept connections and on fresh ones, until they are stopped; the first request that fails is a panic.
-struct Clients {
-    is_over: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Clients {
-    fn start(proxy: &Proxy, count: usize) -> Self {
-        let address = proxy.address();
-        let (is_over, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let threads = (0..count).map(|number| {
-            let (is_over, answered) = (Arc::clone(&is_over), Arc::clone(&answered));
-            thread::spawn(move || {
-                let mut random = fastrand::Rng::with_seed(number as u64);
-                let mut kept = None;
-                while !is_over.load(Ordering::Relaxed) {
-                    let mut open = kept.take().unwrap_or_else(|| Connection::open(address));
-                    let request = if random.bool() {
-                        Request::new("POST", "/echo/x").body("a body")
-                    } else {
-                        Request::get("/")
-                    };
-                    let answer = open.exchange(&request.header(TENANT, format!("tenant-{number}")));
-                    assert_eq!(answer.status, 200, "{}", answer.text());
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if answer.header("connection") != Some("close") && !number.is_multiple_of(4) {
-                        kept = Some(open);
-                    }
-                    thread::sleep(Duration::from_millis(random.u64(..10)));
-                }
-            })
-        });
-        Self {
-            threads: threads.collect(),
-            is_over,
-            answered,
-        }
-    }
-
-    fn stop(self) -> usize {
-        self.is_over.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().expect("no request fails");
-        }
-        self.answered.load(Ordering::Relaxed)
-    }
-}
-
 #[test]
 fn no_request_fails_across_hand_overs() {
     let fleet = Fleet::start(2);
     let plan = Proxy::plan().set("timeouts", "{ drain_idle_ms: 5000, shutdown_ms: 10000 }");
     let proxy = plan.table(fleet.table()).start();
-    let hand_overs = if std::env::var_os("CELLGATE_ACCEPTANCE").is_some() {
-        100
-    } else {
-        5
-    };
-    let clients = Clients::start(&proxy, 16);
-    let mut processes = Vec::new();
-    for _ in 0..hand_overs {
-        let successor = upgrade(&proxy);
-        let id = successor.id();
-        wait_until("the successor serves", PATIENCE, || {
-            let lock = fs::read_to_string(proxy.state_dir().join("lock")).unwrap();
-            assert_eq!(proxy.admin_get("/readyz").status, 200);
-            lock.contains(&format!("process {id},")) && successor.output().contains("taking over")
-        });
+    let (mut clients, admin) = (Clients::start(&proxy, 16), proxy.admin());
+    // Nor does whoever watches it see a moment in which it is not ready.
+    clients.add("watching", 2, |_| watching(admin));
+    let mut chain = Chain::new(proxy);
+    for _ in 0..5 {
+        chain.hand_over();
         thread::sleep(Duration::from_millis(100));
-        processes.push(successor);
     }
     assert!(clients.stop() > 100);
-    let last = processes.last_mut().expect("there was one");
-    last.signal(Signal::TERM);
-    assert!(last.wait(PATIENCE).success());
+    chain.end();
+}
+
+/// Load balancers and monitors that ask on a kept connection still ask the process before, about what is the successor's
+/// now.
+#[test]
+fn whoever_watches_on_a_kept_connection_sees_no_end() {
+    let fleet = Fleet::start(1);
+    let mut proxy = Proxy::plan()
+        .set(
+            "listeners",
+            "[{ name: edge, address: \"127.0.0.1:0\", health_path: /healthy }]",
+        )
+        .set("timeouts", "{ drain_idle_ms: 10000 }")
+        .table(fleet.table())
+        .start();
+    let mut watching = [
+        (Connection::open(proxy.admin()), Request::get("/readyz")),
+        (Connection::open(proxy.address()), Request::get("/healthy")),
+    ];
+    for (connection, request) in &mut watching {
+        let answer = connection.exchange(request);
+        assert_eq!(answer.status, 200);
+        assert_ne!(answer.header("connection"), Some("close"));
+    }
+    let successor = upgrade(&proxy);
+    wait_until_taken_over(&proxy, &successor);
+    for (connection, request) in &mut watching {
+        let answer = connection.exchange(request);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert!(proxy.wait(PATIENCE).success());
 }
 
 #[test]
@@ -287,55 +291,5 @@ fn a_second_signal_starts_no_second_successor() {
     assert_eq!(proxy.count_in_log("a successor is started"), 1);
     assert_eq!(proxy.get("acme", "/").status, 200);
     let id = taken.split_once("process=").expect(&taken).1.trim();
-    let successor = rustix::process::Pid::from_raw(id.parse().expect(&taken));
-    rustix::process::kill_process(successor.expect("a process"), Signal::TERM).unwrap();
-}
-
-/// The signal runs what is at the path of the program by then, and the service manager hears who serves.
-#[test]
-fn a_signal_starts_the_successor() {
-    let fleet = Fleet::start(1);
-    let first = Proxy::start(fleet.table());
-    let directory = tempfile::tempdir().unwrap();
-    let (program, notify) = (
-        directory.path().join("proxy"),
-        directory.path().join("notify"),
-    );
-    let original = command().get_program().to_owned();
-    fs::copy(&original, &program).unwrap();
-    let heard = UnixDatagram::bind(&notify).unwrap();
-    heard.set_read_timeout(Some(PATIENCE)).unwrap();
-    let next = || {
-        let mut bytes = [0; 256];
-        let length = heard.recv(&mut bytes).expect("the message comes in time");
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
-    };
-    let config = fs::read_to_string(first.directory().join("proxy.yaml")).unwrap();
-    fs::create_dir(directory.path().join("tables")).unwrap();
-    fs::write(
-        directory.path().join("tables/table.yaml"),
-        fleet.table().to_string(),
-    )
-    .unwrap();
-    fs::write(directory.path().join("proxy.yaml"), config).unwrap();
-    let mut command = Command::new(&program);
-    command
-        .arg("--config")
-        .arg(directory.path().join("proxy.yaml"))
-        .env("NOTIFY_SOCKET", &notify)
-        .stdin(Stdio::null());
-    let mut process = Process::start("the proxy", &mut command);
-    assert_eq!(next(), "READY=1");
-    // As a package manager does it: another file in its place.
-    fs::remove_file(&program).unwrap();
-    fs::copy(&original, &program).unwrap();
-    process.signal(Signal::USR2);
-    assert!(next().starts_with("RELOADING=1"));
-    let main = next();
-    let main: i32 = main.strip_prefix("MAINPID=").expect(&main).parse().unwrap();
-    assert_eq!(next(), "READY=1");
-    assert!(process.wait_for_exit(PATIENCE).success());
-    let main = rustix::process::Pid::from_raw(main).expect("a process");
-    rustix::process::kill_process(main, Signal::TERM).unwrap();
-    assert_eq!(next(), "STOPPING=1");
+    Orphan::new(id.parse().expect(&taken)).terminate();
 }

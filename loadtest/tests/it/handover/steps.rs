@@ -3,24 +3,26 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Clients, upgrade, upgrade_from, wait_until_taken_over};
+use super::{Orphan, clients::Clients, start_as, upgrade, upgrade_from, wait_until_taken_over};
 use crate::support::{
     PATIENCE,
     fleet::Fleet,
     process::{Process, Signal},
-    proxy::{Proxy, TENANT},
+    proxy::{Proxy, TENANT, command, port},
     tls::{Authority, Certificates},
     wait_until,
-    wire::Request,
+    wire::{Connection, Request},
 };
 
-/// A process that offers no sockets and passes its lock on, and from then on says nothing; or nothing at all.
+/// A process that passes its sockets and its lock on, and from then on says nothing, or confirms; or that says nothing at
+/// all. Once the other side is gone, it answers whoever has connected.
 const GIVER: &str = r#"
 import fcntl, json, socket, sys
 place = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -28,21 +30,35 @@ place.bind("handover.sock")
 place.listen()
 lock = open("lock", "a+")
 fcntl.flock(lock, fcntl.LOCK_EX)
+edge = socket.create_server(("127.0.0.1", 0))
+edge.setblocking(False)
 print("offers", flush=True)
+print("edge at 127.0.0.1:%d" % edge.getsockname()[1], flush=True)
 peer, _ = place.accept()
 def reply(message, descriptors):
     peer.recv(65536)
     socket.send_fds(peer, [b"\0" + json.dumps(message).encode()], descriptors)
-if sys.argv[1] == "pledges":
-    offer = dict(say="offer", version=1, process=1, sockets=[], ticket_keys={}, generation=None)
-    reply(offer, [place.fileno()])
+if sys.argv[1] != "is silent":
+    offered = dict(role="edge", name="edge", configured="127.0.0.1:0", ipv6_only=True)
+    offer = dict(say="offer", version=1, process=1, sockets=[offered], ticket_keys={}, generation=None)
+    reply(offer, [edge.fileno(), place.fileno()])
     reply(dict(say="lock"), [lock.fileno()])
-while peer.recv(65536):
-    print("asked", flush=True)
+if sys.argv[1] == "confirms":
+    reply(dict(say="committed"), [])
+try:
+    while peer.recv(65536):
+        print("asked", flush=True)
+except ConnectionError:
+    pass
 print("gone", flush=True)
+edge.setblocking(True)
+while True:
+    client, _ = edge.accept()
+    client.recv(65536)
+    client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ngiver")
 "#;
 
-fn giver(state_dir: &Path, mode: &str) -> Process {
+pub(super) fn giver(state_dir: &Path, mode: &str) -> Process {
     let _ = fs::remove_file(state_dir.join("handover.sock"));
     let mut command = Command::new("python3");
     command.args(["-c", GIVER, mode]).current_dir(state_dir);
@@ -51,7 +67,7 @@ fn giver(state_dir: &Path, mode: &str) -> Process {
     giver
 }
 
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
     files
@@ -86,32 +102,19 @@ fn a_successor_writes_nothing_until_the_process_before_says_so() {
     giver.wait_for_line("gone", PATIENCE, |line| (line == "gone").then_some(()));
 }
 
-#[test]
-fn a_successor_that_loads_ends_when_it_is_asked_to() {
-    let fleet = Fleet::start(1);
-    let mut proxy = Proxy::start(fleet.table());
-    proxy.stop();
-    let _giver = giver(&proxy.state_dir(), "is silent");
-    let mut successor = upgrade_from(proxy.directory());
-    // It listens to signals before it reads its configuration, and then waits for the offer.
-    thread::sleep(Duration::from_millis(500));
-    let asked = Instant::now();
-    successor.signal(Signal::TERM);
-    assert!(successor.wait(PATIENCE).success());
-    assert!(asked.elapsed() < Duration::from_secs(5));
-    let said = successor.output();
-    assert!(said.contains("asked to end before it served"), "{said}");
-}
-
-/// What a successor has said before it is killed.
-const STEPS: [&str; 4] = [
+/// What a successor has said and heard before it is killed.
+const STEPS: [&str; 7] = [
     "",
     "say('hello', version=1, process=1)",
     "say('hello', version=1, process=1); hear()",
+    "say('hello', version=1, process=1); hear(); say('ready')",
     "say('hello', version=1, process=1); hear(); say('ready'); hear()",
+    "say('hello', version=1, process=1); hear(); say('ready'); hear(); say('serving', kept=[0, 1])",
+    // It may accept by then, and does not come to it.
+    "say('hello', version=1, process=1); hear(); say('ready'); hear(); say('serving', kept=[0, 1]); hear()",
 ];
 
-const SUCCESSOR: &str = r"
+pub(super) const SUCCESSOR: &str = r"
 import json, os, socket
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 s.connect('handover.sock')
@@ -127,8 +130,7 @@ fn successors_that_are_killed_at_any_step_cost_nothing() {
     let plan = Proxy::plan().set("timeouts", "{ drain_idle_ms: 5000, shutdown_ms: 10000 }");
     let mut proxy = plan.table(fleet.table()).start();
     let clients = Clients::start(&proxy, 8);
-    for round in 0..20 {
-        let step = STEPS[round % STEPS.len()];
+    for (round, step) in STEPS.iter().cycle().take(20).enumerate() {
         let script = format!("{SUCCESSOR}{step}\nos.kill(os.getpid(), 9)\n");
         let killed = Command::new("python3")
             .args(["-c", &script])
@@ -151,6 +153,106 @@ fn successors_that_are_killed_at_any_step_cost_nothing() {
     wait_until_taken_over(&proxy, &successor);
     assert!(clients.stop() > 100);
     assert!(proxy.wait(PATIENCE).success());
+}
+
+/// One that lives and takes too long, at each step that the process waits for.
+#[test]
+fn a_successor_that_takes_too_long_is_given_up() {
+    let fleet = Fleet::start(1);
+    let plan = Proxy::plan().set("timeouts", "{ upgrade_ms: 2500 }");
+    let mut proxy = plan.table(fleet.table()).start();
+    let until_gone =
+        "print('waits', flush=True)\nwhile s.recv(65536): pass\nprint('gone', flush=True)";
+    let steps = [STEPS[0], STEPS[2], STEPS[4]];
+    for (round, step) in (0..).zip(steps) {
+        let mut late = Command::new("python3");
+        late.args(["-c", &format!("{SUCCESSOR}{step}\n{until_gone}")])
+            .current_dir(proxy.state_dir());
+        let mut late = Process::start("a slow successor", &mut late);
+        late.wait_for_line("it waits", PATIENCE, |line| (line == "waits").then_some(()));
+        let generation = 9 + round;
+        // Whoever writes the state directory by then, the table is kept in the end.
+        proxy.write_table(fleet.table().generation(generation));
+        proxy.wait_for_generation(generation);
+        late.wait_for_line("it is let go", PATIENCE, |line| {
+            (line == "gone").then_some(())
+        });
+        assert!(late.wait(PATIENCE).success());
+        proxy.wait_for_log(&["nothing is handed over", "timed out"]);
+        wait_until("it writes again", PATIENCE, || {
+            let name = format!("table-{generation:020}-");
+            files(&proxy.state_dir())
+                .keys()
+                .any(|file| file.starts_with(&name))
+        });
+        assert_eq!(proxy.get("acme", "/").status, 200);
+    }
+    assert_eq!(proxy.count_in_log("nothing is handed over"), steps.len());
+    let successor = upgrade(&proxy);
+    wait_until_taken_over(&proxy, &successor);
+    assert!(proxy.wait(PATIENCE).success());
+    assert_eq!(proxy.get("acme", "/").status, 200);
+}
+
+/// The second one takes over from the first, and the process before both of them, which has started it, lets it.
+#[test]
+fn of_two_successors_one_takes_over_from_the_other() {
+    let fleet = Fleet::start(1);
+    let plan = Proxy::plan().set("timeouts", "{ upgrade_ms: 4000, shutdown_ms: 60000 }");
+    let mut stopped = plan.table(fleet.table()).start();
+    stopped.stop();
+    let programs = tempfile::tempdir().unwrap();
+    let program = programs.path().join("cellgate-proxy");
+    let real = command().get_program().to_owned();
+    symlink(&real, &program).unwrap();
+    let mut first = start_as(&program, stopped.directory());
+    let [edge, admin] = ["edge", "admin"].map(|listener| port(&first, listener));
+    let status = || Request::get("/status").send(admin).json();
+    let get = || Request::get("/").header(TENANT, "acme").send(edge).status;
+    wait_until("it is ready", PATIENCE, || {
+        Request::get("/readyz").send(admin).status == 200
+    });
+    let mut held = Connection::open(edge);
+    let slow = Request::get("/slow/7000").header(TENANT, "acme");
+    held.send(slow.bytes()).unwrap();
+    wait_until("it is in flight", PATIENCE, || {
+        status()["requests_in_flight"] == 1
+    });
+    // The one that the signal starts comes later than the one that is started by hand.
+    fs::remove_file(&program).unwrap();
+    let script = format!(
+        "#!/bin/sh\nsleep 1.5\nexec {} \"$@\"\n",
+        Path::new(&real).display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    first.signal(Signal::USR2);
+    let started = "a successor is started process=";
+    let third: u32 = first.wait_for_line(started, PATIENCE, |line| {
+        let number = line.split_once(started)?.1.split(' ').next()?;
+        number.parse().ok()
+    });
+    let third = Orphan::new(third);
+    let second = upgrade_from(stopped.directory());
+    let drains = |process: &Process, for_whom: u32| {
+        let expected = format!("this process drains process={for_whom}");
+        process.wait_for_line(&expected, PATIENCE, |line| {
+            line.contains(&expected).then_some(())
+        });
+    };
+    drains(&first, second.id());
+    drains(&second, third.id());
+    // Longer than it would wait for the one that it has started.
+    assert_eq!(held.answer("GET").unwrap().status, 200);
+    assert!(first.wait_for_exit(PATIENCE).success());
+    assert_eq!(get(), 200);
+    wait_until("those before have left", PATIENCE, || {
+        status()["predecessor"].is_null()
+    });
+    third.terminate();
+    wait_until("nobody listens any more", PATIENCE, || {
+        Connection::try_open(edge).is_err()
+    });
 }
 
 #[test]

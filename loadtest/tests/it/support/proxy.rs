@@ -258,6 +258,12 @@ impl Proxy {
         self.address
     }
 
+    /// Where the clients of this listener connect.
+    #[track_caller]
+    pub(crate) fn address_of(&self, listener: &str) -> SocketAddr {
+        port(&self.process, listener)
+    }
+
     /// Where operators look.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
@@ -577,14 +583,17 @@ fn give_to(user: u32, directory: &Path) {
 /// The proxy says where it listens before anything else.
 #[track_caller]
 fn ports(process: &Process) -> (SocketAddr, SocketAddr) {
-    let port = |listener: &str| {
-        let name = format!("listening listener=\"{listener}\" address=");
-        process.wait_for_line(&name, PATIENCE, |line| {
-            let (_, address) = line.split_once(&name)?;
-            address.trim().parse().ok()
-        })
-    };
-    (port("edge"), port("admin"))
+    (port(process, "edge"), port(process, "admin"))
+}
+
+/// Where a listener of a proxy listens, by its log.
+#[track_caller]
+pub(crate) fn port(process: &Process, listener: &str) -> SocketAddr {
+    let name = format!("listening listener=\"{listener}\" address=");
+    process.wait_for_line(&name, PATIENCE, |line| {
+        let (_, address) = line.split_once(&name)?;
+        address.trim().parse().ok()
+    })
 }
 
 fn program() -> &'static Path {
