@@ -2,6 +2,7 @@
 
 mod changes;
 mod files;
+mod refusals;
 mod requests;
 mod servers;
 

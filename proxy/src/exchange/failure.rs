@@ -9,7 +9,7 @@ const STALE_ATTEMPTS_MAX: usize = 2;
 /// What went wrong with an exchange, by who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection to the endpoint was made, so nothing was sent.
+    /// No connection to the endpoint was made, or it was refused before anything was read: the cell knows nothing of it.
     Unreachable,
     /// The proxy lacks what a connection needs: descriptors, ports, memory. No endpoint is to blame.
     OutOfResources,
@@ -58,8 +58,8 @@ pub struct Judgement {
 }
 
 impl Exchange {
-    /// Judges a failure and counts it. `is_repeatable`: the request may be sent a second time after the first one may
-    /// have reached a cell.
+    /// Judges a failure and counts it. `is_repeatable`: the request may be sent a second time, after what may have reached a
+    /// cell by this failure.
     pub fn failed(
         &mut self,
         policy: &Policy,
@@ -73,9 +73,9 @@ impl Exchange {
         let attempts = self.destination.as_ref().map_or(0, Destination::attempts);
         let failed = attempts.saturating_sub(self.stale_attempts);
         let (retries, reason, counted) = match failure {
-            // Nothing was sent, so trying again is safe whatever the method.
+            // The cell has read nothing, so trying again is safe whatever the method, as long as all of it is at hand.
             Failure::Unreachable => (
-                failed <= policy.retries,
+                is_repeatable && failed <= policy.retries,
                 Reason::ConnectFailed,
                 Counted::AgainstEndpoint,
             ),

@@ -256,8 +256,16 @@ fn failures_are_judged() {
     };
     let bad = Upstream(UpstreamFault::Broken);
     let slow = Upstream(UpstreamFault::TimedOut);
-    // Nothing was sent: again, whatever the method, as often as allowed.
-    check(Unreachable, false, 1, RETRY, true, true);
+    // Nothing was read: again, as often as allowed, while all of it is at hand.
+    check(Unreachable, true, 1, RETRY, true, true);
+    check(
+        Unreachable,
+        false,
+        1,
+        Some(Reason::ConnectFailed),
+        true,
+        true,
+    );
     check(
         Unreachable,
         true,

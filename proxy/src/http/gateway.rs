@@ -152,10 +152,10 @@ impl Flow {
     }
 }
 
-/// Whether a request may be sent a second time after the first one may have reached a cell: it changes nothing more by
-/// being repeated (RFC 9110, section 9.2.2), its body is still at hand, and nothing of an answer has gone out.
-fn is_repeatable(session: &Session) -> bool {
-    session.req_header().method.is_idempotent()
+/// Whether a request may be sent a second time after this failure: its body is still at hand, nothing of an answer has gone
+/// out, and, if the cell may have read it, it changes nothing more by being repeated (RFC 9110, section 9.2.2).
+fn is_repeatable(session: &Session, failure: Failure) -> bool {
+    (failure == Failure::Unreachable || session.req_header().method.is_idempotent())
         && !session.as_downstream().retry_buffer_truncated()
         && !respond::has_begun(session)
 }
@@ -298,7 +298,7 @@ impl ProxyHttp for Gateway {
         } else {
             let failure = failure_of(&error, flow.report.as_deref());
             flow.met_stale |= failure == Failure::StaleConnection;
-            self.judge(flow, failure, is_repeatable(session))
+            self.judge(flow, failure, is_repeatable(session, failure))
         };
         error.set_retry(again);
         error
