@@ -31,8 +31,20 @@ pub struct LoadedIdentities {
 pub struct CellFault {
     pub cell: CellId,
     pub fault: Fault,
-    /// The cell goes on with what it had under the same words of the table.
-    pub has_previous: bool,
+    pub meanwhile: Meanwhile,
+}
+
+/// What a cell has as long as its files cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// It goes on with what it had under the same words of the table.
+    Previous,
+    /// The words of the table are as before, but under them the files could never be used.
+    StillNothing,
+    /// The words of the table are new.
+    Nothing,
+    /// It is used as it is.
+    AsItIs,
 }
 
 impl fmt::Display for CellFault {
@@ -43,7 +55,12 @@ impl fmt::Display for CellFault {
             hint,
         } = &self.fault;
         let keys = keys.join(".");
-        write!(f, "cells.{}.tls.{keys}: {message}; {hint}", self.cell)
+        write!(f, "cells.{}.tls.{keys}: {message}; {hint}", self.cell)?;
+        f.write_str(match self.meanwhile {
+            Meanwhile::Previous => " (it goes on with what was there before)",
+            Meanwhile::StillNothing | Meanwhile::Nothing => " (it cannot be reached until then)",
+            Meanwhile::AsItIs => " (it is shown all the same)",
+        })
     }
 }
 
@@ -81,7 +98,11 @@ impl CellIdentities {
                 faults.push(CellFault {
                     cell: cell.id().clone(),
                     fault,
-                    has_previous: previous.is_some(),
+                    meanwhile: match previous {
+                        Some(previous) if previous.is_usable() => Meanwhile::Previous,
+                        Some(_) => Meanwhile::StillNothing,
+                        None => Meanwhile::Nothing,
+                    },
                 });
                 previous.map_or_else(|| CellIdentity::unusable(settings), Arc::clone)
             });
@@ -118,7 +139,7 @@ impl CellIdentities {
             Some(CellFault {
                 cell: cell.clone(),
                 fault: identity.untimely(now)?,
-                has_previous: true,
+                meanwhile: Meanwhile::AsItIs,
             })
         });
         found.collect()
@@ -136,7 +157,7 @@ impl CellIdentities {
             faults.extend(expired.map(|fault| CellFault {
                 cell: cell.id().clone(),
                 fault,
-                has_previous: false,
+                meanwhile: Meanwhile::AsItIs,
             }));
         }
         faults
@@ -163,8 +184,108 @@ fn untimely(
     let Dates::ValidAt(now) = dates else {
         return None;
     };
-    if previous.is_some_and(|previous| Arc::ptr_eq(previous, loaded)) {
+    // What is shown already is no reason to keep a new authority out.
+    if previous.is_some_and(|previous| previous.shows_as(loaded)) {
         return None;
     }
     loaded.untimely(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::tls::testing::{Pem, certificate, valid_in};
+
+    /// 2026-11-28.
+    const NOW: i64 = 1_795_824_000;
+
+    fn table(tls: &str) -> Table {
+        let text = format!(
+            "format: 1\nhash: {{ slots: 1 }}\ncells:\n  a:\n    endpoints: [{{ address: \"127.0.0.1:1\" }}]\n    tls: {tls}\nslots: {{ a: [0] }}\n"
+        );
+        cellgate_table::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn shown() -> Table {
+        table("{ server_name: a.example, ca: ca.pem, client_cert: { certificate: proxy.pem } }")
+    }
+
+    fn write(folder: &TempDir, name: &str, Pem { certificate, key }: Pem) {
+        fs::write(folder.path().join(name), certificate + &key).unwrap();
+    }
+
+    fn load(folder: &TempDir, dates: Dates, previous: Option<&CellIdentities>) -> LoadedIdentities {
+        CellIdentities::load(&shown(), folder.path(), dates, previous)
+    }
+
+    /// What is shown already is shown on; only what would be new has to be valid.
+    #[test]
+    fn an_expired_certificate_keeps_no_new_authority_out() {
+        let folder = TempDir::new().unwrap();
+        write(&folder, "ca.pem", certificate(&["one"]));
+        write(&folder, "proxy.pem", valid_in(&["proxy"], 2020..2021));
+        let before = load(&folder, Dates::Ignored, None);
+        assert!(before.faults.is_empty());
+        write(&folder, "ca.pem", certificate(&["two"]));
+        let now = Dates::ValidAt(NOW);
+        let after = load(&folder, now, Some(&before.identities));
+        assert_eq!(after.faults, []);
+        assert!(!after.identities.are_same(&before.identities));
+        write(&folder, "proxy.pem", valid_in(&["proxy"], 2021..2022));
+        let again = load(&folder, now, Some(&after.identities));
+        assert!(
+            again.faults[0]
+                .to_string()
+                .contains("expired on 2022-01-01")
+        );
+        assert!(again.identities.are_same(&after.identities));
+    }
+
+    #[test]
+    fn a_fault_says_what_the_cell_has_meanwhile() {
+        let folder = TempDir::new().unwrap();
+        write(&folder, "ca.pem", certificate(&["one"]));
+        let meanwhile = |loaded: &LoadedIdentities| loaded.faults[0].meanwhile;
+        let never = load(&folder, Dates::Ignored, None);
+        assert_eq!(meanwhile(&never), Meanwhile::Nothing);
+        let still = load(&folder, Dates::Ignored, Some(&never.identities));
+        assert_eq!(meanwhile(&still), Meanwhile::StillNothing);
+        assert!(
+            still.faults[0]
+                .to_string()
+                .ends_with("(it cannot be reached until then)")
+        );
+        write(&folder, "proxy.pem", certificate(&["proxy"]));
+        let good = load(&folder, Dates::Ignored, Some(&still.identities));
+        assert!(good.faults.is_empty());
+        fs::remove_file(folder.path().join("proxy.pem")).unwrap();
+        let gone = load(&folder, Dates::Ignored, Some(&good.identities));
+        assert_eq!(meanwhile(&gone), Meanwhile::Previous);
+        assert!(gone.identities.are_same(&good.identities));
+    }
+
+    /// However many cells name large files, not all of them are held at once.
+    #[test]
+    fn the_files_of_all_cells_have_a_limit_together() {
+        let folder = TempDir::new().unwrap();
+        let mut cells = String::new();
+        for number in 0..18 {
+            let file = fs::File::create(folder.path().join(format!("{number}.pem"))).unwrap();
+            file.set_len(16 * 1024 * 1024).unwrap();
+            cells += &format!(
+                "  c{number}: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}], tls: {{ server_name: a, ca: {number}.pem }} }}\n"
+            );
+        }
+        let text =
+            format!("format: 1\nhash: {{ slots: 1 }}\ncells:\n{cells}slots: {{ c0: [0] }}\n");
+        let table = cellgate_table::parse(text.as_bytes()).unwrap();
+        let loaded = CellIdentities::load(&table, folder.path(), Dates::Ignored, None);
+        let unread = loaded.faults.iter().map(ToString::to_string);
+        let unread = unread.filter(|fault| fault.contains("is not read"));
+        assert_eq!(unread.count(), 2);
+    }
 }

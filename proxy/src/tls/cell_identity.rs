@@ -19,7 +19,7 @@ use rustls::{
 
 use super::{
     certificates::{Loaded, load_pair},
-    material::{FileBytes, Pair, read_file},
+    material::{Budget, FileBytes, Pair},
     roots::{expired, roots},
 };
 use crate::regular_file::Stamp;
@@ -78,6 +78,7 @@ impl Fault {
 pub(super) struct Reader<'f> {
     /// Where relative paths begin.
     folder: &'f Path,
+    budget: Budget,
     files: HashMap<PathBuf, Result<Arc<Read>, Problems>>,
     verifiers: HashMap<PathBuf, Result<Arc<WebPkiServerVerifier>, Problems>>,
 }
@@ -92,6 +93,7 @@ impl<'f> Reader<'f> {
     pub(super) fn new(folder: &'f Path) -> Self {
         Self {
             folder,
+            budget: Budget::new("check that they are certificates"),
             files: HashMap::new(),
             verifiers: HashMap::new(),
         }
@@ -108,8 +110,9 @@ impl<'f> Reader<'f> {
 
     fn file(&mut self, path: &str) -> Result<Arc<Read>, Problems> {
         let path = self.folder.join(path);
+        let budget = &mut self.budget;
         let read = self.files.entry(path).or_insert_with_key(|path| {
-            let file = read_file(path)?;
+            let file = budget.read(path)?;
             let digest = Digest::of(&file.bytes);
             Ok(Arc::new(Read { file, digest }))
         });
@@ -207,16 +210,25 @@ impl CellIdentity {
         self.usable.is_some()
     }
 
+    /// Whether the same is shown to the cell.
+    pub(super) fn shows_as(&self, other: &Self) -> bool {
+        self.shown().map(|shown| &shown.certified.cert)
+            == other.shown().map(|shown| &shown.certified.cert)
+    }
+
+    fn shown(&self) -> Option<&Arc<Loaded>> {
+        self.usable.as_ref()?.client_cert.as_ref()
+    }
+
     /// When what is shown to the cell expires, and of which file it is.
     pub fn expiry(&self) -> Option<(&Path, i64)> {
-        let shown = self.usable.as_ref()?.client_cert.as_ref()?;
+        let shown = self.shown()?;
         Some((&shown.file, shown.not_after))
     }
 
     /// What is wrong with the dates of what is shown to the cell.
     pub(super) fn untimely(&self, now: i64) -> Option<Fault> {
-        let shown = self.usable.as_ref()?.client_cert.as_ref()?;
-        let problems = shown.untimely(now)?;
+        let problems = self.shown()?.untimely(now)?;
         Some(Fault::new(CERTIFICATE, &problems))
     }
 

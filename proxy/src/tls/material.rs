@@ -13,7 +13,8 @@ use crate::regular_file::{self, FileError, Stamp};
 
 /// Size of one file. Some chains have many certificates, and a list of revoked ones grows.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// All that one reading reads of certificates, keys, CAs and revocation lists. What did not change is not read.
+/// All that one reading reads of certificates, keys, CAs and revocation lists, of a listener or of all cells. What did not
+/// change for a listener is not read.
 const BYTES_READ_MAX: u64 = 256 * 1024 * 1024;
 /// Size of the file of ticket keys. A key has one line.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -101,7 +102,8 @@ pub fn read<'s>(
     in_force: impl Fn(&Path) -> Option<&'s PairStamps>,
 ) -> Result<Material, Vec<Problems>> {
     let listed = list(settings)?;
-    let mut budget = Budget(BYTES_READ_MAX);
+    let mut budget =
+        Budget::new("check that they are certificates, and spread them over several listeners");
     let mut pairs = Vec::new();
     for (index, files) in listed.into_iter().enumerate() {
         // Stamped before they are read: a change during that is met by the next look.
@@ -144,18 +146,30 @@ pub fn read<'s>(
 }
 
 /// How many bytes may still be read.
-struct Budget(u64);
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: u64,
+    /// What to do once nothing is left.
+    hint: &'static str,
+}
 
 impl Budget {
-    fn read(&mut self, path: &Path) -> Result<FileBytes, Problems> {
-        if self.0 == 0 {
+    pub(super) fn new(hint: &'static str) -> Self {
+        Self {
+            left: BYTES_READ_MAX,
+            hint,
+        }
+    }
+
+    /// Reads one file, or says why it cannot be read.
+    pub(super) fn read(&mut self, path: &Path) -> Result<FileBytes, Problems> {
+        if self.left == 0 {
             let mib = BYTES_READ_MAX / 1024 / 1024;
             let message = format!("is not read: the files before it have {mib} MiB");
-            let hint = "check that they are certificates, and spread them over several listeners";
-            return Err(Problems::whole_file(message, hint).in_file(path.display()));
+            return Err(Problems::whole_file(message, self.hint).in_file(path.display()));
         }
         let file = file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))?;
-        self.0 = self.0.saturating_sub(file.bytes.len() as u64);
+        self.left = self.left.saturating_sub(file.bytes.len() as u64);
         Ok(file)
     }
 
@@ -178,11 +192,6 @@ fn file_bytes(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<FileBytes
         }),
         Err(error) => Err(unreadable(&error, path)),
     }
-}
-
-/// Reads one file, or says why it cannot be read.
-pub(super) fn read_file(path: &Path) -> Result<FileBytes, Problems> {
-    file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))
 }
 
 fn no_certificate(folder: &Path) -> Problems {

@@ -71,7 +71,7 @@ impl CellFiles {
         let faults = faults.iter().map(ToString::to_string).collect();
         for what in watched.readings.note(faults, now) {
             metrics.reload_failures.inc();
-            warn!("files for TLS to cells are refused, and what was in force before stays: {what}");
+            warn!("files for TLS to cells are refused: {what}");
         }
         let error = summary(&watched.readings.reported());
         if watched.readings.are_good() {

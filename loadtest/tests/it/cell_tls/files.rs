@@ -47,7 +47,8 @@ fn files_that_have_become_bad_stop_no_other_change() {
     asked(&proxy);
     world.folder.write("ca.pem", "nonsense");
     wait_until("it is shown", PATIENCE, || {
-        proxy.status()["degraded"].to_string().contains("ca.pem")
+        let degraded = proxy.status()["degraded"].to_string();
+        degraded.contains("ca.pem") && degraded.contains("it goes on with what was there before")
     });
     proxy.write_table(of(2, "max_in_flight: 6"));
     proxy.wait_for_generation(2);
@@ -76,9 +77,14 @@ fn at_a_start_a_cell_without_its_files_does_not_stop_the_others() {
         (502, Some("connect_failed"))
     );
     proxy.wait_for_log(&[
-        "a cell cannot be reached until its file can be used",
+        "a cell's file cannot be used",
         "a.pem",
+        "it cannot be reached until then",
     ]);
+    wait_until("it is shown", PATIENCE, || {
+        let degraded = proxy.status()["degraded"].to_string();
+        degraded.contains("a.pem") && degraded.contains("it cannot be reached until then")
+    });
     let status = proxy.status();
     assert_eq!(status["cells"]["a"]["tls"]["usable"], false);
     assert_eq!(status["cells"]["b"]["tls"]["usable"], true);

@@ -13,7 +13,7 @@ use super::{super::cell_files::problems_of, Loader, guarded};
 use crate::{
     clock,
     snapshot::{Accepted, Snapshot},
-    tls::{CellFault, CellIdentities, Dates},
+    tls::{CellFault, CellIdentities, Dates, Meanwhile},
 };
 
 impl Loader {
@@ -29,7 +29,7 @@ impl Loader {
         let dates = Dates::ValidAt(clock::unix_now());
         let loaded = CellIdentities::load(table, self.cell_files.folder(), dates, previous);
         let mut faults = loaded.faults;
-        faults.retain(|fault| !fault.has_previous);
+        faults.retain(|fault| fault.meanwhile == Meanwhile::Nothing);
         if faults.is_empty() {
             return Ok(loaded.identities);
         }
@@ -41,7 +41,7 @@ impl Loader {
     pub(super) fn cell_tls_at_start(&self, table: &Table) -> CellIdentities {
         let loaded = CellIdentities::load(table, self.cell_files.folder(), Dates::Ignored, None);
         for fault in &loaded.faults {
-            warn!("a cell cannot be reached until its file can be used: {fault}");
+            warn!("a cell's file cannot be used: {fault}");
         }
         for fault in loaded.identities.untimely(clock::unix_now()) {
             warn!("{fault}");
