@@ -310,9 +310,10 @@ fn challenges_go_to_whoever_waits_for_them() {
         let answer = connection.exchange(&request);
         assert_eq!((answer.status, answer.text()), expected, "{id}");
     }
+    let answer = connection.exchange(&Request::new("HEAD", TOKEN));
     assert_eq!(
-        connection.exchange(&Request::new("HEAD", TOKEN)).status,
-        200
+        (answer.status, answer.header("content-length")),
+        (200, None)
     );
     assert_eq!(wait_for_line(&proxy, TOKEN)["status"], 200);
     assert_eq!(answered(&proxy, "acme", "2xx"), Some(4.0));
@@ -360,6 +361,14 @@ fn an_acme_client_that_fails_costs_little() {
         let answer = request.send(proxy.address());
         assert_eq!(answer.verdict(), (502, Some("acme_failed")), "{id}");
     }
+    let mut head = Connection::open(proxy.address());
+    head.send(Request::new("HEAD", "/.well-known/acme-challenge/nonsense").bytes())
+        .unwrap();
+    let rest = String::from_utf8(head.rest().unwrap()).unwrap();
+    assert!(
+        rest.starts_with("HTTP/1.1 502 ") && rest.ends_with("\r\n\r\n"),
+        "{rest}"
+    );
     let mut waiting: Vec<Connection> = (0..PLACES)
         .map(|_| {
             let mut connection = Connection::open(proxy.address());
@@ -368,7 +377,7 @@ fn an_acme_client_that_fails_costs_little() {
         })
         .collect();
     wait_until("all places are taken", PATIENCE, || {
-        acme.connections() == 5 + PLACES
+        acme.connections() == 6 + PLACES
     });
     let answer = Request::get(TOKEN).send(proxy.address());
     assert_eq!(answer.verdict(), (503, Some("overloaded")));
@@ -385,7 +394,7 @@ fn an_acme_client_that_fails_costs_little() {
     assert_eq!(
         proxy
             .metric("rejected_total", &rejected)
-            .map(|count| count >= 14.0),
+            .map(|count| count >= 15.0),
         Some(true)
     );
     wait_until_idle(&proxy);

@@ -92,11 +92,20 @@ pub(super) fn check(files: &Files<'_>, output: Format) -> ExitCode {
 /// Reads the certificates as the proxy does at start. One that is expired or not valid yet works there, but not for
 /// clients.
 fn check_certificates(config: &Config) -> Vec<Problems> {
-    let settings = config.listeners.iter().flat_map(|listener| &listener.tls);
-    let judged = settings.map(|settings| tls::load(settings, clock::unix_now()));
-    judged
-        .flat_map(|judged| judged.map_or_else(|problems| problems, |(_, untimely)| untimely))
-        .collect()
+    let listeners = config.listeners.iter();
+    let judged = listeners.filter_map(|listener| {
+        let judged = tls::load(listener.tls.as_ref()?, clock::unix_now());
+        let problems = judged.map_or_else(|problems| problems, |(_, untimely)| untimely);
+        Some(problems.into_iter().map(|problems| {
+            // Of no single file.
+            if problems.file.is_empty() {
+                problems.in_file(format_args!("listener `{}`", listener.name))
+            } else {
+                problems
+            }
+        }))
+    });
+    judged.flatten().collect()
 }
 
 fn report(config: Option<&Config>, checked: &Checked, output: Format) -> ExitCode {

@@ -95,7 +95,7 @@ struct RedirectHttpsSection {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct AcmeSection {
-    /// Where the ACME client waits for them, such as `127.0.0.1:8402`.
+    /// Where the ACME client waits for them, such as `127.0.0.1:8402`. No listener's own address.
     address: String,
 }
 
@@ -226,7 +226,8 @@ struct ClientAuthSection {
     mode: ClientAuthModeFile,
     /// PEM: the CAs that clients' certificates come from.
     ca: String,
-    /// PEM: the revocation lists of those CAs. With it, a certificate whose CA has no list there is refused.
+    /// PEM: the revocation lists of those CAs, and of the CAs between them and the clients. With it, a client is refused if
+    /// its certificate or that of a CA between is revoked, or if its issuer has no list there.
     crl: Option<String>,
 }
 

@@ -100,15 +100,25 @@ impl Local {
                         };
                         answer(answered.status, &fields, &answered.content)
                     }
-                    Err(reason) => LocalAnswer {
-                        bytes: closing_response(reason, None, extras),
-                        status: reason.status(),
-                        reason: Some(reason),
-                        content: 0,
-                        closes: true,
-                    },
+                    Err(reason) => self.refuse(reason, extras),
                 }
             }
+        }
+    }
+
+    fn refuse(&self, reason: Reason, extras: Extras<'_>) -> LocalAnswer {
+        let mut bytes = closing_response(reason, None, extras);
+        if self.is_head_request
+            && let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n")
+        {
+            bytes.truncate(end + 4);
+        }
+        LocalAnswer {
+            bytes,
+            status: reason.status(),
+            reason: Some(reason),
+            content: 0,
+            closes: true,
         }
     }
 
@@ -124,8 +134,10 @@ impl Local {
             .and_then(|status| status.canonical_reason())
             .unwrap_or_default();
         let has_no_content = matches!(status, 204 | 304);
+        // How much the ACME client would have sent is not known.
+        let is_unknown = self.is_head_request && matches!(self.what, What::Acme(..));
         let mut head = format!("HTTP/1.1 {status} {phrase}\r\n");
-        if !has_no_content {
+        if !has_no_content && !is_unknown {
             let _ = write!(head, "content-length: {}\r\n", content.len());
         }
         let mut bytes = head.into_bytes();

@@ -3,7 +3,7 @@
 use cellgate_table::yaml::{Findings, Value};
 
 use crate::{
-    config::Listener,
+    config::{Listener, ListenerProtocol},
     tenant_key::{Preflights, RequestKey},
 };
 
@@ -15,13 +15,12 @@ pub(super) fn read(
     let fields = value.fields(&["preflight_tenant"], findings)?;
     let value = fields.required("preflight_tenant", findings)?;
     let text = value.text(findings)?;
-    let always_match = |listeners: &[Listener]| {
-        let mut listeners = listeners.iter();
-        listeners.all(|listener| listener.key_rules.always_match())
-    };
     if listeners.is_some_and(always_match) {
-        let message = "is never used: the rule `source_ip` finds a tenant in every request";
-        value.refuse(findings, message, "remove `cors`, or that rule");
+        let message =
+            "is never used: a rule finds a tenant in every request of every HTTP listener";
+        let hint =
+            "remove `cors`, or the rule `source_ip`, `source_network` or `tenant` of a listener";
+        value.refuse(findings, message, hint);
         return None;
     }
     match RequestKey::new(text.as_bytes()) {
@@ -32,4 +31,9 @@ pub(super) fn read(
             None
         }
     }
+}
+
+fn always_match(listeners: &[Listener]) -> bool {
+    let mut http = (listeners.iter()).filter(|it| it.protocol == ListenerProtocol::Http);
+    http.all(|listener| listener.key_rules.always_match())
 }

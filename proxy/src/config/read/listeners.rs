@@ -48,15 +48,42 @@ pub(super) fn read(
         );
         return None;
     }
-    let mut listeners: Vec<Listener> = Vec::new();
+    let (mut listeners, mut read_items) = (Vec::<Listener>::new(), Vec::new());
     for item in items {
         if let Some(listener) = read_one(&item, folder, common, findings, warnings) {
             key_rules::warn_of_listener(&item, &listener, warnings);
             refuse_conflicts(&item, &listener, &listeners, findings);
             listeners.push(listener);
+            read_items.push(item);
         }
     }
+    for (item, listener) in read_items.iter().zip(&listeners) {
+        refuse_own_acme(item, listener, &listeners, findings);
+    }
     Some(listeners)
+}
+
+/// A challenge that comes to the proxy itself would be passed on again, until no place is left.
+fn refuse_own_acme(
+    item: &Value<'_>,
+    listener: &Listener,
+    listeners: &[Listener],
+    findings: &mut Findings,
+) {
+    let acme = listener.http.redirect_https.and_then(|it| it.acme);
+    let own = acme.and_then(|acme| listeners.iter().find(|it| takes(it, acme)));
+    if let Some(own) = own {
+        let message = format!("`acme` leads to where the listener `{}` listens", own.name);
+        let hint = "write the address on which the ACME client waits for challenges";
+        item.refuse(findings, message, hint);
+    }
+}
+
+/// Whether a connection to this address of the machine comes to the listener.
+fn takes(listener: &Listener, address: SocketAddr) -> bool {
+    let own = listener.address;
+    let is_any = own.ip().is_unspecified() && address.ip().is_loopback();
+    own == address || (is_any && own.port() == address.port())
 }
 
 fn read_one(

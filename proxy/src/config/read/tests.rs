@@ -284,6 +284,17 @@ fn preflights_have_a_tenant() {
         ),
         (
             format!("{by_address}cors: {{ preflight_tenant: a }}"),
+            "is never used: a rule finds a tenant in every request of every HTTP listener",
+        ),
+        // What a TCP listener takes are no requests.
+        (
+            format!(
+                "{}cors: {{ preflight_tenant: a }}",
+                by_address.replace(
+                    "[{ name: edge",
+                    "[{ name: names, address: \"127.0.0.1:1\", protocol: tcp, tenant_key: [{ sni: \"{tenant}.example\" }] }, { name: edge"
+                )
+            ),
             "is never used",
         ),
     ] {

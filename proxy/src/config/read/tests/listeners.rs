@@ -183,6 +183,10 @@ fn what_cannot_work_together_is_refused() {
             "redirect_https: {}, acme: { address: localhost }",
             "localhost",
         ),
+        (
+            "redirect_https: {}, acme: { address: \"127.0.0.1:8080\" }",
+            "`acme` leads to where the listener `edge` listens",
+        ),
         ("hsts: { max_age_s: 1 }", "without `tls`"),
         ("tls: { directory: x }, hsts: {}", "`max_age_s` is missing"),
         (
@@ -197,4 +201,9 @@ fn what_cannot_work_together_is_refused() {
         let found = problem(&with(options));
         assert!(found.contains(expected), "{options}: {found}");
     }
+    let acme = |address: &str| format!("redirect_https: {{}}, acme: {{ address: \"{address}\" }}");
+    let found = problem(&with_v6(&acme("127.0.0.1:8080")));
+    assert!(found.contains("`acme` leads"), "{found}");
+    good(&with_v6(&acme("127.0.0.1:8081")));
+    good(&with_v6(&acme("192.0.2.7:8080")));
 }
