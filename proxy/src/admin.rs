@@ -210,15 +210,21 @@ impl Admin {
                 "the certificate files of listener {listener} are refused, and those before are used: {error}"
             ))
         });
-        let cell_files = self.loader.cell_files_error().map(|error| {
-            format!(
-                "files for TLS to cells are refused, and what was in force before is used: {error}"
-            )
+        let untimely = self.terminators.iter().filter_map(|tls| {
+            let (listener, what) = (tls.listener(), tls.untimely()?);
+            Some(format!(
+                "clients of listener {listener} meet what is not valid: {what}"
+            ))
         });
+        let cell_files = self
+            .loader
+            .cell_files_error()
+            .map(|error| format!("files for TLS to cells are refused: {error}"));
         behind
             .into_iter()
             .chain(state)
             .chain(certificates)
+            .chain(untimely)
             .chain(cell_files)
             .collect()
     }

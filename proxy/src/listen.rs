@@ -17,7 +17,7 @@ pub use accept::{Accepted, ListenService, ServeConnection, Turn, Turns};
 pub use activation::Activation;
 pub use bind::{BoundListener, Spare, adopt, bind, set_limits, set_options};
 pub use close_reason::CloseReason;
-pub use open::{Opened, Opener};
+pub use open::{Opened, Opener, Unopened};
 pub use sources::SourcePlace;
 
 pub use crate::tls::ClientSocket;

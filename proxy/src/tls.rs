@@ -8,6 +8,7 @@ mod cell_files;
 mod cell_identity;
 mod cell_tls;
 pub mod certificates;
+mod client_verifier;
 pub mod handshake;
 pub mod identity;
 pub mod material;
@@ -23,7 +24,7 @@ pub mod tickets;
 pub mod view;
 pub mod watch;
 
-pub use cell_files::{CellFault, CellIdentities, Dates, LoadedIdentities};
+pub use cell_files::{CellFault, CellIdentities, Dates, LoadedIdentities, Meanwhile};
 pub use cell_identity::CellIdentity;
 pub use cell_tls::CellTls;
 pub use handshake::Refused;

@@ -37,7 +37,7 @@ use crate::{
     field_lines::FieldLines,
     gate::{BodyFraming, BodyTracker, GateLimits, Refusal, inspect_lines},
     lifecycle::Phase,
-    listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection, SourcePlace},
+    listen::{Accepted, ClientSocket, Opened, Opener, ServeConnection, SourcePlace, Unopened},
     metrics::Metrics,
     request_id::RequestId,
     tls::Refused,
@@ -93,7 +93,7 @@ impl ServeConnection for Edge {
         match self.opener.open(accepted, shutdown).await {
             Ok(Some(opened)) => self.serve_requests(self.begin(opened), shutdown).await,
             Ok(None) => {}
-            Err(refused) => Box::pin(self.answer_refused(refused)).await,
+            Err(unopened) => Box::pin(self.answer_unopened(unopened)).await,
         }
         drop(open);
         self.services.share_descriptors();
@@ -436,8 +436,12 @@ impl Edge {
     }
 
     /// Answers a client without TLS on a listener with it, as far as it can be answered.
-    async fn answer_refused(&self, refused: Refused) {
-        let Refused::PlainHttp(socket) = refused else {
+    async fn answer_unopened(&self, unopened: Unopened) {
+        let Unopened {
+            refused: Refused::PlainHttp(socket),
+            place: _place,
+        } = unopened
+        else {
             return;
         };
         let reason = Reason::BadRequest;

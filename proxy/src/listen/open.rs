@@ -55,6 +55,14 @@ pub struct Opened {
     pub place: Option<SourcePlace>,
 }
 
+/// A connection without the TLS that it has to have.
+#[derive(Debug)]
+pub struct Unopened {
+    pub refused: Refused,
+    /// Held as long as the client is answered.
+    pub place: Option<SourcePlace>,
+}
+
 /// Whose connection it is.
 struct Begun {
     peer: IpAddr,
@@ -111,7 +119,7 @@ impl Opener {
         &self,
         accepted: Box<Accepted>,
         shutdown: &ShutdownWatch,
-    ) -> Result<Option<Box<Opened>>, Refused> {
+    ) -> Result<Option<Box<Opened>>, Unopened> {
         let Accepted {
             mut socket,
             peer,
@@ -158,7 +166,10 @@ impl Opener {
                     })));
                 };
                 // Not a part of the future, which every connection carries.
-                let established = Box::pin(terminator.accept(socket, &ahead)).await?;
+                let established = match Box::pin(terminator.accept(socket, &ahead)).await {
+                    Ok(established) => established,
+                    Err(refused) => return Err(Unopened { refused, place }),
+                };
                 let mut connection = connection.with_tls(established.facts);
                 let wanted = connection.listener.key_rules.wanted_names();
                 let tls = established.socket.connection();

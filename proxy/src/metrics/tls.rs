@@ -14,6 +14,7 @@ pub(super) struct Families {
     reload_failures: IntCounterVec,
     last_reload_success: IntGaugeVec,
     expiry: IntGaugeVec,
+    list_expiry: IntGaugeVec,
 }
 
 /// Of one listener.
@@ -26,6 +27,7 @@ pub struct TlsMetrics {
     reload_failures: IntCounter,
     last_reload_success: IntGauge,
     expiry: IntGaugeVec,
+    list_expiry: IntGaugeVec,
     /// The files that have a series.
     published: Mutex<BTreeMap<String, i64>>,
 }
@@ -73,6 +75,12 @@ impl Families {
                 "When the certificate in force from a file expires, in seconds since 1970.",
                 &["listener", "file"],
             ),
+            list_expiry: gauges(
+                r,
+                "revocation_list_expiry_timestamp_seconds",
+                "When the first revocation list in force is out of date, in seconds since 1970.",
+                &["listener"],
+            ),
         }
     }
 
@@ -89,6 +97,7 @@ impl Families {
             reload_failures: self.reload_failures.with_label_values(&[listener]),
             last_reload_success: self.last_reload_success.with_label_values(&[listener]),
             expiry: self.expiry.clone(),
+            list_expiry: self.list_expiry.clone(),
             published: Mutex::default(),
         }
     }
@@ -118,8 +127,18 @@ impl TlsMetrics {
         self.last_reload_success.set(1);
     }
 
-    /// When the certificate of each file expires; files that are not among them any more lose their series.
-    pub fn publish_expiry<'f>(&self, expiries: impl Iterator<Item = (&'f Path, i64)>) {
+    /// When the certificate of each file expires, and the first revocation list; files that are not among them any more lose
+    /// their series.
+    pub fn publish_expiry<'f>(
+        &self,
+        expiries: impl Iterator<Item = (&'f Path, i64)>,
+        lists_end: Option<i64>,
+    ) {
+        match lists_end {
+            Some(at) => (self.list_expiry.with_label_values(&[&self.listener])).set(at),
+            // A series that is not there is as good as removed.
+            None => drop(self.list_expiry.remove_label_values(&[&self.listener])),
+        }
         let now: BTreeMap<String, i64> = expiries
             .map(|(file, at)| (file.display().to_string(), at))
             .collect();

@@ -8,7 +8,7 @@ use std::{
 use cellgate_table::{Digest, Problems};
 use hashbrown::HashMap;
 use rustls::{
-    Error, InconsistentKeys, SignatureAlgorithm,
+    Error, InconsistentKeys, SignatureAlgorithm, SignatureScheme,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
@@ -183,12 +183,25 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().and_then(|name| self.named(name));
         let choices = named.unwrap_or(&self.default);
-        let schemes = hello.signature_schemes();
-        let fits = |loaded: &&Arc<Loaded>| loaded.certified.key.choose_scheme(schemes).is_some();
-        // Where none fits, the handshake fails for just that reason.
-        let chosen = choices.iter().find(fits).or(choices.first())?;
+        let chosen = choose(choices, hello.signature_schemes(), clock::unix_now())?;
         Some(Arc::clone(&chosen.certified))
     }
+}
+
+/// The first one that a client with these schemes can check, and that is valid at `now`: one of another kind is better than
+/// one that has expired.
+fn choose<'c>(
+    choices: &'c [Arc<Loaded>],
+    schemes: &[SignatureScheme],
+    now: i64,
+) -> Option<&'c Arc<Loaded>> {
+    let fitting = choices
+        .iter()
+        .filter(|loaded| loaded.certified.key.choose_scheme(schemes).is_some());
+    let is_valid = |loaded: &&Arc<Loaded>| (loaded.not_before..=loaded.not_after).contains(&now);
+    let valid = fitting.clone().find(is_valid);
+    // Where none fits, the handshake fails for just that reason.
+    valid.or_else(|| fitting.clone().next()).or(choices.first())
 }
 
 impl Loaded {

@@ -1,6 +1,7 @@
 //! TLS of one listener: what is in force, its files, and its handshakes.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -55,6 +56,8 @@ struct Shown {
     loaded_at: SystemTime,
     error: Option<String>,
     is_settling: bool,
+    /// What is in force though it is expired, out of date or not valid yet.
+    untimely: BTreeSet<String>,
 }
 
 /// For `/status`.
@@ -82,7 +85,7 @@ pub struct NextExpiry {
 pub fn load(settings: &TlsSettings, now: i64) -> Result<(View, Vec<Problems>), Vec<Problems>> {
     let own_tickets = Arc::new(Tickets::own("", None, now));
     let (view, mut problems) = load_with(settings, now, None, &own_tickets)?;
-    problems.extend(view.certificates.untimely(now));
+    problems.extend(view.untimely(now));
     Ok((view, problems))
 }
 
@@ -130,22 +133,18 @@ impl Terminator {
         let own_tickets = Arc::new(Tickets::own(listener, ticket_keys, now));
         let stamps = Stamps::of(&settings);
         let (view, refused) = load_settled(&settings, &own_tickets)?;
-        let untimely = view.certificates.untimely(now);
         let mut readings = Readings::default();
         readings.note(texts(&refused), Instant::now());
         readings.report_all();
-        for problems in &untimely {
-            warn!(listener, "{problems}");
-        }
         let metrics = metrics.of_tls(listener);
-        metrics.publish_expiry(expiries(&view));
+        metrics.publish_expiry(expiries(&view), view.lists_end());
         metrics.succeeded();
         for what in readings.reported() {
             metrics.failed();
             warn!(listener, "a certificate is refused, and left out: {what}");
         }
-        let error = summary(&readings);
-        Ok(Self {
+        let error = summary(&readings.reported());
+        let terminator = Self {
             listener: listener.into(),
             places: Semaphore::new(settings.handshakes_at_once_max.min(Semaphore::MAX_PERMITS)),
             settings,
@@ -157,8 +156,11 @@ impl Terminator {
                 loaded_at: SystemTime::now(),
                 error,
                 is_settling: false,
+                untimely: BTreeSet::new(),
             }),
-        })
+        };
+        terminator.note_untimely();
+        Ok(terminator)
     }
 
     /// Does the handshake of a connection, of which `came` was read already.
@@ -190,6 +192,7 @@ impl Terminator {
         }
         // Only now: files on which reading panics are read again.
         files.stamps = stamps;
+        self.note_untimely();
         if files.readings.are_settling() {
             RETRY_INTERVAL
         } else {
@@ -220,9 +223,20 @@ impl Terminator {
         if files.readings.are_good() {
             self.metrics.succeeded();
             self.shown().error = None;
-        } else if let Some(error) = summary(&files.readings) {
+        } else if let Some(error) = summary(&files.readings.reported()) {
             self.shown().error = Some(error);
         }
+    }
+
+    /// Says once of each certificate and list in force that it is not valid, or not any more.
+    fn note_untimely(&self) {
+        let untimely = self.view.load().untimely(clock::unix_now());
+        let untimely: BTreeSet<String> = texts(&untimely).into_iter().collect();
+        let mut shown = self.shown();
+        for what in untimely.difference(&shown.untimely) {
+            warn!(listener = &*self.listener, "{what}");
+        }
+        shown.untimely = untimely;
     }
 
     fn put_in_force(&self, view: View, current: &View) {
@@ -230,7 +244,8 @@ impl Terminator {
         let certificates = view.certificates.loaded.len();
         let is_news = view.differs_from(current);
         if is_news {
-            self.metrics.publish_expiry(expiries(&view));
+            self.metrics
+                .publish_expiry(expiries(&view), view.lists_end());
         }
         // With nothing new in it, it still has the files' state.
         self.view.store(Arc::new(view));
@@ -274,6 +289,13 @@ impl Terminator {
         self.shown().error.clone()
     }
 
+    /// What is in force though it is expired, out of date or not valid yet.
+    pub fn untimely(&self) -> Option<String> {
+        let shown = self.shown();
+        let untimely: Vec<&str> = shown.untimely.iter().map(|what| &**what).collect();
+        summary(&untimely)
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,11 +310,10 @@ fn texts(problems: &[Problems]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-/// The first problem that was reported, and how many others there are.
-fn summary(readings: &Readings) -> Option<String> {
-    let reported = readings.reported();
-    let first = reported.first()?;
-    Some(match reported.len() {
+/// The first problem, and how many others there are.
+fn summary(problems: &[&str]) -> Option<String> {
+    let first = problems.first()?;
+    Some(match problems.len() {
         1 => (*first).to_owned(),
         count => format!("{first} (and {} more)", count - 1),
     })

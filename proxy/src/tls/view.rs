@@ -5,17 +5,16 @@ use std::sync::Arc;
 use cellgate_table::{Digest, Problem, Problems};
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateRevocationListDer, pem::PemObject as _},
-    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    crypto::ring,
+    server::NoServerSessionStorage,
     version::{TLS12, TLS13},
 };
 
 use super::{
     certificates::Certificates,
+    client_verifier::ClientVerifier,
     material::{FileBytes, Material},
-    roots::roots,
-    settings::{ClientAuthMode, MinVersion, TlsSettings},
+    settings::{MinVersion, TlsSettings},
     tickets::{Tickets, file},
 };
 
@@ -24,7 +23,7 @@ use super::{
 pub struct View {
     pub config: Arc<ServerConfig>,
     pub certificates: Arc<Certificates>,
-    verifier: Made<Arc<dyn ClientCertVerifier>>,
+    verifier: Made<ClientVerifier>,
     /// None where clients show certificates: a resumed session would not look at them again, so an expired or revoked one
     /// would come back without end.
     tickets: Made<Option<Arc<Tickets>>>,
@@ -44,7 +43,7 @@ impl View {
         own_tickets: &Arc<Tickets>,
     ) -> Result<(Self, Vec<Problems>), Vec<Problems>> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = client_verifier(&material, settings, &provider);
+        let verifier = ClientVerifier::of(&material, settings, &provider);
         let tickets = tickets(&material, settings, own_tickets);
         let certificates = Certificates::load(
             material.pairs,
@@ -81,7 +80,7 @@ impl View {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("ring has suites for both versions")
-            .with_client_cert_verifier(Arc::clone(&verifier.1))
+            .with_client_cert_verifier(verifier.1.verifier())
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = settings.alpn.names();
         match &tickets.1 {
@@ -103,6 +102,18 @@ impl View {
 }
 
 impl View {
+    /// When the first of the lists of revoked certificates is out of date, in seconds since 1970.
+    pub fn lists_end(&self) -> Option<i64> {
+        self.verifier.1.lists_end()
+    }
+
+    /// What is expired, out of date or not valid yet, each under its file's name.
+    pub fn untimely(&self, now: i64) -> Vec<Problems> {
+        let mut found = self.certificates.untimely(now);
+        found.extend(self.verifier.1.untimely(now));
+        found
+    }
+
     /// The keys of session tickets, where there are any.
     pub fn tickets(&self) -> Option<&Tickets> {
         self.tickets.1.as_deref()
@@ -163,46 +174,4 @@ fn tickets(
         Problems::one(problem).in_file(keys.path.display())
     })?;
     Ok(Some(Arc::new(Tickets::of_fleet(own.listener(), secrets))))
-}
-
-fn client_verifier(
-    material: &Material,
-    settings: &TlsSettings,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Problems> {
-    let (Some(auth), Some(ca)) = (&settings.client_auth, &material.ca) else {
-        return Ok(WebPkiClientVerifier::no_client_auth());
-    };
-    let ca = ca.as_ref().map_err(Clone::clone)?;
-    let crl = material.crl.as_ref();
-    let crl = crl
-        .map(|crl| crl.as_ref().map_err(Clone::clone))
-        .transpose()?;
-    let refuse = |file: &FileBytes, message: String, hint: &str| {
-        Problems::whole_file(message, hint).in_file(file.path.display())
-    };
-    let roots = roots(ca)?;
-    let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if let Some(file) = crl {
-        let lists: Result<Vec<_>, _> =
-            CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
-        let hint = "put the CAs' revocation lists there in PEM (BEGIN X509 CRL)";
-        let lists = lists.map_err(|error| refuse(file, format!("is not PEM: {error}"), hint))?;
-        if lists.is_empty() {
-            return Err(refuse(file, "holds no revocation list".to_owned(), hint));
-        }
-        builder = builder.with_crls(lists).only_check_end_entity_revocation();
-    }
-    if auth.mode == ClientAuthMode::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| {
-        let file = crl.unwrap_or(ca);
-        refuse(
-            file,
-            format!("cannot be used: {error}"),
-            "check the CAs and their revocation lists",
-        )
-    })
 }

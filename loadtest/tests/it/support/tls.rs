@@ -35,15 +35,18 @@ impl Authority {
 
     /// One whose certificate is valid until the beginning of this year.
     pub(crate) fn until(year: i32) -> Self {
-        let mut params = CertificateParams::new([]).expect("it has no names");
+        let mut params = authority_params("authority of the test");
         params.not_after = date_time_ymd(year, 1, 1);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority of the test");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("there are random numbers");
         Self(CertifiedIssuer::self_signed(params, key).expect("all of it is good"))
+    }
+
+    /// One that this one has signed, by this name and with this serial number.
+    pub(crate) fn below(&self, name: &str, serial: u64) -> Self {
+        let mut params = authority_params(name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().expect("there are random numbers");
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).expect("all of it is good"))
     }
 
     pub(crate) fn pem(&self) -> String {
@@ -90,6 +93,11 @@ impl Authority {
 
     /// The list of revoked certificates with these serial numbers.
     pub(crate) fn revoked(&self, serials: &[u64]) -> String {
+        self.revoked_until(serials, 4096)
+    }
+
+    /// The same, with the next one promised by the beginning of this year.
+    pub(crate) fn revoked_until(&self, serials: &[u64], year: i32) -> String {
         let revoked = serials.iter().map(|&serial| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -98,7 +106,7 @@ impl Authority {
         });
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(4096, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -133,11 +141,12 @@ impl Authority {
         let config = match identity {
             None => config.with_no_client_auth(),
             Some(pem) => {
-                let chain = CertificateDer::from_pem_slice(pem.certificate.as_bytes());
+                let chain = CertificateDer::pem_slice_iter(pem.certificate.as_bytes());
+                let chain: Result<Vec<_>, _> = chain.collect();
                 let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes());
                 config
                     .with_client_auth_cert(
-                        vec![chain.expect("it was made here")],
+                        chain.expect("it was made here"),
                         key.expect("it was made here"),
                     )
                     .expect("they belong together")
@@ -145,6 +154,14 @@ impl Authority {
         };
         Arc::new(config)
     }
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([]).expect("it has no names");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// A client's side of a connection to this server.

@@ -68,6 +68,15 @@ fn clients_get_the_certificate_for_the_name_that_they_ask_for() {
 }
 
 #[test]
+fn check_says_whose_default_has_no_certificate() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let (is_good, said) = world.plan(cell.address(), "default: example.net").check();
+    let expected = "listener `edge`: no certificate has the name `example.net`";
+    assert!(!is_good && said.contains(expected), "{said}");
+}
+
+#[test]
 fn a_client_gets_the_kind_of_key_that_it_can_check() {
     let world = World::new();
     let rsa = world.certificates.path("rsa.pem.txt");

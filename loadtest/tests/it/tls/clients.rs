@@ -114,6 +114,92 @@ fn clients_need_certificates_where_they_are_asked_for_them() {
     assert_eq!(cell.received().concat().matches("GET /ok/1").count(), 2 * 4);
 }
 
+/// The lists are asked about each authority between the client's certificate and a trusted one, too.
+#[test]
+fn an_authority_that_was_revoked_vouches_for_nobody() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let root = Authority::new();
+    let (good, revoked) = (root.below("good", 7), root.below("revoked", 8));
+    let unlisted = root.below("unlisted", 9);
+    let lists = [root.revoked(&[8]), good.revoked(&[]), revoked.revoked(&[])];
+    let ca = world.certificates.write("clients.ca", &root.pem());
+    let crl = world.certificates.write("clients.crl", &lists.concat());
+    let auth = format!(
+        "client_auth: {{ mode: required, ca: {}, crl: {} }}",
+        ca.display(),
+        crl.display()
+    );
+    let proxy = world.plan(cell.address(), &auth).start();
+    for (authority, is_served) in [(&good, true), (&revoked, false), (&unlisted, false)] {
+        let Pem { certificate, key } = authority.client("a", 1);
+        let certificate = certificate + &authority.pem();
+        let identity = Pem { certificate, key };
+        for version in [&TLS12, &TLS13] {
+            let config = world.authority.client_config(&[version], Some(&identity));
+            let outcome = visit(&proxy, &config);
+            assert_eq!(outcome.is_ok(), is_served, "{outcome:?}");
+        }
+    }
+}
+
+/// Also while it reads why it is refused.
+#[test]
+fn a_client_without_tls_keeps_its_place_among_those_of_its_source() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let plan = world.plan(cell.address(), "");
+    let proxy = plan
+        .set("limits", "{ connections_per_source_max: 1 }")
+        .start();
+    let mut plain = Connection::open(proxy.address());
+    assert_eq!(plain.exchange(&Request::get("/")).status, 400);
+    visit(&proxy, &world.client()).unwrap_err();
+    drop(plain);
+    wait_until("its place is free again", PATIENCE, || {
+        visit(&proxy, &world.client()).is_ok()
+    });
+}
+
+/// It is used all the same, and whoever looks finds out.
+#[test]
+fn a_revocation_list_that_is_out_of_date_shows() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let clients = Authority::new();
+    let ca = world.certificates.write("clients.ca", &clients.pem());
+    let list = clients.revoked_until(&[8], 2025);
+    let crl = world.certificates.write("clients.crl", &list);
+    let auth = format!(
+        "client_auth: {{ mode: required, ca: {}, crl: {} }}",
+        ca.display(),
+        crl.display()
+    );
+    let plan = world.plan(cell.address(), &auth);
+    let (is_good, said) = plan.check();
+    assert!(!is_good, "{said}");
+    let expected = "clients.crl: a revocation list is out of date: there was to be a newer one by 2025-01-01T00:00:00";
+    assert!(said.contains(expected), "{said}");
+    let proxy = plan.start();
+    proxy.wait_for_log(&["a revocation list is out of date", "clients.crl"]);
+    let good = clients.client("good", 7);
+    let good = world.authority.client_config(&[&TLS13], Some(&good));
+    assert_eq!(visit(&proxy, &good).unwrap().0, 200);
+    let end = || {
+        proxy.metric(
+            "revocation_list_expiry_timestamp_seconds",
+            &[("listener", "edge")],
+        )
+    };
+    assert_eq!(end(), Some(1_735_689_600.0));
+    world
+        .certificates
+        .write("clients.crl", &clients.revoked(&[8]));
+    wait_until("the new list is in force", PATIENCE, || {
+        end() > Some(1_735_689_600.0)
+    });
+}
+
 /// A resumed session would not look at the client's certificate again.
 #[test]
 fn who_shows_a_certificate_shows_it_on_every_connection() {

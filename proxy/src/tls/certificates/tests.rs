@@ -75,6 +75,31 @@ fn of_two_for_a_name_the_one_that_is_valid_longer_is_used() {
 }
 
 #[test]
+fn of_two_for_a_name_one_that_is_valid_is_used() {
+    let name = ["one.example.com"];
+    let pairs = [
+        valid_in(&name, 2020..2030).pair("this"),
+        valid_in(&name, 2029..2040).pair("next"),
+    ];
+    let by_name = load(&pairs, None);
+    let choices = by_name.named(name[0]).unwrap();
+    let year = |year: i64| (year - 1970) * 31_557_600;
+    let check = |now: i64, schemes: &[SignatureScheme], expected: &str| {
+        let chosen = choose(choices, schemes, now).unwrap();
+        assert_eq!(chosen.file, Path::new(expected), "{now}");
+    };
+    let known = [SignatureScheme::ECDSA_NISTP256_SHA256];
+    check(NOW, &known, "this.crt");
+    check(year(2035), &known, "next.crt");
+    // Where none is valid, as where both are, the one that is valid longest.
+    for now in [year(2010), year(2029) + 86_400 * 30, year(2050)] {
+        check(now, &known, "next.crt");
+    }
+    // A client that can check none of them is shown one all the same.
+    check(NOW, &[], "next.crt");
+}
+
+#[test]
 fn each_file_that_is_bad_is_named_with_what_is_wrong() {
     let good = certificate(&["one.example.com"]);
     let other = certificate(&["two.example.com"]);

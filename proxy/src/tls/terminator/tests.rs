@@ -137,3 +137,24 @@ fn files_behind_a_link_that_is_replaced_are_read_anew() {
         "it may be in the middle of a change"
     );
 }
+
+/// It is served all the same, and whoever looks finds out.
+#[test]
+fn an_expired_certificate_in_force_is_shown() {
+    let folder = TempDir::new().unwrap();
+    let write = |pem: crate::tls::testing::Pem| {
+        fs::write(folder.path().join("one.pem"), pem.certificate + &pem.key).unwrap();
+    };
+    write(valid_in(&["one.example.com"], 2020..2021));
+    let terminator =
+        Terminator::start("edge", settings(folder.path()), &Metrics::new(), None).unwrap();
+    let untimely = terminator.untimely().unwrap();
+    assert!(
+        untimely.contains("one.pem: the certificate expired on 2021"),
+        "{untimely}"
+    );
+    assert_eq!(terminator.error(), None);
+    write(certificate(&["one.example.com"]));
+    terminator.poll_files();
+    assert_eq!(terminator.untimely(), None);
+}
