@@ -185,7 +185,8 @@ pub struct HealthArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "TLS to the cell")]
 pub struct TlsArgs {
-    /// Proxies speak TLS to the cell, whose certificate has to be for this name or IP address.
+    /// Proxies speak TLS to the cell, whose certificate has to be for this name or IP address. TLS is set as a whole: a
+    /// client certificate that is not named again is shown no more.
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     pub tls_server_name: Option<String>,
     /// The authorities that are trusted, in PEM: a file of the proxies, relative to the folder of their table file.
