@@ -129,14 +129,11 @@ impl Opener {
         let sender = peer.ip().to_canonical();
         match self.begin(&mut socket, sender, &listener, shutdown).await {
             Ok(begun) => {
-                let Some(begun) = begun else {
-                    return Ok(None);
-                };
-                let begun = match listener.starttls() {
-                    None => Some(begun),
-                    Some(Starttls::PostgreSql) => {
+                let begun = match (begun, listener.starttls()) {
+                    (Some(begun), Some(Starttls::PostgreSql)) => {
                         Box::pin(self.start_postgres(&mut socket, begun, &listener)).await
                     }
+                    (begun, _) => begun,
                 };
                 let Some(begun) = begun else {
                     return Ok(None);
