@@ -272,14 +272,14 @@ mod tests {
     #[test]
     fn the_files_of_all_cells_have_a_limit_together() {
         let folder = TempDir::new().unwrap();
-        let mut cells = String::new();
-        for number in 0..18 {
+        let cells = (0..18).map(|number| {
             let file = fs::File::create(folder.path().join(format!("{number}.pem"))).unwrap();
             file.set_len(16 * 1024 * 1024).unwrap();
-            cells += &format!(
+            format!(
                 "  c{number}: {{ endpoints: [{{ address: \"127.0.0.1:1\" }}], tls: {{ server_name: a, ca: {number}.pem }} }}\n"
-            );
-        }
+            )
+        });
+        let cells = cells.collect::<Vec<_>>().concat();
         let text =
             format!("format: 1\nhash: {{ slots: 1 }}\ncells:\n{cells}slots: {{ c0: [0] }}\n");
         let table = cellgate_table::parse(text.as_bytes()).unwrap();
