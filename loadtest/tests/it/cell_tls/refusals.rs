@@ -86,7 +86,7 @@ fn refuse(mut socket: TcpStream, config: Arc<ServerConfig>) {
     let _ = tls.complete_io(&mut socket);
     let _ = socket.shutdown(std::net::Shutdown::Write);
     // A reset would take the alert away.
-    while matches!(socket.read(&mut [0; 65_536]), Ok(1..)) {}
+    while matches!(socket.read(&mut [0; 4_096]), Ok(1..)) {}
 }
 
 /// Another endpoint would take the rest of it for all.
