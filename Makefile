@@ -41,7 +41,8 @@ test: ## Run every test; installs what they use if it can
 	cargo build $(LOCKED) --workspace --bins --tests
 	cargo test $(LOCKED) --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; cargo nextest run $(LOCKED) --workspace --lib --bins --tests; \
+	  set -x; cargo nextest run $(LOCKED) --workspace --lib --bins --tests \
+	    --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))); \
 	else \
 	  set -x; cargo test $(LOCKED) --workspace --lib --bins --tests; \
 	fi
