@@ -351,8 +351,11 @@ fn who_asked_and_how_long_the_cell_took_is_logged() {
         assert!(first_byte >= 60.0, "{line}");
         assert!(first_byte <= ms(line, "duration_ms"), "{line}");
     }
-    let rest = ms(&lines[0], "duration_ms") - ms(&lines[0], "upstream_first_byte_ms");
-    assert!(rest >= 80.0, "{}", lines[0]);
+    let took = ms(&lines[0], "duration_ms");
+    assert!(took >= 140.0, "{}", lines[0]);
+    // The proxy may notice the first byte late, but not as late as the last one.
+    let rest = took - ms(&lines[0], "upstream_first_byte_ms");
+    assert!(rest >= 40.0, "{}", lines[0]);
     assert_says(
         &lines[2],
         &json!({ "status": 502, "upstream_first_byte_ms": null }),
