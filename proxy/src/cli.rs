@@ -49,8 +49,8 @@ pub enum Command {
     ///
     /// Reads the configuration and the table the way the proxy does at start, the last good table in the state directory
     /// included: a table that would move too much, or that is older, is refused here too. Prints every problem with file,
-    /// line, column, key, what is wrong and what to do, and exits 1. Warns about keys in the table that no rule under
-    /// `tenant_key` can produce. Says what it could not judge, and then exits 3: the state directory may be readable for
+    /// line, column, key, what is wrong and what to do, and exits 1. Warns about what works but is hardly meant, such
+    /// as keys in the table that no rule under `tenant_key` can produce. Says what it could not judge, and then exits 3: the state directory may be readable for
     /// the proxy's user only.
     Check {
         /// The table to check in the place of the configured one.

@@ -158,20 +158,12 @@ fn compare<C>(what: &str, count: usize, crowd: impl Fn(&Proxy, &Arc<ClientConfig
     }
 }
 
-/// A client that keeps its connection and asks every millisecond.
+/// A client that keeps its connection.
 fn honest(proxy: &Proxy, config: &Arc<ClientConfig>, time: Duration) -> Latencies {
     let opened = Connection::try_open_tls(proxy.address(), client(config, NAME));
     let mut connection = opened.expect("the client may come in");
     let request = Request::get("/").header(TENANT, "honest");
-    let (started, mut latencies) = (Instant::now(), Latencies::default());
-    while started.elapsed() < time {
-        let asked = Instant::now();
-        let answer = connection.exchange(&request);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        latencies.add(asked.elapsed());
-        thread::sleep(Duration::from_millis(1));
-    }
-    latencies
+    Latencies::of_a_client(&mut connection, &request, time)
 }
 
 /// The first bytes of a client.
