@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::support::proxy;
+use crate::support::{proxy, tls::Authority};
 
 const CONFIG: &str = "listeners: [{ name: edge, address: \"127.0.0.1:0\" }]\n\
     admin: { address: \"127.0.0.1:0\" }\ntenant_key: [{ header: x-tenant-id }]\n\
@@ -240,6 +240,18 @@ fn the_examples_of_the_readme_fit_together() {
         config.contains("{ host: \"{tenant}\" }"),
         "the alias is a host name: {config}"
     );
+    // The listeners of the second example instead of the first one's.
+    let authority = Authority::new();
+    let pem = authority.server(&["edge.example.com"]);
+    fs::create_dir(scene.path().join("tls")).unwrap();
+    scene.put("tls/edge.crt", &pem.certificate);
+    scene.put("tls/edge.key", &pem.key);
+    scene.put("clients.pem", &authority.pem());
+    let listeners = block("redirect_https:").replace("/etc/cellgate/", "");
+    let (_, rest) = config.split_once("tenant_key:").unwrap();
+    scene.put("proxy.yaml", &format!("{listeners}tenant_key:{rest}"));
+    let printed = scene.expect(0, &["check", "--config", "proxy.yaml"]);
+    assert_eq!(printed.err, "");
 }
 
 #[test]
