@@ -1,7 +1,7 @@
 //! Clients that use up what sockets are made of take nothing from those that are served, nor from what serves them.
 
 use std::{
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ const CHECK: &str =
 
 /// How long each test watches.
 fn time() -> Duration {
-    let usual = if is_acceptance() { 60 } else { 2 };
+    let usual = if is_acceptance() { 60 } else { 3 };
     Duration::from_secs(amount("CELLGATE_FAULT_SECONDS", usual))
 }
 
@@ -175,6 +175,45 @@ fn idle_connections_to_cells_give_way_to_clients() {
         }
         assert!(proxy.process_metric("process_open_fds") < Some(1_024.0));
     }
+    assert_eq!(proxy.admin_get("/readyz").status, 200);
+}
+
+/// They gave way to clients of HTTP only.
+#[test]
+fn idle_connections_to_cells_give_way_to_connections_of_tcp_listeners() {
+    let _alone = alone();
+    let fleet = Fleet::start(1);
+    let listeners = "[{ name: edge, address: \"127.0.0.1:0\", protocol: http }, \
+                     { name: whole, address: \"127.0.0.1:0\", protocol: tcp, tenant_key: [{ tenant: acme }] }]";
+    let proxy = Proxy::plan()
+        .open_files(1_024, 1_024)
+        .set("listeners", listeners)
+        .table(fleet.table())
+        .start();
+    let beginning = "listening listener=\"whole\" address=";
+    let line = proxy.wait_for_log(&[beginning]);
+    let whole: SocketAddr = (line.split_once(beginning).unwrap().1.trim().parse()).unwrap();
+    let most = proxy.status()["client_connections_max"].as_u64().unwrap();
+    // As long as these are open, there is room for as many that wait.
+    let mut open: Vec<_> = (0..most / 2)
+        .map(|_| Connection::open(proxy.address()))
+        .collect();
+    let request = Request::get("/slow/300").header(TENANT, "acme").bytes();
+    for connection in &mut open {
+        connection.send(&request).unwrap();
+    }
+    for connection in &mut open {
+        assert_eq!(connection.answer("GET").unwrap().status, 200);
+    }
+    drop(open);
+    let idle = || proxy.metric("upstream_idle_connections", &[]).unwrap();
+    wait_until("those to the cell wait", PATIENCE, || {
+        proxy.status()["client_connections"] == 0 && idle() > 50.0
+    });
+    let _clients: Vec<_> = (0..most)
+        .map(|_| TcpStream::connect(whole).unwrap())
+        .collect();
+    wait_until("they give way", PATIENCE, || idle() <= 1.0);
     assert_eq!(proxy.admin_get("/readyz").status, 200);
 }
 
