@@ -272,7 +272,7 @@ pub struct Timeouts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Further tries inside the cell, where trying again is safe.
+    /// Further attempts inside the cell, where trying again is safe.
     pub retries: usize,
     /// Idle connections kept to all cells together.
     pub idle_connections_max: usize,

@@ -91,7 +91,7 @@ const CELL_REJECTIONS: [Reason; 3] = [
     Reason::CellOverloaded,
     Reason::NoHealthyEndpoint,
 ];
-/// How a try to reach an endpoint fails.
+/// How an attempt to reach an endpoint fails.
 const UPSTREAM_FAILURES: [Reason; 4] = [
     Reason::ConnectFailed,
     Reason::UpstreamError,
@@ -198,13 +198,13 @@ impl Metrics {
             upstream_errors: counters(
                 r,
                 "upstream_errors_total",
-                "Tries to reach an endpoint that failed, by reason.",
+                "Attempts to reach an endpoint that failed, by reason.",
                 &["cell", "reason"],
             ),
             upstream_retries: counters(
                 r,
                 "upstream_retries_total",
-                "Further tries after a failed one.",
+                "Further attempts after a failed one.",
                 &["cell"],
             ),
             ejections: counters(

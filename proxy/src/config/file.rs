@@ -474,7 +474,7 @@ struct TimeoutsSection {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only the shape of the file is wanted here")]
 struct UpstreamSection {
-    /// Further tries inside the cell, where trying again is safe, 0 to 3. Default 1.
+    /// Further attempts inside the cell, where trying again is safe, 0 to 3. Default 1.
     #[schemars(range(min = 0, max = 3))]
     retries: Option<u32>,
     /// Idle connections kept to all cells together. Default 4,096.

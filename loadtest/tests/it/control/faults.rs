@@ -113,8 +113,8 @@ fn a_disk_that_hangs_shows_in_readiness() {
     ));
 }
 
-/// Each thread of the daemon fails twice, so that it takes some tries until one succeeds. Daemons of all failures run at
-/// the same time, for each waits most of the time for its next try.
+/// Each thread of the daemon fails twice, so that it takes some attempts until one succeeds. Daemons of all failures run at
+/// the same time, for each waits most of the time for its next attempt.
 #[test]
 fn a_table_that_cannot_be_written_is_reported_and_tried_again() {
     let Some(start) = Start::traced() else {
@@ -160,11 +160,11 @@ impl Failure {
 
         wait_until_current(&control).expect("the daemon runs");
         control.kill();
-        let tries = check_tries(&strace, self);
+        let attempts = check_attempts(&strace, self);
         let standing = home.bytes();
         home.recover(standing.as_deref(), cells, &["newest".to_owned()]);
         format!(
-            "{} of {}: reported as `write`, the {} table stood; {tries} failed tries, then published",
+            "{} of {}: reported as `write`, the {} table stood; {attempts} failed attempts, then published",
             self.error,
             self.call.trim_start_matches("/^"),
             if self.is_old { "old" } else { "new" },
@@ -172,9 +172,9 @@ impl Failure {
     }
 }
 
-/// No file of a failed try is used again. Returns how many tries failed.
+/// No file of a failed attempt is used again. Returns how many attempts failed.
 #[track_caller]
-fn check_tries(strace: &Strace, failure: &Failure) -> usize {
+fn check_attempts(strace: &Strace, failure: &Failure) -> usize {
     let calls = strace.calls();
     let failed = calls
         .iter()
