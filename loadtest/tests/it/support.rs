@@ -15,6 +15,7 @@ pub(crate) mod latency;
 pub(crate) mod mount;
 pub(crate) mod origin;
 pub(crate) mod process;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod strace;

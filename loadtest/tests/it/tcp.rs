@@ -1,18 +1,25 @@
 //! TCP listeners: whole connections, each to the cell of its tenant.
 
+mod balancers;
 mod cells;
+mod crowd;
+mod effort;
 mod names;
 mod postgres;
+mod redis;
 mod senders;
+mod silence;
 mod tenants;
 
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 use crate::support::{
@@ -54,6 +61,17 @@ fn table(cell: &Origin) -> TableText {
 
 fn open(proxy: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// From this address of the machine.
+fn open_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream

@@ -23,6 +23,8 @@ pub struct TcpEntry<'a> {
     exchange: &'a Exchange,
     end: End,
     took: Duration,
+    /// Of a hello that is the cell's.
+    server_name: Option<&'a str>,
     bytes_from_client: u64,
     bytes_from_cell: u64,
 }
@@ -40,9 +42,17 @@ impl<'a> TcpEntry<'a> {
             exchange,
             end,
             took,
+            server_name: None,
             bytes_from_client: 0,
             bytes_from_cell: 0,
         }
+    }
+
+    /// The server's name that the client asks for, where its TLS is the cell's and the name had to be known.
+    #[must_use]
+    pub fn asking_for(mut self, server_name: Option<&'a str>) -> Self {
+        self.server_name = server_name;
+        self
     }
 
     #[must_use]
@@ -61,6 +71,10 @@ impl<'a> TcpEntry<'a> {
         push_ip(out, self.connection.peer);
         if let Some(tls) = &self.connection.tls {
             push_tls(out, tls);
+        }
+        if let Some(name) = self.server_name {
+            out.extend_from_slice(br#","sni":"#);
+            push_text(out, name.as_bytes());
         }
         out.extend_from_slice(br#","reason":"#);
         push_text(out, self.end.code().as_bytes());

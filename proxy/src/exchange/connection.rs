@@ -15,6 +15,8 @@ use crate::{
 pub struct Connection {
     /// Whoever connected to the proxy, in canonical form: a client, or a load balancer in front.
     pub peer: IpAddr,
+    /// The port that it has connected from, as far as whoever passes the connection on says so.
+    pub peer_port: u16,
     /// If the peer is a trusted proxy, it is believed whom its requests come from.
     pub may_vouch: bool,
     peer_text: Box<str>,
@@ -46,6 +48,7 @@ impl Connection {
         let hop_lines = forwarding::lines_before_host(&peer_text, scheme.as_str());
         Self {
             peer,
+            peer_port: 0,
             may_vouch: true,
             peer_text,
             hop_lines: hop_lines.into(),
@@ -61,6 +64,7 @@ impl Connection {
     pub fn with_tls(self, facts: TlsFacts) -> Self {
         Self {
             tls: Some(facts),
+            peer_port: self.peer_port,
             may_vouch: self.may_vouch,
             evidence: self.evidence,
             ..Self::new(self.peer, self.listener, Scheme::Https)

@@ -48,6 +48,16 @@ pub struct Accepted {
     pub terminator: Option<Arc<Terminator>>,
 }
 
+impl Accepted {
+    /// Whether something has to come before its first request.
+    pub fn has_preliminaries(&self) -> bool {
+        let listener = &self.listener;
+        self.terminator.is_some()
+            || listener.proxy_protocol.is_some()
+            || listener.starttls().is_some()
+    }
+}
+
 /// What serves the connections of a listener.
 pub trait ServeConnection: Send + Sync + 'static {
     fn serve(

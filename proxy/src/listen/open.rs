@@ -1,7 +1,7 @@
 //! From an accepted socket to a connection whose next bytes are a request: what its listener asks of it before that.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,11 +15,11 @@ use super::{
     accept::Accepted,
     close_reason::CloseReason,
     postgres,
-    proxy_header::{self, Beginning},
+    proxy_header::{self, Beginning, canonical},
     sources::{SourcePlace, Sources},
 };
 use crate::{
-    config::{Listener, Starttls},
+    config::{Listener, ListenerProtocol, ProxyProtocol, Starttls},
     exchange::{Connection, Scheme},
     metrics::Metrics,
     net::Networks,
@@ -50,6 +50,8 @@ pub struct Opened {
     pub waited: Duration,
     /// The client has asked for TLS in the protocol that the listener's `starttls` names.
     pub is_negotiated: bool,
+    /// It must not begin with a PROXY header, which nobody has looked at yet.
+    pub refuses_header: bool,
     pub connection: Connection,
     /// Held as long as the connection.
     pub place: Option<SourcePlace>,
@@ -65,10 +67,11 @@ pub struct Unopened {
 
 /// Whose connection it is.
 struct Begun {
-    peer: IpAddr,
+    peer: SocketAddr,
     /// The peer is known by name, and may say whom it speaks for.
     may_vouch: bool,
     is_negotiated: bool,
+    refuses_header: bool,
     ahead: Vec<u8>,
     waited: Duration,
     place: Option<SourcePlace>,
@@ -77,17 +80,42 @@ struct Begun {
 }
 
 impl Begun {
-    fn of(peer: IpAddr, place: Option<SourcePlace>) -> Self {
+    fn of(peer: SocketAddr, place: Option<SourcePlace>) -> Self {
         Self {
             peer,
             may_vouch: true,
             is_negotiated: false,
+            refuses_header: false,
             ahead: Vec::new(),
             waited: Duration::ZERO,
             place,
             extensions: Extensions::default(),
         }
     }
+
+    fn opened(self, socket: ClientSocket, listener: Arc<Listener>) -> Box<Opened> {
+        let mut connection = Connection::new(self.peer.ip(), listener, Scheme::Http);
+        connection.peer_port = self.peer.port();
+        connection.may_vouch = self.may_vouch;
+        if !self.extensions.is_empty() {
+            connection.evidence_mut().extensions = self.extensions;
+        }
+        Box::new(Opened {
+            socket,
+            ahead: self.ahead,
+            waited: self.waited,
+            is_negotiated: self.is_negotiated,
+            refuses_header: self.refuses_header,
+            connection,
+            place: self.place,
+        })
+    }
+}
+
+/// Whether a client may wait for its server to speak first: what it says then is looked at as it is carried.
+fn may_be_silent(listener: &Listener) -> bool {
+    let is_carried = matches!(listener.protocol, ListenerProtocol::Tcp(_));
+    is_carried && listener.tls.is_none() && listener.starttls().is_none()
 }
 
 /// Why a connection is closed, and whose it is as far as is known by then.
@@ -113,12 +141,37 @@ impl Opener {
         }
     }
 
-    /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first. The
-    /// rest is boxed, so that what waits for requests does not carry a place for it.
+    /// `None` if nothing is to follow: the connection is closed. So it is after an error, which may be answered first. Where
+    /// something has to come first, that waits no longer than an idle connection once the process wants to end. The rest is
+    /// boxed, so that what waits for requests does not carry a place for it.
     pub async fn open(
         &self,
         accepted: Box<Accepted>,
         shutdown: &ShutdownWatch,
+    ) -> Result<Option<Box<Opened>>, Unopened> {
+        if !accepted.has_preliminaries() {
+            let begun = self.admit(canonical(accepted.peer), &accepted.listener);
+            let opened = self.known(begun.map(Some), &accepted.listener, accepted.peer);
+            return Ok(opened.map(|begun| {
+                let listener = accepted.listener;
+                begun.opened(ClientSocket::Plain(accepted.socket), listener)
+            }));
+        }
+        Box::pin(async {
+            select! {
+                biased;
+                opened = self.open_in_steps(accepted) => opened,
+                // It has asked for nothing yet.
+                () = self.drained(shutdown) => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// The PROXY header, then the request for TLS, then TLS: what there is of them.
+    async fn open_in_steps(
+        &self,
+        accepted: Box<Accepted>,
     ) -> Result<Option<Box<Opened>>, Unopened> {
         let Accepted {
             mut socket,
@@ -126,68 +179,68 @@ impl Opener {
             listener,
             terminator,
         } = *accepted;
-        let sender = peer.ip().to_canonical();
-        match self.begin(&mut socket, sender, &listener, shutdown).await {
-            Ok(begun) => {
-                let begun = match (begun, listener.starttls()) {
-                    (Some(begun), Some(Starttls::PostgreSql)) => {
-                        Box::pin(self.start_postgres(&mut socket, begun, &listener)).await
-                    }
-                    (begun, _) => begun,
-                };
-                let Some(begun) = begun else {
+        let sender = canonical(peer);
+        let begun = match &listener.proxy_protocol {
+            None => self.admit(sender, &listener).map(Some),
+            Some(rule) => Box::pin(self.begin(&mut socket, sender, &listener, rule)).await,
+        };
+        let Some(mut begun) = self.known(begun, &listener, peer) else {
+            return Ok(None);
+        };
+        if listener.starttls() == Some(Starttls::PostgreSql) {
+            let starting = postgres::start(&mut socket, &mut begun.ahead, self.header_limit);
+            match Box::pin(starting).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(start)) => begun.is_negotiated = start == postgres::Start::Negotiated,
+                Err(reason) => {
+                    let peer = begun.peer.ip();
+                    self.report_closed(reason, &listener, peer, peer);
                     return Ok(None);
-                };
-                let Begun {
-                    peer,
-                    may_vouch,
-                    is_negotiated,
-                    ahead,
-                    waited,
-                    place,
-                    extensions,
-                } = begun;
-                let mut connection = Connection::new(peer, listener, Scheme::Http);
-                connection.may_vouch = may_vouch;
-                if !extensions.is_empty() {
-                    connection.evidence_mut().extensions = extensions;
                 }
-                let Some(terminator) = terminator else {
-                    return Ok(Some(Box::new(Opened {
-                        socket: ClientSocket::Plain(socket),
-                        ahead,
-                        waited,
-                        is_negotiated,
-                        connection,
-                        place,
-                    })));
-                };
-                // Not a part of the future, which every connection carries.
-                let established = match Box::pin(terminator.accept(socket, &ahead)).await {
-                    Ok(established) => established,
-                    Err(refused) => return Err(Unopened { refused, place }),
-                };
-                let mut connection = connection.with_tls(established.facts);
-                let wanted = connection.listener.key_rules.wanted_names();
-                let tls = established.socket.connection();
-                if let Some(names) = verified_names(tls, wanted) {
-                    connection.evidence_mut().names = Some(names);
-                }
-                Ok(Some(Box::new(Opened {
-                    socket: ClientSocket::Tls(Box::new(established.socket)),
-                    ahead: Vec::new(),
-                    // The handshake had a limit of its own.
-                    waited: Duration::ZERO,
-                    is_negotiated,
-                    connection,
-                    place,
-                })))
-            }
-            Err(Closing { reason, peer }) => {
-                self.report_closed(reason, &listener, peer, sender);
-                Ok(None)
             }
         }
+        let Some(terminator) = terminator else {
+            return Ok(Some(begun.opened(ClientSocket::Plain(socket), listener)));
+        };
+        let established = match Box::pin(terminator.accept(socket, &begun.ahead)).await {
+            Ok(established) => established,
+            Err(refused) => {
+                let place = begun.place;
+                return Err(Unopened { refused, place });
+            }
+        };
+        let names = verified_names(
+            established.socket.connection(),
+            listener.key_rules.wanted_names(),
+        );
+        let socket = ClientSocket::Tls(Box::new(established.socket));
+        // The handshake has taken what came, and had a limit of its own.
+        (begun.ahead, begun.waited) = (Vec::new(), Duration::ZERO);
+        let mut opened = begun.opened(socket, listener);
+        opened.connection = opened.connection.with_tls(established.facts);
+        if let Some(names) = names {
+            opened.connection.evidence_mut().names = Some(names);
+        }
+        Ok(Some(opened))
+    }
+
+    /// What is known of a connection, unless it is closed, which is reported.
+    fn known(
+        &self,
+        begun: Result<Option<Begun>, Closing>,
+        listener: &Listener,
+        sender: SocketAddr,
+    ) -> Option<Begun> {
+        begun.unwrap_or_else(|Closing { reason, peer }| {
+            self.report_closed(reason, listener, peer, sender.ip().to_canonical());
+            None
+        })
+    }
+
+    /// A connection begins with a header and must not.
+    pub fn report_header(&self, connection: &Connection) {
+        let (reason, peer) = (CloseReason::ProxyHeaderUnexpected, connection.peer);
+        self.report_closed(reason, &connection.listener, peer, peer);
     }
 
     fn report_closed(
@@ -203,70 +256,27 @@ impl Opener {
         warn!(listener, %peer, balancer, reason = code, "connection closed: {reason}");
     }
 
-    /// Has the client ask for TLS. `None` if it is closed.
-    async fn start_postgres(
-        &self,
-        socket: &mut TcpStream,
-        mut begun: Begun,
-        listener: &Listener,
-    ) -> Option<Begun> {
-        match postgres::start(socket, &mut begun.ahead, self.header_limit).await {
-            Ok(start) => {
-                begun.is_negotiated = start? == postgres::Start::Negotiated;
-                Some(begun)
-            }
-            Err(reason) => {
-                self.report_closed(reason, listener, begun.peer, begun.peer);
-                None
-            }
-        }
-    }
-
-    /// `None` for a connection without a byte.
-    async fn begin(
-        &self,
-        socket: &mut TcpStream,
-        sender: IpAddr,
-        listener: &Listener,
-        shutdown: &ShutdownWatch,
-    ) -> Result<Option<Begun>, Closing> {
-        if listener.proxy_protocol.is_none() {
-            return self.admit(sender, listener).map(Some);
-        }
-        Box::pin(async {
-            select! {
-                biased;
-                begun = self.wait_for_header(socket, sender, listener) => begun,
-                // It has asked for nothing yet.
-                () = self.drained(shutdown) => Ok(None),
-            }
-        })
-        .await
-    }
-
     /// Ends when an idle connection has to.
-    async fn drained(&self, shutdown: &ShutdownWatch) {
+    pub async fn drained(&self, shutdown: &ShutdownWatch) {
         let mut shutdown = shutdown.clone();
         // Whoever would say so is gone: that is the end too.
         let _ = shutdown.wait_for(|stop| *stop).await;
         sleep(self.drain_idle).await;
     }
 
-    /// Reads the header, or that no header comes.
-    async fn wait_for_header(
+    /// Reads the header, or that no header comes. `None` for a connection without a byte.
+    async fn begin(
         &self,
         socket: &mut TcpStream,
-        sender: IpAddr,
+        sender: SocketAddr,
         listener: &Listener,
+        rule: &ProxyProtocol,
     ) -> Result<Option<Begun>, Closing> {
         let closing = |reason| Closing {
             reason,
-            peer: sender,
+            peer: sender.ip(),
         };
-        let Some(rule) = &listener.proxy_protocol else {
-            return self.admit(sender, listener).map(Some);
-        };
-        if rule.from.contain(sender) {
+        if rule.from.contain(sender.ip()) {
             return self.begin_behind(socket, sender, listener).await;
         }
         if rule.required {
@@ -274,6 +284,10 @@ impl Opener {
         }
         // First of all: while it is silent, it counts like any other.
         let mut begun = self.admit(sender, listener)?;
+        if may_be_silent(listener) {
+            begun.refuses_header = true;
+            return Ok(Some(begun));
+        }
         let since = Instant::now();
         let reading = proxy_header::read_none(socket, self.header_limit);
         let Some(ahead) = reading.await.map_err(closing)? else {
@@ -288,12 +302,12 @@ impl Opener {
     async fn begin_behind(
         &self,
         socket: &mut TcpStream,
-        balancer: IpAddr,
+        balancer: SocketAddr,
         listener: &Listener,
     ) -> Result<Option<Begun>, Closing> {
         let closing = |reason| Closing {
             reason,
-            peer: balancer,
+            peer: balancer.ip(),
         };
         let wanted = listener.key_rules.wanted_extensions();
         let read = proxy_header::read(socket, self.header_limit, wanted).await;
@@ -310,7 +324,7 @@ impl Opener {
             Beginning::Own => Begun::of(balancer, None),
             Beginning::Nameless(extensions) => {
                 // It is somebody's, whoever the balancer may vouch for.
-                let place = self.take_place(balancer).map_err(closing)?;
+                let place = self.take_place(balancer.ip()).map_err(closing)?;
                 if listener.allow.is_some() {
                     // Nobody can say that it is allowed. Without a request it is a check, and closed like one.
                     let is_request = proxy_header::is_followed(socket, self.header_limit).await;
@@ -334,7 +348,8 @@ impl Opener {
     }
 
     /// Lets a peer in that is known by name.
-    fn admit(&self, peer: IpAddr, listener: &Listener) -> Result<Begun, Closing> {
+    fn admit(&self, address: SocketAddr, listener: &Listener) -> Result<Begun, Closing> {
+        let peer = address.ip();
         let closing = |reason| Closing { reason, peer };
         if (listener.allow.as_ref()).is_some_and(|allow| !allow.contain(peer)) {
             return Err(closing(CloseReason::NotAllowed));
@@ -344,7 +359,7 @@ impl Opener {
         } else {
             self.take_place(peer).map_err(closing)?
         };
-        Ok(Begun::of(peer, place))
+        Ok(Begun::of(address, place))
     }
 
     /// A place among those of its source, if they are limited.

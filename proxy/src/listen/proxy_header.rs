@@ -1,6 +1,6 @@
 //! Reading the PROXY header that a connection begins with, or making sure that it begins with none.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 512;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// It is this peer's.
-    Of(IpAddr, Extensions),
+    Of(SocketAddr, Extensions),
     /// It is the load balancer's own.
     Own,
     /// It is of somebody without an address.
@@ -89,11 +89,15 @@ async fn read_header(
             Some(Header::Local) => return Ok(Beginning::Own),
             Some(Header::Unknown) => return Ok(Beginning::Nameless(wanted_of(came, wanted))),
             Some(Header::For(source)) => {
-                let peer = source.ip().to_canonical();
-                return Ok(Beginning::Of(peer, wanted_of(came, wanted)));
+                return Ok(Beginning::Of(canonical(source), wanted_of(came, wanted)));
             }
         }
     }
+}
+
+/// IPv4 addresses have one form.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn wanted_of(header: &[u8], wanted: &[u8]) -> Extensions {

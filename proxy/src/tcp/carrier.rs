@@ -9,12 +9,12 @@ use std::{
 
 use cellgate_process::descriptors::is_exhaustion;
 use pingora::server::ShutdownWatch;
-use tokio::time::sleep_until;
+use tokio::{select, time::sleep_until};
 use tracing::{debug, field::display, info};
 
 use super::{
     end::End,
-    hello::{self, NoHello},
+    hello::{self, Asked, NoHello},
     opening::{Opening, is_declined},
     refusal,
     relay::Relay,
@@ -29,7 +29,8 @@ use crate::{
     http::Services,
     listen::{Accepted, ClientSocket, Opener, SourcePlace},
     tenant_key::{Found, Hello, KeyError, RequestKey},
-    tls::CellSocket,
+    tls::{CellSocket, CellTls},
+    wire::proxy_protocol::begins_header,
 };
 
 /// Connections are cut so long before the process ends: it has to be written down.
@@ -49,7 +50,9 @@ struct Client {
     /// Read from it already, and the cell's.
     ahead: Vec<u8>,
     /// Of a hello that is the cell's.
-    server_name: Option<String>,
+    server_name: Option<Box<str>>,
+    /// It must not begin with a PROXY header.
+    refuses_header: bool,
     connection: Connection,
 }
 
@@ -64,6 +67,8 @@ struct Closed {
 struct Trip {
     relay: Relay<ClientSocket, CellSocket>,
     connection: Connection,
+    /// Of a hello that is the cell's.
+    server_name: Option<Box<str>>,
     exchange: Exchange,
     began: Instant,
     /// When the cell had taken it.
@@ -110,10 +115,11 @@ impl Carrier {
             socket: opened.socket,
             ahead: opened.ahead,
             server_name: None,
+            refuses_header: opened.refuses_header,
             connection: opened.connection,
         };
         let mut exchange = Exchange::of_connection(began, client.connection.peer);
-        let outcome = match self.admit(&mut exchange, &mut client).await {
+        let outcome = match self.admit(&mut exchange, &mut client, shutdown).await {
             Ok(()) => {
                 let opening = Opening::new(
                     relaying,
@@ -127,21 +133,28 @@ impl Carrier {
             Err(closed) => Err(closed),
         };
         match outcome {
-            Ok(cell) => Some(Trip {
-                relay: Relay::new(client.socket, cell, &client.ahead, &self.pipes),
-                connection: client.connection,
-                exchange,
-                began,
-                connected: Instant::now(),
-                _place: opened.place,
-            }),
+            Ok(cell) => {
+                let mut relay = Relay::new(client.socket, cell, &client.ahead, &self.pipes);
+                if client.refuses_header {
+                    relay = relay.refusing_header();
+                }
+                Some(Trip {
+                    relay,
+                    connection: client.connection,
+                    server_name: client.server_name,
+                    exchange,
+                    began,
+                    connected: Instant::now(),
+                    _place: opened.place,
+                })
+            }
             // Without a byte, somebody has looked whether anybody is here.
             Err(Closed {
                 end: End::NoHello(NoHello::Gone),
                 ..
             }) if client.ahead.is_empty() && !opened.is_negotiated => None,
             Err(closed) => {
-                self.close(&client.connection, &exchange, &closed, began);
+                self.close(&client, &exchange, &closed, began);
                 if relaying.starttls == Some(Starttls::PostgreSql) {
                     refusal::say(client.socket, closed.end.code()).await;
                 }
@@ -150,21 +163,19 @@ impl Carrier {
         }
     }
 
-    async fn admit(&self, exchange: &mut Exchange, client: &mut Client) -> Result<(), Closed> {
-        let mut detail = None;
+    async fn admit(
+        &self,
+        exchange: &mut Exchange,
+        client: &mut Client,
+        shutdown: &ShutdownWatch,
+    ) -> Result<(), Closed> {
+        let mut has_ech = None;
         let mut key = Box::<RequestKey>::default();
         let mut found = client.read_key(client.hello(), &mut key);
         if found == Ok(Found::NeedsHello) {
-            let limit = self.services.timeouts.head;
-            let asked = hello::read(&mut client.socket, &mut client.ahead, limit).await?;
-            if asked.server_name.is_none() {
-                detail = Some(if asked.has_ech {
-                    "the client asks for a server only in encrypted form (ECH)"
-                } else {
-                    "the client asks for no server by name (SNI)"
-                });
-            }
-            client.server_name = asked.server_name;
+            let asked = self.read_hello(client, shutdown).await?;
+            has_ech = Some(asked.has_ech);
+            client.server_name = asked.server_name.map(Into::into);
             let hello = Hello::Read(client.server_name.as_deref());
             found = client.read_key(hello, &mut key);
         }
@@ -173,9 +184,35 @@ impl Carrier {
         let policy = &self.services.policy;
         let admitted = exchange.admit(policy, client.connection.peer, key, snapshot.as_deref());
         admitted.map_err(|refused| {
+            let is_nobody = matches!(refused.reason, Reason::NoTenantKey | Reason::UnknownTenant);
             let mut closed = Closed::from(refused);
-            closed.detail = closed.detail.or(detail.map(ToOwned::to_owned));
+            if let (Some(has_ech), true) = (has_ech, is_nobody) {
+                let asked = hello::explain(client.server_name.as_deref(), has_ech);
+                closed.detail = Some(asked);
+            }
             closed
+        })
+    }
+
+    /// Reads the hello of a client whose TLS is the cell's.
+    async fn read_hello(
+        &self,
+        client: &mut Client,
+        shutdown: &ShutdownWatch,
+    ) -> Result<Asked, Closed> {
+        let limit = self.services.timeouts.head;
+        let read = select! {
+            biased;
+            read = hello::read(&mut client.socket, &mut client.ahead, limit) => read,
+            // It has asked for nothing yet.
+            () = self.opener.drained(shutdown) => return Err(End::Shutdown.into()),
+        };
+        read.map_err(|reason| {
+            if client.refuses_header && begins_header(&client.ahead) == Some(true) {
+                End::ProxyHeader.into()
+            } else {
+                reason.into()
+            }
         })
     }
 
@@ -219,30 +256,34 @@ impl Carrier {
             tokio::time::sleep(self.services.lifecycle.left_to_drain(limit)).await;
         };
         let mut cut = std::pin::pin!(cut);
-        // Without a limit, an endpoint that takes the connection is a healthy one. The limit is the cell's: how long its
-        // client took until then is not in it.
-        let mut awaits_answer = relaying.first_byte;
-        if awaits_answer.is_none() {
+        // Without a limit, an endpoint that takes the connection is a healthy one; over TLS it may still refuse what is shown
+        // to it. The limit is the cell's: how long its client took until then is not in it.
+        let mut first_byte = relaying.first_byte;
+        let mut awaits_answer = first_byte.is_some() || trip.cell_tls().is_some();
+        if !awaits_answer {
             trip.exchange.answered();
         }
         loop {
-            let deadline = match awaits_answer {
+            let deadline = match first_byte {
                 Some(limit) => (trip.connected + limit).min(trip.relay.last() + relaying.idle),
                 None => trip.relay.last() + relaying.idle,
             };
-            tokio::select! {
+            select! {
                 biased;
-                end = poll_fn(|cx| trip.relay.poll(cx, awaits_answer.is_some())) => match end {
+                end = poll_fn(|cx| trip.relay.poll(cx, awaits_answer)) => match end {
+                    Some(End::CellBroke) if self.is_refused_by_cell(trip) => {
+                        return End::CellRefusedCertificate;
+                    }
                     Some(end) => return end,
                     None => {
-                        awaits_answer = None;
+                        (awaits_answer, first_byte) = (false, None);
                         trip.exchange.answered();
                     }
                 },
                 () = &mut cut => return End::Shutdown,
                 () = sleep_until(deadline.into()) => {
                     let now = Instant::now();
-                    if awaits_answer.is_some_and(|limit| trip.connected + limit <= now) {
+                    if first_byte.is_some_and(|limit| trip.connected + limit <= now) {
                         let failure = Failure::Upstream(UpstreamFault::TimedOut);
                         self.services.judge(&mut trip.exchange, failure, false, clock::now_ms());
                         return End::FirstByteLate;
@@ -255,6 +296,18 @@ impl Carrier {
         }
     }
 
+    /// Whether the cell's side broke because the cell refused what was shown to it, which counts against the endpoint.
+    fn is_refused_by_cell(&self, trip: &mut Trip) -> bool {
+        let is_refused = (trip.cell_tls().zip(trip.relay.fault_of_silent_cell()))
+            .is_some_and(|(tls, fault)| tls.is_refusal(fault));
+        if is_refused {
+            let failure = Failure::Upstream(UpstreamFault::Broken);
+            self.services
+                .judge(&mut trip.exchange, failure, false, clock::now_ms());
+        }
+        is_refused
+    }
+
     fn finish(&self, trip: &Trip, end: End) {
         let (from_client, from_cell) = trip.relay.carried();
         trip.exchange.finish_connection(from_client, from_cell);
@@ -262,25 +315,40 @@ impl Carrier {
         let took = trip.began.elapsed();
         let (listener, peer) = (&*trip.connection.listener.name, trip.connection.peer);
         match end {
+            End::ProxyHeader => self.opener.report_header(&trip.connection),
             End::Shutdown => info!(listener, %peer, "connection cut: the process ends"),
             _ => debug!(listener, %peer, reason = end.code(), "connection ended"),
         }
         self.services.access_log.write(|| {
             TcpEntry::new(&trip.connection, &trip.exchange, end, took)
+                .asking_for(trip.server_name.as_deref())
                 .carried(from_client, from_cell)
         });
     }
 
-    fn close(&self, connection: &Connection, exchange: &Exchange, closed: &Closed, began: Instant) {
+    fn close(&self, client: &Client, exchange: &Exchange, closed: &Closed, began: Instant) {
         let end = closed.end;
         self.services.policy.metrics.tcp_closed(end);
-        let (listener, peer) = (&*connection.listener.name, connection.peer);
-        let detail = closed.detail.as_deref().map(display);
-        info!(listener, %peer, reason = end.code(), detail, "connection closed");
+        let connection = &client.connection;
+        if end == End::ProxyHeader {
+            self.opener.report_header(connection);
+        } else {
+            let (listener, peer) = (&*connection.listener.name, connection.peer);
+            let detail = closed.detail.as_deref().map(display);
+            info!(listener, %peer, reason = end.code(), detail, "connection closed");
+        }
         let took = began.elapsed();
-        self.services
-            .access_log
-            .write(|| TcpEntry::new(connection, exchange, end, took));
+        self.services.access_log.write(|| {
+            TcpEntry::new(connection, exchange, end, took).asking_for(client.server_name.as_deref())
+        });
+    }
+}
+
+impl Trip {
+    /// What the TLS of its cell was made by, if it has any.
+    fn cell_tls(&self) -> Option<&Arc<CellTls>> {
+        let endpoint = self.exchange.destination()?.endpoint()?;
+        endpoint.tls.as_ref()
     }
 }
 
@@ -312,6 +380,12 @@ impl From<Refused> for Closed {
             end: End::Refused(refused.reason),
             detail: refused.detail,
         }
+    }
+}
+
+impl From<End> for Closed {
+    fn from(end: End) -> Self {
+        Self { end, detail: None }
     }
 }
 

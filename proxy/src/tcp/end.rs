@@ -1,7 +1,7 @@
 //! How a connection of a TCP listener ends.
 
 use super::hello::NoHello;
-use crate::answer::Reason;
+use crate::{answer::Reason, listen::CloseReason};
 
 /// Each has a stable code, in the access log and as a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum End {
     NoHello(NoHello),
     /// The cell would not have TLS.
     CellWithoutTls,
+    /// The cell does not want the certificate that is shown to it, or wants one. Over TLS 1.3 it says so when the handshake
+    /// is over, and has read nothing then.
+    CellRefusedCertificate,
+    /// The client begins with a PROXY header and must not.
+    ProxyHeader,
 }
 
 impl End {
@@ -37,6 +42,8 @@ impl End {
             Self::Refused(reason) => reason.code(),
             Self::NoHello(reason) => reason.code(),
             Self::CellWithoutTls => "cell_without_tls",
+            Self::CellRefusedCertificate => "cell_refused_certificate",
+            Self::ProxyHeader => CloseReason::ProxyHeaderUnexpected.code(),
         }
     }
 }

@@ -50,6 +50,18 @@ impl fmt::Display for NoHello {
     }
 }
 
+/// What a hello asks for, where that names nobody's server.
+pub(super) fn explain(server_name: Option<&str>, has_ech: bool) -> String {
+    match (server_name, has_ech) {
+        (None, true) => "the client asks for a server only in encrypted form (ECH)".to_owned(),
+        (None, false) => "the client asks for no server by name (SNI)".to_owned(),
+        (Some(name), true) => format!(
+            "the client asks for `{name}` in the open, and perhaps for another server in encrypted form (ECH)"
+        ),
+        (Some(name), false) => format!("the client asks for `{name}`"),
+    }
+}
+
 /// Reads until the hello is whole. `ahead` is what was read of the connection, before and after.
 pub(super) async fn read(
     socket: &mut ClientSocket,

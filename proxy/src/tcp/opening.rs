@@ -72,13 +72,8 @@ impl Opening {
         is_negotiated: bool,
     ) -> Self {
         let proxy_header = relaying.send_proxy.map(|version| {
-            // Behind a load balancer the client's port is not known.
-            let port = (client.peer_addr().ok())
-                .filter(|address| address.ip().to_canonical() == connection.peer)
-                .map_or(0, |address| address.port());
-            let source = SocketAddr::new(connection.peer, port);
             let outgoing = Outgoing {
-                source,
+                source: SocketAddr::new(connection.peer, connection.peer_port),
                 destination: client.local_addr().unwrap_or(connection.listener.address),
                 authority: server_name,
             };

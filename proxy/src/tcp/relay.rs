@@ -21,6 +21,7 @@ use crate::{
     buffer::{BUFFER_BYTES, Buffer},
     socket::{PollSend, poll_receive},
     tls::{self, stream::Stream},
+    wire::proxy_protocol::begins_header,
 };
 
 /// Copied at a time where much comes.
@@ -91,6 +92,7 @@ pub(super) struct Relay<C, S> {
 #[derive(Debug)]
 struct Direction {
     load: Load,
+    beginning: Beginning,
     /// The last read filled all the room that it had.
     reads_much: bool,
     has_ended: bool,
@@ -98,6 +100,8 @@ struct Direction {
     /// Bytes that the sink has taken.
     carried: u64,
     last: Instant,
+    /// Why its source broke.
+    fault: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -107,11 +111,22 @@ enum Load {
     Copied(Buffer),
 }
 
-/// Which side of a direction broke.
+/// The first bytes of a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// They may be passed on.
+    Good,
+    /// They must not be a PROXY header, and could become one.
+    Unknown,
+}
+
+/// Which side of a direction broke.
+#[derive(Debug)]
 enum Broken {
-    Source,
+    Source(io::Error),
     Sink,
+    /// The source begins with a PROXY header.
+    Header,
 }
 
 impl<C: Side, S: Side> Relay<C, S> {
@@ -132,6 +147,19 @@ impl<C: Side, S: Side> Relay<C, S> {
         }
     }
 
+    /// The client must not begin with a PROXY header. Nothing of it is passed on before it is known that it does not; what
+    /// the cell says is not held up by that.
+    #[must_use]
+    pub(super) fn refusing_header(mut self) -> Self {
+        self.up.beginning = Beginning::Unknown;
+        self
+    }
+
+    /// Why the cell's side broke, if nothing came from there.
+    pub(super) fn fault_of_silent_cell(&self) -> Option<&io::Error> {
+        self.down.fault.as_ref().filter(|_| self.down.carried == 0)
+    }
+
     /// When a byte last moved.
     pub(super) fn last(&self) -> Instant {
         self.up.last.max(self.down.last)
@@ -147,19 +175,24 @@ impl<C: Side, S: Side> Relay<C, S> {
         let up = self
             .up
             .poll(cx, &mut self.client, &mut self.cell, &self.pipes);
-        if let Poll::Ready(Err(Broken::Source)) = up {
-            pass_reset(self.cell.tcp(), self.up.last);
-            return Poll::Ready(Some(End::ClientBroke));
+        match up {
+            Poll::Ready(Err(Broken::Source(_))) => {
+                pass_reset(self.cell.tcp(), self.up.last);
+                return Poll::Ready(Some(End::ClientBroke));
+            }
+            Poll::Ready(Err(Broken::Header)) => return Poll::Ready(Some(End::ProxyHeader)),
+            _ => {}
         }
         let down = self
             .down
             .poll(cx, &mut self.cell, &mut self.client, &self.pipes);
         match down {
-            Poll::Ready(Err(Broken::Source)) => {
+            Poll::Ready(Err(Broken::Source(fault))) => {
                 pass_reset(self.client.tcp(), self.down.last);
+                self.down.fault = Some(fault);
                 return Poll::Ready(Some(End::CellBroke));
             }
-            Poll::Ready(Err(Broken::Sink)) => return Poll::Ready(Some(End::ClientBroke)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Some(End::ClientBroke)),
             _ => {}
         }
         match (up, down) {
@@ -186,11 +219,13 @@ impl Direction {
     fn new() -> Self {
         Self {
             load: Load::Nothing,
+            beginning: Beginning::Good,
             reads_much: false,
             has_ended: false,
             is_done: false,
             carried: 0,
             last: Instant::now(),
+            fault: None,
         }
     }
 
@@ -205,6 +240,9 @@ impl Direction {
             let is_whole = matches!(self.load, Load::Nothing);
             return Poll::Ready(if is_whole { Ok(()) } else { Err(Broken::Sink) });
         }
+        if self.beginning == Beginning::Unknown {
+            ready!(self.poll_beginning(cx, source))?;
+        }
         loop {
             if ready!(self.poll_drain(cx, sink)).is_err() {
                 self.is_done = true;
@@ -218,7 +256,7 @@ impl Direction {
             }
             match source.poll_readable(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Source)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
                 Poll::Pending => {
                     self.load = Load::Nothing;
                     return Poll::Pending;
@@ -228,13 +266,56 @@ impl Direction {
                 Poll::Ready(Ok(0)) => self.has_ended = true,
                 Poll::Ready(Ok(_)) => self.last = Instant::now(),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Source)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
                 Poll::Pending => {
                     self.load = Load::Nothing;
                     return Poll::Pending;
                 }
             }
         }
+    }
+
+    /// Takes as much as is needed to know that the source does not begin with a PROXY header, or that it has ended without.
+    fn poll_beginning<F: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut F,
+    ) -> Poll<Result<(), Broken>> {
+        let mut came = match std::mem::replace(&mut self.load, Load::Nothing) {
+            Load::Copied(came) => came,
+            Load::Nothing | Load::Piped(_) => Buffer::new(),
+        };
+        let beginning = loop {
+            match begins_header(&came) {
+                Some(true) => break Poll::Ready(Err(Broken::Header)),
+                Some(false) => break Poll::Ready(Ok(())),
+                None => {}
+            }
+            let filled = match source.poll_readable(cx) {
+                Poll::Ready(Ok(())) => {
+                    came.reserve_for_reading();
+                    source.poll_fill(cx, &mut came)
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+            match filled {
+                Poll::Ready(Ok(0)) => {
+                    self.has_ended = true;
+                    break Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(_)) => self.last = Instant::now(),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(Broken::Source(error))),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if beginning.is_ready() {
+            self.beginning = Beginning::Good;
+        }
+        if !came.is_empty() {
+            self.load = Load::Copied(came);
+        }
+        beginning
     }
 
     /// Passes on what is on its way, all of it.

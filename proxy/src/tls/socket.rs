@@ -300,12 +300,20 @@ impl<S: Side> TlsSocket<S> {
     /// Receives and deciphers. The answer is how many bytes that took; nothing is the end of the connection.
     fn poll_ciphertext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // What rustls has to say by itself, such as a new key, goes out before its peer is waited for.
-        if let Poll::Ready(Err(error)) = self.poll_flush_ciphertext(cx) {
-            return Poll::Ready(Err(error));
-        }
-        if self.received.is_empty() && ready!(self.poll_fill(cx))? == 0 {
-            self.tls.read_tls(&mut io::empty())?;
-            return Poll::Ready(self.decipher().map(|()| 0));
+        let flushed = self.poll_flush_ciphertext(cx);
+        if self.received.is_empty() {
+            match (self.poll_fill(cx), flushed) {
+                (Poll::Ready(Ok(0)), _) => {
+                    self.tls.read_tls(&mut io::empty())?;
+                    return Poll::Ready(self.decipher().map(|()| 0));
+                }
+                // A peer that takes nothing any more may have said why before.
+                (Poll::Ready(Ok(_)), _) => {}
+                (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {
+                    return Poll::Ready(Err(error));
+                }
+                (Poll::Pending, _) => return Poll::Pending,
+            }
         }
         Poll::Ready(self.take_ciphertext())
     }

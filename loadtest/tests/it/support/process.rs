@@ -91,6 +91,21 @@ impl Process {
         kilobytes.unwrap_or(0) * 1024
     }
 
+    /// CPU time that it has used, of its own and of the system on its behalf. 0 where the system has no `/proc`.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        /// The unit is a part of what programs see of Linux, on all that it runs on today.
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(path).unwrap_or_default();
+        // The name, in parentheses, may hold anything.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        ticks
+            .filter_map(|ticks| ticks.parse::<u32>().ok())
+            .map(|ticks| TICK * ticks)
+            .sum()
+    }
+
     /// Waits for a line, on either output, in which `pick` finds something.
     #[track_caller]
     pub(crate) fn wait_for_line<T>(

@@ -440,6 +440,12 @@ impl Proxy {
         prlimit(pid, Resource::Nofile, limit).expect("the process is ours");
     }
 
+    /// CPU time that it has used, to a hundredth of a second.
+    #[track_caller]
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.process.cpu_time()
+    }
+
     /// Memory that it holds. 0 where that cannot be known.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.process.resident_bytes()

@@ -1,5 +1,7 @@
 //! Cells that speak TLS.
 
+use rustls::version::{TLS12, TLS13};
+
 use super::*;
 use crate::support::{
     tls::{Authority, Certificates},
@@ -52,4 +54,38 @@ fn a_cell_with_tls_gets_tls() {
     let proxy = to(&somebody_else);
     assert!(is_closed(open(&proxy)));
     wait_for_entry(&proxy, "connect_failed");
+}
+
+/// Over TLS 1.3 a cell says so when the handshake is over, and the connection seems to be made.
+#[test]
+fn a_cell_that_wants_a_certificate_is_named_as_the_one_that_refuses() {
+    let (authority, folder) = (Authority::new(), Certificates::new());
+    let ca = folder.write("ca.pem", &authority.pem());
+    let tls = format!("tls: {{ server_name: {NAME}, ca: {} }}", ca.display());
+    for (versions, reason) in [
+        (&[&TLS13], "cell_refused_certificate"),
+        (&[&TLS12], "connect_failed"),
+    ] {
+        let cell = TlsCell::start(&Terms {
+            certificates: &[(NAME, &authority.server(&[NAME]))],
+            versions,
+            clients: Some(authority.pem()),
+        });
+        let table = TableText::new([(ONLY, vec![cell.address()])]).cell_line(ONLY, &tls);
+        let proxy = plan(table, "").start();
+        // Those that wait for their server to speak, and those that have begun already.
+        for sends in [false, true] {
+            let mut client = open(&proxy);
+            while sends && client.write_all(&[0; 10_000]).is_ok() {}
+            assert!(is_closed(client));
+        }
+        wait_until("both are logged", PATIENCE, || {
+            let entries = entries(&proxy);
+            entries.len() == 2 && entries.iter().all(|entry| entry["reason"] == reason)
+        });
+        let labels = [("cell", ONLY), ("reason", "alert")];
+        let failures = proxy.metric("upstream_tls_failures_total", &labels);
+        assert!(failures >= Some(2.0), "{reason}: {failures:?}");
+        proxy.wait_for_log(&["no TLS connection to an endpoint", "alert"]);
+    }
 }

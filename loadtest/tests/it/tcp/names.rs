@@ -1,6 +1,6 @@
 //! TLS that ends at the cell: the name in its first message says whose it is.
 
-use std::{io, sync::Arc, thread};
+use std::{io, thread};
 
 use rustls::{ClientConnection, StreamOwned, version::TLS12, version::TLS13};
 
@@ -90,13 +90,18 @@ fn each_name_has_its_cell() {
     );
     // How each ended depends on what the client had not read when it left, and so does their order.
     let cells = wait_for("the line of each connection", PATIENCE, || {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut cells: Vec<_> = (entries(&proxy).iter())
-            .map(|entry| entry["cell"].as_str().unwrap_or_default().to_owned())
+            .map(|entry| (text(&entry["cell"]), text(&entry["sni"])))
             .collect();
         cells.sort();
         (cells.len() == 4).then_some(cells)
     });
-    assert_eq!(cells, ["mine", "mine", ONLY, ONLY]);
+    let expected = [("mine", ACME), ("mine", ACME), (ONLY, OTHER), (ONLY, OTHER)];
+    assert_eq!(
+        cells,
+        expected.map(|(cell, name)| (cell.to_owned(), name.to_owned()))
+    );
 }
 
 #[test]
@@ -172,6 +177,61 @@ fn a_connection_without_a_byte_is_no_event() {
     let labels = [("reason", "no_hello")];
     let closed = proxy.metric("tcp_connections_closed_total", &labels);
     assert_eq!(closed, Some(1.0));
+}
+
+/// A hello with one more extension, that of ECH (RFC 9849).
+fn with_ech(hello: &[u8]) -> Vec<u8> {
+    let extension = [&[0xfe, 0x0d, 0, 50][..], &[7; 50]].concat();
+    let mut hello = [hello, &extension].concat();
+    let two = |hello: &[u8], at: usize| usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
+    // Behind the record, the message, version and random: session, suites, compressions, each with its length.
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(hello[session]);
+    let compressions = suites + 2 + two(&hello, suites);
+    let extensions = compressions + 1 + usize::from(hello[compressions]);
+    // The message's own length has a third byte before these, which is 0.
+    for at in [3, 7, extensions] {
+        let length = u16::try_from(two(&hello, at) + extension.len()).unwrap();
+        hello[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+    hello
+}
+
+/// What such a client asks for is known only to whoever has the key, which is the cell of the name in the open, if any.
+#[test]
+fn a_name_that_is_only_there_encrypted_is_nobodys() {
+    let world = World::new();
+    let proxy = world.proxy();
+    for (name, asked) in [
+        ("192.0.2.1", "only in encrypted form (ECH)"),
+        ("front.example.net", "`front.example.net` in the open"),
+    ] {
+        let mut client = open(&proxy);
+        client.write_all(&with_ech(&world.hello(name).1)).unwrap();
+        assert!(is_closed(client), "{name}");
+        proxy.wait_for_log(&["connection closed", "no_tenant_key", asked, "(ECH)"]);
+    }
+    wait_until("both are logged", PATIENCE, || {
+        let entries = entries(&proxy);
+        entries.len() == 2
+            && entries
+                .iter()
+                .all(|entry| entry["reason"] == "no_tenant_key")
+    });
+    assert_eq!(
+        (world.acmes.connections(), world.others.connections()),
+        (0, 0)
+    );
+    // The same with the name of a tenant: many clients send random bytes there.
+    let mut client = open(&proxy);
+    client.write_all(&with_ech(&world.hello(ACME).1)).unwrap();
+    wait_until("it gets to its cell", PATIENCE, || {
+        world.acmes.connections() == 1
+    });
+    drop(client);
+    wait_until("it is logged", PATIENCE, || {
+        entries(&proxy).iter().any(|entry| entry["sni"] == ACME)
+    });
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Connections of PostgreSQL, whose TLS begins when both sides have agreed on it.
 
-use std::sync::Arc;
-
 use rustls::StreamOwned;
 
 use super::*;
 use crate::support::tls::{Authority, Certificates, client};
 
+mod psycopg;
 mod servers;
 
 const ACME: &str = "acme.example";

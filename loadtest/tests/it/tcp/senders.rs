@@ -22,6 +22,34 @@ fn a_cell_gets_a_proxy_header() {
         let came = cell.received().concat();
         assert!(came.starts_with(beginning), "{came}");
         assert!(came.ends_with("hello"), "{came}");
+        if version == "v1" {
+            let ports = (client.local_addr().unwrap().port(), proxy.address().port());
+            let expected = format!(r"{beginning}{} {}\r\nhello", ports.0, ports.1);
+            assert_eq!(came, expected);
+        }
+    }
+}
+
+/// Of whom a load balancer brings, the port is known, too.
+#[test]
+fn the_port_of_a_client_behind_a_load_balancer_is_passed_on() {
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x09\xc6\x33\x64\x07\x12\x67\0\x50";
+    for header in [&b"PROXY TCP4 192.0.2.9 198.51.100.7 4711 80\r\n"[..], v2] {
+        let cell = Origin::start(|visit| {
+            let _ = visit.take(1);
+            visit.wait_for_end();
+        });
+        let listener = "[{ name: edge, address: \"127.0.0.1:0\", protocol: tcp, tcp: { send_proxy: v1 }, \
+                        proxy_protocol: { from: [127.0.0.0/8] } }]";
+        let proxy = plan(table(&cell), "").set("listeners", listener).start();
+        let mut client = open(&proxy);
+        client.write_all(&[header, b"hello"].concat()).unwrap();
+        wait_until("it arrives", PATIENCE, || {
+            cell.received().concat().contains("hello")
+        });
+        let port = proxy.address().port();
+        let expected = format!(r"PROXY TCP4 192.0.2.9 127.0.0.1 4711 {port}\r\nhello");
+        assert_eq!(cell.received().concat(), expected);
     }
 }
 

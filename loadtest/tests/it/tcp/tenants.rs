@@ -1,7 +1,5 @@
 //! What names the tenant of a connection.
 
-use std::sync::Arc;
-
 use rustls::StreamOwned;
 
 use super::*;

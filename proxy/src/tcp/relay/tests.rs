@@ -149,3 +149,48 @@ async fn a_pipe_goes_back_empty_or_not_at_all() {
     drop(lent);
     assert!(pipes.lend().is_some());
 }
+
+/// What the client says first is held back as long as it could be a PROXY header, and the cell speaks meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_is_refused_and_its_like_is_passed_on() {
+    type Case = (&'static [&'static [u8]], &'static [u8], End);
+    const CASES: [Case; 7] = [
+        (&[b"PROXY "], b"", End::ProxyHeader),
+        (&[b"PRO", b"XY "], b"", End::ProxyHeader),
+        (&[b"\nQUIT\n!"], b"\r\n\r\n\0\r", End::ProxyHeader),
+        (&[b"PRO", b"XX"], b"", End::Finished),
+        (&[b"\r\n"], b"", End::Finished),
+        (&[], b"PRO", End::Finished),
+        (&[], b"", End::Finished),
+    ];
+    for (pieces, ahead, end) in CASES {
+        let ((ours, mut client), (cells, mut cell)) = (pair().await, pair().await);
+        let relay = Relay::new(ours, cells, ahead, &Arc::new(Pipes::new(8)));
+        let mut relay = relay.refusing_header();
+        let relaying = tokio::spawn(async move {
+            let end = poll_fn(|cx| relay.poll(cx, false));
+            tokio::time::timeout(PATIENCE, end).await.unwrap().unwrap()
+        });
+        let came = in_thread(move || {
+            cell.write_all(b"ready").unwrap();
+            client.read_exact(&mut [0; 5]).unwrap();
+            for piece in pieces {
+                client.write_all(piece).unwrap();
+                thread::sleep(Duration::from_millis(10));
+            }
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut came = Vec::new();
+            cell.read_to_end(&mut came).unwrap();
+            came
+        });
+        let came = came.await;
+        let sent = [ahead, &pieces.concat()].concat();
+        assert_eq!(relaying.await.unwrap(), end, "{sent:?}");
+        let passed_on = if end == End::Finished {
+            sent
+        } else {
+            Vec::new()
+        };
+        assert_eq!(came, passed_on);
+    }
+}

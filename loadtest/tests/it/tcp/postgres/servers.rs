@@ -14,14 +14,14 @@ use super::*;
 use crate::support::{heavy::skip, process::Process, tls::Pem};
 
 /// A server that calls itself `name`, with this certificate. It is gone when it is dropped.
-struct Server {
+pub(super) struct Server {
     _process: Process,
     _folder: TempDir,
-    port: u16,
+    pub(super) port: u16,
 }
 
 /// Where Debian keeps the programs, of the newest version.
-fn programs() -> Option<PathBuf> {
+pub(super) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut folders: Vec<_> = (versions.flatten())
         .map(|entry| entry.path().join("bin"))
@@ -45,7 +45,7 @@ fn unprivileged(program: &Path) -> Command {
 }
 
 impl Server {
-    fn start(programs: &Path, name: &str, pem: &Pem) -> Self {
+    pub(super) fn start(programs: &Path, name: &str, pem: &Pem) -> Self {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let data = folder.path().join("data");
