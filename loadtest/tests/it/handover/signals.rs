@@ -126,9 +126,10 @@ fn no_moment_is_too_early_to_ask_a_successor_to_end() {
     let mut proxy = Proxy::start(fleet.table());
     proxy.stop();
     let _giver = giver(&proxy.state_dir(), "is silent");
-    for step in 0..40 {
+    for step in 0..60 {
         let mut successor = upgrade_from(proxy.directory());
-        thread::sleep(Duration::from_micros(step * 500));
+        // It listens after some two milliseconds.
+        thread::sleep(Duration::from_micros(step * 75));
         let asked = Instant::now();
         successor.signal(Signal::TERM);
         // By the signal itself, where it came before anything.
