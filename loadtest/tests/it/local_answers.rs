@@ -387,7 +387,7 @@ fn an_acme_client_that_fails_costs_little() {
         let answer = connection.answer("GET").unwrap();
         assert_eq!(answer.verdict(), (502, Some("acme_failed")));
     }
-    assert_eq!(answered(&proxy, "acme", "5xx"), Some(14.0));
+    assert_eq!(answered(&proxy, "acme", "5xx"), Some(15.0));
     let answer = Request::get("/.well-known/acme-challenge/cut").send(proxy.address());
     assert_eq!(answer.verdict(), (502, Some("acme_failed")));
     let rejected = [("cell", ""), ("reason", "acme_failed")];
