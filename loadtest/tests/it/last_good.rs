@@ -213,7 +213,9 @@ fn a_state_directory_that_cannot_be_had_stops_nothing() {
         said.contains("state is a file, and a folder is wanted; let `state_dir` name a folder"),
         "{said}"
     );
-    assert_eq!(proxy.metric("state_write_failures_total", &[]), Some(1.0));
+    // It may have been tried again already.
+    let failures = proxy.metric("state_write_failures_total", &[]);
+    assert!(failures >= Some(1.0), "{failures:?}");
     proxy.wait_for_log(&["ERROR", "cannot be kept for a restart"]);
     assert_eq!(proxy.get("acme", "/").status, 200);
 
