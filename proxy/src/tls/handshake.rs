@@ -2,10 +2,11 @@
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
-use rustls::{AlertDescription, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -72,11 +73,13 @@ pub struct Established {
 /// Does a handshake. A place is held only while there is work to do on what a client sent, never while it is waited for, so
 /// that slow clients keep nobody out. `config` is asked for with the first place, so that one who waits cannot keep what has
 /// been replaced meanwhile, such as a list of revoked certificates.
+///
+/// The work is done on a thread apart: it takes as long as 20 requests, and what becomes ready meanwhile would wait for it.
 pub async fn accept(
     socket: TcpStream,
     came: &[u8],
     config: impl FnOnce() -> Arc<ServerConfig>,
-    places: &Semaphore,
+    places: &Arc<Semaphore>,
     limit: Duration,
 ) -> Result<Established, Refused> {
     let mut waits_for_place = false;
@@ -95,8 +98,8 @@ pub async fn accept(
         let tls = tls.map_err(|error| Refused::Failed(io::Error::other(error)))?;
         let mut socket = TlsSocket::new(socket, tls, received);
         loop {
-            let worked = socket.work_on_handshake();
-            drop(place);
+            let worked;
+            (socket, worked) = work_apart(socket, place).await?;
             if let Err(error) = worked {
                 return Ok(Err((socket, error)));
             }
@@ -120,14 +123,28 @@ pub async fn accept(
     }
 }
 
-async fn wait_for_place<'p>(
-    places: &'p Semaphore,
+async fn wait_for_place(
+    places: &Arc<Semaphore>,
     waits: &mut bool,
-) -> Result<SemaphorePermit<'p>, Refused> {
+) -> Result<OwnedSemaphorePermit, Refused> {
     *waits = true;
-    let place = places.acquire().await.map_err(|_| Refused::Overloaded)?;
+    let place = Arc::clone(places).acquire_owned().await;
     *waits = false;
-    Ok(place)
+    place.map_err(|_| Refused::Overloaded)
+}
+
+/// The place is held until the work is done, even if nobody waits for it any more.
+async fn work_apart(
+    mut socket: TlsSocket,
+    place: OwnedSemaphorePermit,
+) -> Result<(TlsSocket, io::Result<()>), Refused> {
+    let working = spawn_blocking(move || {
+        let worked = socket.work_on_handshake();
+        drop(place);
+        (socket, worked)
+    });
+    let panicked = |error| Refused::Failed(io::Error::other(error));
+    working.await.map_err(panicked)
 }
 
 /// A client that says that it breaks off has left, in the most polite way.
@@ -236,7 +253,7 @@ fn established(socket: TlsSocket) -> Established {
             .unwrap_or_default(),
         server_name: tls.server_name().map(Into::into),
     };
-    let is_resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    let is_resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
     Established {
         socket,
         facts,

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeSet,
+    num::NonZero,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -37,7 +39,7 @@ pub struct Terminator {
     view: ArcSwap<View>,
     /// For a listener without keys of a fleet. They outlive the view: new certificates leave sessions as they are.
     own_tickets: Arc<Tickets>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     metrics: TlsMetrics,
     files: Mutex<Files>,
     shown: Mutex<Shown>,
@@ -114,8 +116,13 @@ fn load_settled(
         if is_good || began.elapsed() >= SETTLING {
             return outcome;
         }
-        std::thread::sleep(RETRY_INTERVAL);
+        thread::sleep(RETRY_INTERVAL);
     }
+}
+
+/// More threads than processors would only take turns, and the threads of requests theirs among them.
+fn places(configured: usize) -> usize {
+    configured.min(thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 impl Terminator {
@@ -146,7 +153,7 @@ impl Terminator {
         let error = summary(&readings.reported());
         let terminator = Self {
             listener: listener.into(),
-            places: Semaphore::new(settings.handshakes_at_once_max.min(Semaphore::MAX_PERMITS)),
+            places: Arc::new(Semaphore::new(places(settings.handshakes_at_once_max))),
             settings,
             view: ArcSwap::from_pointee(view),
             own_tickets,
