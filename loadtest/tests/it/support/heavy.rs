@@ -53,14 +53,30 @@ pub(crate) fn skip(why: impl Display) {
 /// run.
 #[track_caller]
 pub(crate) fn allows_clients(count: usize) -> bool {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let enough = files >= 3 * count as u64;
+    let enough = clients_max() >= count;
     if !enough {
         skip(format!(
-            "{files} open files are allowed, too few for {count} clients"
+            "the limit of open files is too low for {count} clients"
         ));
     }
     enough
+}
+
+/// So many clients, or as many as can be connected at the same time.
+pub(crate) fn clients_at_most(count: usize) -> usize {
+    let count_max = clients_max();
+    if count_max < count {
+        figure(format!(
+            "{count_max} clients instead of {count}, as open files allow"
+        ));
+    }
+    count.min(count_max)
+}
+
+/// Clients, proxy and cell run as one user, and each has a descriptor for each client.
+fn clients_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 3).unwrap_or(usize::MAX)
 }
 
 /// Past the test runner, which keeps what tests print to itself.

@@ -58,7 +58,11 @@ fn half_hellos_cost_others_nothing() {
 
 #[test]
 fn idle_connections_cost_others_nothing() {
-    let count = if is_acceptance() { 10_000 } else { 300 };
+    let count = if is_acceptance() {
+        heavy::clients_at_most(10_000)
+    } else {
+        300
+    };
     compare("idle connections", count, |proxy, config| {
         (0..count)
             .map(|_| {
