@@ -1,6 +1,6 @@
 //! The one place where a cause becomes an answer of the proxy's own: reason, status, and words for the caller.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use serde_json::json;
 
@@ -265,6 +265,12 @@ impl Extras<'_> {
 /// The field that keeps browsers on HTTPS (RFC 6797).
 pub const HSTS: &str = "strict-transport-security";
 
+/// The field that says when an answer was made (RFC 9110, section 6.6.1). On the general way Pingora adds it.
+pub fn date_line() -> String {
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    format!("date: {now}\r\n")
+}
+
 /// A whole answer as bytes, for a connection that has no HTTP session to answer through. It always closes.
 pub fn closing_response(reason: Reason, detail: Option<&str>, extras: Extras<'_>) -> Vec<u8> {
     let body = problem_body(reason, detail, extras.request_id);
@@ -285,9 +291,10 @@ pub fn closing_response(reason: Reason, detail: Option<&str>, extras: Extras<'_>
         ""
     };
     let head = format!(
-        "HTTP/1.1 {} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+        "HTTP/1.1 {} {phrase}\r\n{}content-type: application/problem+json\r\ncontent-length: {}\r\n\
          x-cellgate-reason: {}\r\n{id}{retry}{allow}",
         status.as_u16(),
+        date_line(),
         body.len(),
         reason.code(),
     );

@@ -34,5 +34,5 @@ pub use reload::{RETRY_INTERVAL, Readings};
 pub use settings::{Alpn, CertificateFiles, ClientAuth, ClientAuthMode, MinVersion, TlsSettings};
 pub use socket::TlsSocket;
 pub use stream::{CellSocket, ClientSocket};
-pub use terminator::{Terminator, TlsStatus, load};
+pub use terminator::{Terminator, TlsStatus, expired_authorities, load};
 pub use watch::CertificateWatch;

@@ -24,6 +24,7 @@ both_ways!(
     a_check_behind_the_proxy_protocol,
     plain_http_is_sent_to_https,
     a_foreign_host_in_the_target_is_not_followed,
+    every_answer_has_a_date,
     challenges_go_to_whoever_waits_for_them,
     an_acme_client_that_fails_costs_little,
     preflights_go_to_their_tenant,
@@ -275,6 +276,25 @@ fn acme_client() -> Origin {
             visit.send(answer);
         }
     })
+}
+
+fn every_answer_has_a_date() {
+    let cell = Origin::well_behaved();
+    let options = "health_path: /healthz, redirect_https: {}";
+    let redirecting = with_options(Proxy::in_front_of(cell.address()), options).start();
+    let proxy = Proxy::in_front_of(cell.address()).start();
+    let malformed = Request::get("/").header("content-length", "x");
+    for (proxy, request, status) in [
+        (&redirecting, Request::get("/healthz"), 200),
+        (&redirecting, Request::get("/"), 308),
+        (&proxy, Request::get("/"), 400),
+        (&proxy, malformed, 400),
+    ] {
+        let answer = request.send(proxy.address());
+        assert_eq!(answer.status, status);
+        let date = answer.header("date").expect("it has a date");
+        assert!(date.ends_with(" GMT") && date.len() == 29, "{date}");
+    }
 }
 
 fn challenges_go_to_whoever_waits_for_them() {

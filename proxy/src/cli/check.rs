@@ -202,7 +202,7 @@ fn check_cell_tls(path: &Path, bytes: &[u8], table: &Table) -> Result<(), Proble
     Err(problems_of(bytes, &loaded.faults).in_file(path.display()))
 }
 
-/// What is warned about in a good table.
+/// What is warned about in a good table, and in files of certificates.
 fn warnings(path: &Path, bytes: &[u8], table: &Table, config: Option<&Config>) -> Vec<Problems> {
     let expired = CellIdentities::expired_authorities(table, &folder_of(path), clock::unix_now());
     let mut warnings = vec![problems_of(bytes, &expired)];
@@ -210,10 +210,13 @@ fn warnings(path: &Path, bytes: &[u8], table: &Table, config: Option<&Config>) -
         warnings.push(unspeakable_keys(bytes, table, config));
         warnings.push(rejected_preflights(bytes, table, config));
     }
-    let warnings = warnings.into_iter();
-    warnings
-        .map(|problems| problems.in_file(path.display()))
-        .collect()
+    let of_table = warnings.into_iter();
+    let of_table = of_table.map(|problems| problems.in_file(path.display()));
+    let listeners = config.into_iter().flat_map(|config| &config.listeners);
+    let of_clients = listeners
+        .filter_map(|listener| listener.tls.as_ref())
+        .flat_map(|tls| tls::expired_authorities(tls, clock::unix_now()));
+    of_table.chain(of_clients).collect()
 }
 
 fn base_of_file(path: &Path) -> Result<Base, Problems> {

@@ -9,7 +9,7 @@ use super::{
     services::Services,
 };
 use crate::{
-    answer::{Extras, Reason, closing_response},
+    answer::{Extras, Reason, closing_response, date_line},
     config::HttpOptions,
     gate::Head,
     metrics::LocalKind,
@@ -136,7 +136,7 @@ impl Local {
         let has_no_content = matches!(status, 204 | 304);
         // How much the ACME client would have sent is not known.
         let is_unknown = self.is_head_request && matches!(self.what, What::Acme(..));
-        let mut head = format!("HTTP/1.1 {status} {phrase}\r\n");
+        let mut head = format!("HTTP/1.1 {status} {phrase}\r\n{}", date_line());
         if !has_no_content && !is_unknown {
             let _ = write!(head, "content-length: {}\r\n", content.len());
         }

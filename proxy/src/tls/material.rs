@@ -145,6 +145,10 @@ pub fn read<'s>(
     })
 }
 
+pub(super) fn read_file(path: &Path) -> Result<FileBytes, Problems> {
+    file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))
+}
+
 /// How many bytes may still be read.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -168,7 +172,7 @@ impl Budget {
             let message = format!("is not read: the files before it have {mib} MiB");
             return Err(Problems::whole_file(message, self.hint).in_file(path.display()));
         }
-        let file = file_bytes(path, regular_file::read(path, FILE_BYTES_MAX))?;
+        let file = read_file(path)?;
         self.left = self.left.saturating_sub(file.bytes.len() as u64);
         Ok(file)
     }

@@ -19,6 +19,7 @@ use super::{
     handshake::{self, Established, Refused},
     material::{self, Stamps},
     reload::{RETRY_INTERVAL, Readings, SETTLING},
+    roots,
     settings::TlsSettings,
     tickets::Tickets,
     view::View,
@@ -89,6 +90,14 @@ pub fn load(settings: &TlsSettings, now: i64) -> Result<(View, Vec<Problems>), V
     let (view, mut problems) = load_with(settings, now, None, &own_tickets)?;
     problems.extend(view.untimely(now));
     Ok((view, problems))
+}
+
+/// The authorities of clients' certificates that are expired, and trusted all the same.
+pub fn expired_authorities(settings: &TlsSettings, now: i64) -> Vec<Problems> {
+    let ca = settings.client_auth.as_ref().map(|auth| &auth.ca);
+    // What else may be wrong with the file is for who loads it to say.
+    let read = ca.and_then(|ca| material::read_file(ca).ok());
+    read.map_or_else(Vec::new, |file| roots::expired(&file, now))
 }
 
 fn load_with(

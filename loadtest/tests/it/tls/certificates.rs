@@ -18,7 +18,7 @@ use crate::support::{
     PATIENCE,
     origin::Origin,
     proxy::{Proxy, TENANT},
-    tls::client,
+    tls::{Authority, client},
     wait_until,
     wire::{Connection, Request},
 };
@@ -295,6 +295,28 @@ fn a_folder_with_thousands_of_names() {
 }
 
 /// `check` and the start judge by the same code; only dates do not keep a proxy from starting.
+/// It vouches for clients all the same, so it is no mistake.
+#[test]
+fn check_warns_of_an_authority_of_clients_that_is_expired() {
+    let world = World::new();
+    let cell = Origin::well_behaved();
+    let check = |authority: &Authority| {
+        let ca = (world.certificates).write("clients.ca", &authority.pem());
+        let auth = format!("client_auth: {{ mode: required, ca: {} }}", ca.display());
+        let (is_good, said) = world.plan(cell.address(), &auth).check();
+        assert!(is_good, "{said}");
+        said
+    };
+    assert!(!check(&Authority::new()).contains("warning"));
+    let said = check(&Authority::until(2020));
+    let expected = "clients.ca: the certificate of the CA `CN=authority of the test";
+    assert!(
+        said.contains("warning: ") && said.contains(expected),
+        "{said}"
+    );
+    assert!(said.contains("expired on 2020-01-01T00:00:00"), "{said}");
+}
+
 #[test]
 fn check_finds_what_is_wrong_with_certificates() {
     let world = World::new();
