@@ -1,4 +1,4 @@
-//! Tells the service manager how the process is, by the protocol of systemd (`sd_notify(3)`). Without one, nothing happens.
+//! Reports to the service manager how the process is, by the protocol of systemd (`sd_notify(3)`). Without one, nothing happens.
 
 use std::{
     env, io,

@@ -59,6 +59,14 @@ fn table(cell: &Origin) -> TableText {
     TableText::new([(ONLY, vec![cell.address()])])
 }
 
+/// The cell `mine` is acme's alone, and [`ONLY`] everybody else's.
+fn table_of_two(mine: SocketAddr, others: SocketAddr) -> TableText {
+    TableText::new([("mine", vec![mine]), (ONLY, vec![others])])
+        .slots(ONLY, &["0-999"])
+        .slots("mine", &[])
+        .pin("acme", "mine")
+}
+
 fn open(proxy: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,18 +1,16 @@
 //! Proxies under test.
 
+mod launch;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
     io::Write as _,
     net::SocketAddr,
-    os::unix::{
-        fs::{PermissionsExt, chown},
-        process::CommandExt as _,
-    },
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
-    sync::{Arc, OnceLock},
+    process::ExitStatus,
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,8 +18,11 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rustls::{ClientConfig, version::TLS13};
 use tempfile::TempDir;
 
+pub(crate) use launch::command;
+use launch::{Start, Variable, give_to, serve};
+
 use super::{
-    PATIENCE, built_program,
+    PATIENCE,
     process::{Process, Signal},
     table::TableText,
     tls::{Authority, Pem, client},
@@ -63,18 +64,6 @@ pub(crate) struct Plan {
     /// What its clients go by where they speak TLS.
     tls: Option<Arc<ClientConfig>>,
 }
-
-/// As whom and with what the program is started.
-#[derive(Clone, Copy, Default)]
-struct Start {
-    user: Option<u32>,
-    environment: Option<Variable>,
-    /// The soft and the hard limit of open files.
-    open_files: Option<(u32, u32)>,
-}
-
-/// Of the environment: a name and its value.
-type Variable = (&'static str, &'static str);
 
 impl Plan {
     /// Sets a top-level key of `proxy.yaml`, in the place of the default there may be:
@@ -516,11 +505,6 @@ impl Proxy {
     }
 }
 
-/// The program with any arguments, to be run by the test.
-pub(crate) fn command() -> Command {
-    Command::new(program())
-}
-
 /// The hard limit of open files of a process, which stays as it is.
 fn hard_limit_of(pid: Option<Pid>) -> Option<u64> {
     let path = format!("/proc/{}/limits", pid?.as_raw_nonzero());
@@ -546,44 +530,8 @@ pub(crate) fn rename_over(from: &Path, to: &Path) {
     });
 }
 
-fn serve(directory: &Path, start: Start) -> Command {
-    let Start {
-        user,
-        environment,
-        open_files,
-    } = start;
-    let mut command = match open_files {
-        None => command(),
-        Some((soft, hard)) => {
-            let mut limited = Command::new("prlimit");
-            limited
-                .arg(format!("--nofile={soft}:{hard}"))
-                .arg(program());
-            limited
-        }
-    };
-    command
-        .arg("--config")
-        .arg(directory.join("proxy.yaml"))
-        .env_remove("RUST_LOG")
-        .envs(environment);
-    if let Some(user) = user {
-        command.uid(user).gid(user);
-    }
-    command
-}
-
 fn table_path(directory: &Path) -> PathBuf {
     directory.join("tables/table.yaml")
-}
-
-/// Makes a scratch directory another user's.
-fn give_to(user: u32, directory: &Path) {
-    for path in [directory, &directory.join("tables")] {
-        chown(path, Some(user), Some(user)).expect("root may give files away");
-    }
-    fs::set_permissions(directory, PermissionsExt::from_mode(0o755))
-        .expect("root may change permissions");
 }
 
 /// The proxy says where it listens before anything else.
@@ -600,9 +548,4 @@ pub(crate) fn port(process: &Process, listener: &str) -> SocketAddr {
         let (_, address) = line.split_once(&name)?;
         address.trim().parse().ok()
     })
-}
-
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| built_program("cellgate-proxy"))
 }

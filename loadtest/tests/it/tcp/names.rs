@@ -39,14 +39,8 @@ impl World {
     }
 
     fn proxy(&self) -> Proxy {
-        let cells = [
-            ("mine", vec![self.acmes.address()]),
-            (ONLY, vec![self.others.address()]),
-        ];
-        let table = TableText::new(cells)
-            .slots(ONLY, &["0-999"])
-            .slots("mine", &[]);
-        plan(table.pin("acme", "mine"), "")
+        let table = table_of_two(self.acmes.address(), self.others.address());
+        plan(table, "")
             .set("tenant_key", "[{ sni: \"{tenant}.example\" }]")
             .set("timeouts", "{ head_ms: 1000 }")
             .start()

@@ -25,14 +25,8 @@ impl World {
         let listener = format!(
             "[{{ name: edge, address: \"127.0.0.1:0\", protocol: tcp, {listener} tenant_key: {rules} }}]"
         );
-        let cells = [
-            ("mine", vec![self.acmes.address()]),
-            (ONLY, vec![self.others.address()]),
-        ];
-        let table = TableText::new(cells)
-            .slots(ONLY, &["0-999"])
-            .slots("mine", &[]);
-        let table = table.pin("acme", "mine").pin("127.0.0.0/8", "mine");
+        let table = table_of_two(self.acmes.address(), self.others.address());
+        let table = table.pin("127.0.0.0/8", "mine");
         Proxy::plan()
             .table(table)
             .set("listeners", &listener)

@@ -1,4 +1,4 @@
-//! psycopg, which brings a newer client's library than the distribution's: one that begins TLS directly, if it is told to.
+//! psycopg, which brings a newer client's library than the distribution's: one that begins TLS directly, if its options say so.
 
 use std::{
     path::{Path, PathBuf},
